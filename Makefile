@@ -1,0 +1,37 @@
+# Everything happens in .venv; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test dev lint clean
+.DEFAULT_GOAL := demo
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+
+demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
+	$(PIP) install --quiet --editable '.[export,cpu]'
+	$(BIN)/relo-edge demo --output demo_out
+
+test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
+	$(PIP) install --quiet --editable '.[dev]'
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+dev: $(BIN)/python  ## an install that editors and type checkers can follow
+	$(PIP) install --quiet --editable '.[dev]' --config-settings editable_mode=strict
+
+# mypy sees the package as it installs: the core with the workshops inside it.
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf .types && mkdir -p .types/relo_edge
+	ln -s $(CURDIR)/relo_edge/* $(CURDIR)/runtimes .types/relo_edge/
+	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p relo_edge
+
+clean:
+	rm -rf $(VENV) .types build dist *.egg-info demo_out

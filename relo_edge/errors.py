@@ -1,0 +1,61 @@
+"""One small exception tree: every mistake a user can make ends in one line that helps."""
+
+__all__ = [
+    "BundleError",
+    "CheckpointError",
+    "GateError",
+    "InputError",
+    "MissingDependency",
+    "ReloError",
+    "RuntimeUnavailable",
+    "SourceError",
+]
+
+
+class ReloError(Exception):
+    """Anything relo-edge refuses to do; the message is one line: what, found, expected, fix."""
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, found: object = None, expected: object = None, fix: str | None = None
+    ) -> None:
+        parts = [what]
+        if found is not None:
+            parts.append(f"found {found}")
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        message = ": ".join([parts[0], ", ".join(parts[1:])]) if parts[1:] else what
+        if fix:
+            message = f"{message}; {fix}"
+        super().__init__(" ".join(message.split()))
+
+
+class InputError(ReloError):
+    """The caller asked for something that cannot be: a bad box, an unknown name, no such file."""
+
+    exit_code = 2
+
+
+class CheckpointError(ReloError):
+    """A file that does not hold the weights it should."""
+
+
+class BundleError(ReloError):
+    """A bundle that is incomplete, damaged, or of another version or variant."""
+
+
+class SourceError(ReloError):
+    """A video, folder or camera that cannot be read, or an output that cannot be written."""
+
+
+class RuntimeUnavailable(ReloError):
+    """A runtime that cannot be opened as asked, on this machine."""
+
+
+class MissingDependency(ReloError):
+    """An optional package, or a system library under one, that is not there."""
+
+
+class GateError(ReloError):
+    """A measurement below its gate: the artifact is not the same tracker."""

@@ -1,0 +1,189 @@
+"""What a RELO is: every size of every variant, and how each tracks. No size stands elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from relo_edge.errors import InputError
+
+__all__ = ["DATASETS", "VARIANTS", "TrackerProtocol", "Variant", "find_variant"]
+
+NEVER = 999999
+
+DATASETS = ("default", "lasot", "lasotext", "trackingnet", "got10k", "tnl2k", "nfs", "uav")
+
+
+@dataclass(frozen=True)
+class TrackerProtocol:
+    """How the network's answer becomes the next box; the release's settings for one dataset."""
+
+    window_factor: float
+    update_interval: int = NEVER
+    update_threshold: float = float(NEVER)
+    search_factor: float = 4.0
+    template_factor: float = 2.0
+    margin: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.window_factor < 0:
+            raise InputError("window factor", found=self.window_factor, expected="0 or more")
+        if self.update_interval < 1:
+            raise InputError("template update interval", found=self.update_interval, expected=">= 1")
+        if min(self.search_factor, self.template_factor) <= 0:
+            raise InputError("crop factors", found="0 or less", expected="above 0")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One trained architecture: the dimensions from which every shape follows."""
+
+    name: str
+    width: int
+    stage_blocks: tuple[int, int]
+    depth: int
+    heads: int
+    temporal_tokens: int
+    templates: int
+    head_channels: int = 256
+    search_size: int = 256
+    template_size: int = 128
+    protocols: Mapping[str, TrackerProtocol] = field(
+        default_factory=lambda: {"default": TrackerProtocol(2.0)}, hash=False
+    )
+
+    patch = 16  # the 4x4 patch embed and two 2x2 merges: fixed by the architecture
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 4:
+            raise InputError(
+                f"{self.name}: width", found=self.width, expected=f"a multiple of 4 and {self.heads}"
+            )
+        if self.search_size % self.patch or self.template_size % self.patch:
+            raise InputError(
+                f"{self.name}: crop sizes",
+                found=(self.search_size, self.template_size),
+                expected=f"multiples of {self.patch}",
+            )
+        if "default" not in self.protocols:
+            raise InputError(f"{self.name}: protocols", found=set(self.protocols), expected="default")
+        object.__setattr__(self, "protocols", MappingProxyType(dict(self.protocols)))
+
+    @property
+    def grid(self) -> int:
+        """Cells along one side of the policy map."""
+        return self.search_size // self.patch
+
+    @property
+    def search_tokens(self) -> int:
+        """Tokens of one search crop."""
+        return self.grid**2
+
+    @property
+    def tokens_per_template(self) -> int:
+        """Tokens of one template crop."""
+        return (self.template_size // self.patch) ** 2
+
+    @property
+    def template_tokens(self) -> int:
+        """Tokens of all templates together."""
+        return self.templates * self.tokens_per_template
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """Temporal state of one target: an entry for each main block."""
+        return (self.depth, self.temporal_tokens, self.width)
+
+    def protocol(self, dataset: str = "default") -> TrackerProtocol:
+        """The settings for a dataset; the default ones where the release names none."""
+        if dataset not in DATASETS:
+            raise InputError("dataset", found=dataset, expected=" | ".join(DATASETS))
+        return self.protocols.get(dataset, self.protocols["default"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest."""
+        plain = {key: value for key, value in vars(self).items() if key != "protocols"}
+        plain["stage_blocks"] = list(self.stage_blocks)
+        plain["protocols"] = {name: asdict(p) for name, p in self.protocols.items()}
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Variant:
+        """The variant a manifest describes."""
+        values = dict(plain)
+        values["stage_blocks"] = tuple(values["stage_blocks"])
+        values["protocols"] = {n: TrackerProtocol(**p) for n, p in values["protocols"].items()}
+        return cls(**values)
+
+
+def _window_factors(**factors: float) -> dict[str, TrackerProtocol]:
+    return {dataset: TrackerProtocol(factor) for dataset, factor in factors.items()}
+
+
+_T256 = Variant(
+    name="t256",
+    width=384,
+    stage_blocks=(1, 1),
+    depth=12,
+    heads=6,
+    temporal_tokens=4,
+    templates=1,
+    protocols=_window_factors(default=2.0, lasot=2.2, lasotext=1.7, trackingnet=2.0, got10k=3.2),
+)
+
+_B256 = Variant(
+    name="b256",
+    width=512,
+    stage_blocks=(3, 3),
+    depth=24,
+    heads=8,
+    temporal_tokens=32,
+    templates=2,
+    protocols=_window_factors(default=3.0, lasot=3.0, lasotext=3.0, tnl2k=1.8, nfs=2.9, uav=1.0)
+    | {
+        "trackingnet": TrackerProtocol(2.0, update_interval=25, update_threshold=25.0),
+        "got10k": TrackerProtocol(2.1, update_interval=3, update_threshold=25.0),
+    },
+)
+
+_L256 = Variant(
+    name="l256",
+    width=768,
+    stage_blocks=(2, 2),
+    depth=40,
+    heads=12,
+    temporal_tokens=32,
+    templates=2,
+    protocols=_window_factors(default=2.7, lasot=2.9, lasotext=2.7, tnl2k=3.2, nfs=3.2, uav=3.8)
+    | {
+        "trackingnet": TrackerProtocol(2.0, update_interval=25, update_threshold=20.0),
+        "got10k": TrackerProtocol(2.7, update_interval=3, update_threshold=46.0),
+    },
+)
+
+_DEMO = Variant(
+    name="demo",
+    width=192,
+    stage_blocks=(1, 1),
+    depth=6,
+    heads=3,
+    temporal_tokens=4,
+    templates=1,
+    head_channels=64,
+)
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in (_T256, _B256, _L256, _DEMO)})
+
+
+def find_variant(name: str) -> Variant:
+    """The registered variant of that name."""
+    if name not in VARIANTS:
+        raise InputError("variant", found=name, expected=" | ".join(VARIANTS))
+    return VARIANTS[name]
