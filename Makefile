@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+WORKSHOPS := export runtimes
 PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -30,7 +31,7 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf .types && mkdir -p .types/relo_edge
-	ln -s $(CURDIR)/relo_edge/* $(CURDIR)/runtimes .types/relo_edge/
+	ln -s $(CURDIR)/relo_edge/* $(addprefix $(CURDIR)/,$(WORKSHOPS)) .types/relo_edge/
 	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p relo_edge
 
 clean:

@@ -1,22 +1,39 @@
-"""What every runtime offers, so that the tracker, parity and benchmarks never ask which one it is."""
+"""What every runtime offers, so that no tracker or benchmark asks which one it has."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.bundle import Bundle, open_bundle
+from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.spec import Variant
 
-__all__ = ["Runtime", "StepResult"]
+__all__ = ["RUNTIMES", "Runtime", "RuntimeRequest", "StepResult", "open_runtime"]
+
+log = logging.getLogger("relo_edge")
+
+# Each module has `open_runtime(request)`. In the order in which `auto` tries them: fastest first.
+RUNTIMES = {
+    "onnxruntime-cuda": "relo_edge.runtimes.onnxruntime_gpu",
+    "openvino": "relo_edge.runtimes.openvino",
+    "onnxruntime": "relo_edge.runtimes.onnxruntime",
+    "onnxruntime-tensorrt": "relo_edge.runtimes.onnxruntime_gpu",
+    "pytorch": "relo_edge.runtimes.pytorch",
+}
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """One step's answer for n targets; the arrays belong to the caller and are never overwritten."""
+    """One step's answer for n targets; the arrays are the caller's and are never overwritten."""
 
     boxes: NDArray[np.float32]
     """[n,4] cx, cy, w, h relative to the search crop."""
@@ -41,7 +58,7 @@ class Runtime(Protocol):
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
-        """Keep an RGB template crop, its box (x, y, w, h) normalised, as the slot's template `index`."""
+        """Keep an RGB crop, its box (x, y, w, h) normalised, as the slot's template `index`."""
 
     def forget(self, slot: int) -> None:
         """Drop the slot's history: its next step is a first frame."""
@@ -56,3 +73,93 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Give back what the runtime holds; closing twice is fine."""
+
+
+@dataclass(frozen=True)
+class RuntimeRequest:
+    """What the caller asked for; a runtime opens exactly that or says why it cannot."""
+
+    source: str | Path | None
+    name: str
+    precision: str = "auto"
+    checkpoint: str | Path | None = None
+    batch: int = 1
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError("batch", found=self.batch, expected="1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise InputError("threads", found=self.threads, expected="1 or more")
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The bundle on disk; the word `demo` stands for the built-in one."""
+        if self.source is None:
+            raise InputError(
+                f"runtime {self.name}",
+                found="a checkpoint alone",
+                expected="a bundle",
+                fix="make one with `relo-edge export`, or use `--runtime pytorch`",
+            )
+        if str(self.source) == "demo":
+            from relo_edge.export.demo import find_demo_bundle
+
+            return find_demo_bundle()
+        return open_bundle(self.source)
+
+    def choose_precision(self, *offered: str) -> str:
+        """The precision asked for, or the first offered, which is the runtime's best."""
+        if self.precision == "auto":
+            return offered[0]
+        if self.precision not in offered:
+            raise InputError(
+                f"precision of {self.name}", found=self.precision, expected=" | ".join(offered)
+            )
+        return self.precision
+
+
+def open_runtime(
+    bundle: str | Path | None,
+    name: str = "auto",
+    precision: str = "auto",
+    *,
+    checkpoint: str | Path | None = None,
+    batch: int = 1,
+    threads: int | None = None,
+) -> Runtime:
+    """Open a bundle for up to `batch` targets; `auto` takes the fastest runtime that opens here.
+
+    `checkpoint` gives the pytorch runtime its weights; without one it takes the checkpoint that
+    the bundle was exported from.
+    """
+    request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads)
+    if bundle is None and checkpoint is None:
+        raise InputError("runtime", found="neither bundle nor checkpoint", expected="one of them")
+    if name == "auto":
+        return _open_best(request)
+    if name not in RUNTIMES:
+        raise InputError("runtime", found=name, expected=" | ".join(["auto", *RUNTIMES]))
+    return _open_named(request)
+
+
+def _open_named(request: RuntimeRequest) -> Runtime:
+    return cast(Runtime, import_module(RUNTIMES[request.name]).open_runtime(request))
+
+
+def _open_best(request: RuntimeRequest) -> Runtime:
+    """The first in RUNTIMES that opens; a bad bundle is an error, not a reason to try the next."""
+    reasons = []
+    for name in RUNTIMES if request.source is not None else ["pytorch"]:
+        try:
+            runtime = _open_named(replace(request, name=name))
+        except (MissingDependency, RuntimeUnavailable, InputError) as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        log.info("runtime: %s in %s on %s", runtime.name, runtime.precision, runtime.device)
+        for reason in reasons:
+            log.info("passed over %s", reason)
+        return runtime
+    raise RuntimeUnavailable(
+        "no runtime can open this", found="; ".join(reasons), fix="see `relo-edge doctor`"
+    )

@@ -31,7 +31,9 @@ class TrackerProtocol:
         if self.window_factor < 0:
             raise InputError("window factor", found=self.window_factor, expected="0 or more")
         if self.update_interval < 1:
-            raise InputError("template update interval", found=self.update_interval, expected=">= 1")
+            raise InputError(
+                "template update interval", found=self.update_interval, expected=">= 1"
+            )
         if min(self.search_factor, self.template_factor) <= 0:
             raise InputError("crop factors", found="0 or less", expected="above 0")
 
@@ -59,7 +61,9 @@ class Variant:
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 4:
             raise InputError(
-                f"{self.name}: width", found=self.width, expected=f"a multiple of 4 and {self.heads}"
+                f"{self.name}: width",
+                found=self.width,
+                expected=f"a multiple of 4 and {self.heads}",
             )
         if self.search_size % self.patch or self.template_size % self.patch:
             raise InputError(
@@ -68,7 +72,9 @@ class Variant:
                 expected=f"multiples of {self.patch}",
             )
         if "default" not in self.protocols:
-            raise InputError(f"{self.name}: protocols", found=set(self.protocols), expected="default")
+            raise InputError(
+                f"{self.name}: protocols", found=set(self.protocols), expected="default"
+            )
         object.__setattr__(self, "protocols", MappingProxyType(dict(self.protocols)))
 
     @property
@@ -179,7 +185,9 @@ _DEMO = Variant(
     head_channels=64,
 )
 
-VARIANTS: Mapping[str, Variant] = MappingProxyType({v.name: v for v in (_T256, _B256, _L256, _DEMO)})
+VARIANTS: Mapping[str, Variant] = MappingProxyType(
+    {v.name: v for v in (_T256, _B256, _L256, _DEMO)}
+)
 
 
 def find_variant(name: str) -> Variant:

@@ -1,0 +1,1 @@
+"""PyTorch to ONNX: exact folding, the template and step graphs, and proof before publishing."""

@@ -1,0 +1,164 @@
+"""The encoder's parts as ONNX nodes: pixels to tokens, and one main block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from relo_edge.contract import BATCH
+from relo_edge.export.folding import (
+    Affine,
+    Scope,
+    fold_layer_scale,
+    fold_normalisation,
+    fuse_outputs,
+    fuse_qkv,
+    patch_matrix,
+)
+from relo_edge.export.graph import FLOAT, GraphBuilder
+from relo_edge.network.relo import PIXEL_MEAN, PIXEL_STD
+from relo_edge.spec import Variant
+
+__all__ = ["add_affine", "add_main_block", "add_norm", "add_pixel_encoder"]
+
+EPSILON = 1e-6
+MERGES = 2
+EMBED_SIDE = 4
+
+
+def add_affine(graph: GraphBuilder, name: str, tokens: str, layer: Affine) -> str:
+    """tokens · W + b."""
+    weight = graph.weight(f"{name}/weight", layer.weight)
+    product = graph.add("MatMul", f"{name}/matmul", [tokens, weight])
+    return graph.add("Add", name, [product, graph.weight(f"{name}/bias", layer.bias)])
+
+
+def add_norm(graph: GraphBuilder, name: str, tokens: str, norm: Affine) -> str:
+    """LayerNorm over the last axis."""
+    scale = graph.weight(f"{name}/scale", norm.weight)
+    bias = graph.weight(f"{name}/bias", norm.bias)
+    inputs = [tokens, scale, bias]
+    return graph.add("LayerNormalization", name, inputs, axis=-1, epsilon=EPSILON)
+
+
+def add_pixel_encoder(
+    graph: GraphBuilder, variant: Variant, body: Scope, pixels: str, side: int, position: np.ndarray
+) -> str:
+    """uint8 crops [B,side,side,3] → tokens [B,·,C] before the first main block.
+
+    The pixels are put in order once, so that the neighbours of both merges already lie side by
+    side and each merge is a reshape and a matrix product. `position` ([·,C]) joins the last bias.
+    """
+    first, second = variant.stage_blocks
+    merges = [body.below(f"blocks.{first}"), body.below(f"blocks.{first + 1 + second}")]
+    embed = fold_normalisation(body.affine("patch_embed.proj"), PIXEL_MEAN, PIXEL_STD)
+    tokens = _order_patches(graph, pixels, side)
+    tokens = add_affine(graph, "patch_embed", tokens, patch_matrix(embed))
+    for index in range(first):
+        tokens = _add_stage_block(graph, f"stage1.{index}", tokens, body.below(f"blocks.{index}"))
+    reduction = patch_matrix(merges[0].affine("reduction"))
+    tokens = _add_merge(graph, "merge1", tokens, merges[0], reduction)
+    for index in range(second):
+        block = body.below(f"blocks.{first + 1 + index}")
+        tokens = _add_stage_block(graph, f"stage2.{index}", tokens, block)
+    reduction = patch_matrix(merges[1].affine("reduction"))
+    placed = Affine(reduction.weight, reduction.bias + position)
+    return _add_merge(graph, "merge2", tokens, merges[1], placed)
+
+
+def add_main_block(
+    graph: GraphBuilder,
+    variant: Variant,
+    block: Scope,
+    name: str,
+    tokens: str,
+    propagated: str,
+    kept: int,
+) -> str:
+    """One main block for the first `kept` tokens; the rest and `propagated` only inform them."""
+    context = graph.add("Concat", f"{name}/context", [tokens, propagated], axis=1)
+    context = add_norm(graph, f"{name}/norm1", context, block.affine("norm1"))
+    mixed = _add_attention(graph, variant, block.below("attn"), name, context, kept)
+    projection = fold_layer_scale(block.below("attn").linear("proj"), block["gamma_1"])
+    attended = add_affine(graph, f"{name}/attn/proj", mixed, projection)
+    # Most blocks keep every token but the propagated; the last keeps the search tokens alone.
+    residual = tokens if kept > variant.search_tokens else _keep(graph, name, tokens, kept)
+    tokens = graph.add("Add", f"{name}/attended", [residual, attended])
+    changed = _add_swiglu(graph, variant, block, name, tokens)
+    return graph.add("Add", f"{name}/output", [tokens, changed])
+
+
+def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
+    """[B,side,side,3] → [B,patches,48], the sixteen patches of one token together, by merges."""
+    cells, run = side // (EMBED_SIDE << MERGES), EMBED_SIDE * 3
+    patches, values = (side // EMBED_SIDE) ** 2, EMBED_SIDE * run
+    # Rank 8 is the most that TensorRT takes, so the batch shares an axis with the rows of cells.
+    split = graph.reshape("pixels/split", pixels, -1, 2, 2, EMBED_SIDE, cells, 2, 2, run)
+    order = graph.add("Transpose", "pixels/order", [split], perm=[0, 4, 1, 5, 2, 6, 3, 7])
+    ordered = graph.reshape("pixels/patches", order, -1, patches, values)
+    graph.describe(ordered, "uint8", (BATCH, patches, values))
+    return graph.add("Cast", "pixels/float", [ordered], to=FLOAT)
+
+
+def _add_stage_block(graph: GraphBuilder, name: str, tokens: str, block: Scope) -> str:
+    normed = add_norm(graph, f"{name}/norm", tokens, block.affine("norm2"))
+    mlp = block.below("mlp")
+    hidden = add_affine(graph, f"{name}/fc1", normed, patch_matrix(mlp.affine("fc1")))
+    hidden = graph.add("Gelu", f"{name}/gelu", [hidden])
+    hidden = add_norm(graph, f"{name}/ffn_ln", hidden, mlp.affine("ffn_ln"))
+    changed = add_affine(graph, f"{name}/fc2", hidden, patch_matrix(mlp.affine("fc2")))
+    return graph.add("Add", f"{name}/output", [tokens, changed])
+
+
+def _add_merge(graph: GraphBuilder, name: str, tokens: str, merge: Scope, reduction: Affine) -> str:
+    """Four neighbours, lying in a row, become one token: [B,4n,c] → [B,n,2c]."""
+    normed = add_norm(graph, f"{name}/norm", tokens, merge.affine("norm"))
+    neighbours = graph.reshape(f"{name}/neighbours", normed, 0, -1, len(reduction.weight))
+    return add_affine(graph, name, neighbours, reduction)
+
+
+def _add_attention(
+    graph: GraphBuilder, variant: Variant, attention: Scope, name: str, context: str, kept: int
+) -> str:
+    """Softmax(q·k)·v for the first `kept` rows of the context."""
+    heads, size, width = variant.heads, variant.head_size, variant.width
+    fused = add_affine(graph, f"{name}/attn/qkv", context, fuse_qkv(attention, size))
+    parts = [f"{name}/attn/{part}" for part in ("query", "key", "value")]
+    sizes = graph.indices(width, width, width)
+    query, key, value = graph.add_many("Split", f"{name}/attn/split", [fused, sizes], parts, axis=2)
+    query = _keep(graph, f"{name}/attn", query, kept)
+    query, key, value = (
+        graph.add(
+            "Transpose",
+            f"{part}/heads",
+            [graph.reshape(f"{part}/split", tensor, 0, -1, heads, size)],
+            perm=perm,
+        )
+        for part, tensor, perm in zip(
+            parts, (query, key, value), ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True
+        )
+    )
+    logits = graph.add("MatMul", f"{name}/attn/logits", [query, key])
+    share = graph.add("Softmax", f"{name}/attn/softmax", [logits], axis=-1)
+    mixed = graph.add("MatMul", f"{name}/attn/mix", [share, value])
+    mixed = graph.add("Transpose", f"{name}/attn/tokens", [mixed], perm=[0, 2, 1, 3])
+    return graph.reshape(f"{name}/attn/merge", mixed, 0, -1, width)
+
+
+def _add_swiglu(graph: GraphBuilder, variant: Variant, block: Scope, name: str, tokens: str) -> str:
+    normed = add_norm(graph, f"{name}/norm2", tokens, block.affine("norm2"))
+    mlp, hidden = block.below("mlp"), 3 * variant.width
+    gates = fuse_outputs(mlp.linear("w1"), mlp.linear("w2"), axis=1)
+    fused = add_affine(graph, f"{name}/mlp/w12", normed, gates)
+    outputs = [f"{name}/mlp/gate", f"{name}/mlp/up"]
+    sizes = graph.indices(hidden, hidden)
+    gate, up = graph.add_many("Split", f"{name}/mlp/split", [fused, sizes], outputs, axis=2)
+    sigmoid = graph.add("Sigmoid", f"{name}/mlp/sigmoid", [gate])
+    silu = graph.add("Mul", f"{name}/mlp/silu", [gate, sigmoid])
+    gated = graph.add("Mul", f"{name}/mlp/gated", [silu, up])
+    normed = add_norm(graph, f"{name}/mlp/ffn_ln", gated, mlp.affine("ffn_ln"))
+    projection = fold_layer_scale(mlp.linear("w3"), block["gamma_2"])
+    return add_affine(graph, f"{name}/mlp/w3", normed, projection)
+
+
+def _keep(graph: GraphBuilder, name: str, tokens: str, kept: int) -> str:
+    return graph.slice_rows(f"{name}/kept", tokens, 0, kept)

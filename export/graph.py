@@ -1,0 +1,107 @@
+"""A small builder of ONNX graphs: names that read like the network, no weight stored twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.contract import GraphContract, TensorSpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, TensorProto
+
+__all__ = ["FLOAT", "OPSET", "GraphBuilder"]
+
+# Native LayerNormalization came with opset 17 and native Gelu with 20; TensorRT 10.3 (JetPack 6)
+# parses up to 20. IR version 9 is the one that came with opset 20.
+OPSET = 20
+IR_VERSION = 9
+FLOAT = 1  # TensorProto.FLOAT, without importing onnx for it
+
+
+class GraphBuilder:
+    """Collects nodes and constants; every tensor is named after the node that makes it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._nodes: list[NodeProto] = []
+        self._constants: dict[str, TensorProto] = {}
+        self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._described: list[TensorSpec] = []
+
+    def add(self, op: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Append a node with one output, which bears the node's name."""
+        return self.add_many(op, name, inputs, [name], **attributes)[0]
+
+    def add_many(
+        self, op: str, name: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> list[str]:
+        """Append a node with several outputs."""
+        from onnx import helper
+
+        self._nodes.append(helper.make_node(op, inputs, outputs, name, **attributes))
+        return list(outputs)
+
+    def weight(self, name: str, values: NDArray[np.generic]) -> str:
+        """A float32 constant."""
+        return self._store(name, np.ascontiguousarray(values, np.float32))
+
+    def indices(self, *values: int) -> str:
+        """An int64 vector, shared by all nodes that need the same one."""
+        return self._store("indices_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def index(self, value: int) -> str:
+        """An int64 scalar."""
+        return self._store(f"index_{value}", np.array(value, np.int64))
+
+    def reshape(self, name: str, tensor: str, *shape: int) -> str:
+        """Reshape; -1 is inferred."""
+        return self.add("Reshape", name, [tensor, self.indices(*shape)])
+
+    def slice_rows(self, name: str, tensor: str, start: int, stop: int) -> str:
+        """tensor[:, start:stop]."""
+        bounds = [self.indices(start), self.indices(stop), self.indices(1)]
+        return self.add("Slice", name, [tensor, *bounds])
+
+    def describe(self, tensor: str, dtype: str, shape: tuple[int | str, ...]) -> None:
+        """State a shape that inference cannot find by itself."""
+        self._described.append(TensorSpec(tensor, dtype, shape))
+
+    def build(self, contract: GraphContract, metadata: Mapping[str, str]) -> ModelProto:
+        """The finished model, the contract's tensors at its ends."""
+        from onnx import helper
+
+        graph = helper.make_graph(
+            self._nodes,
+            self.name,
+            [_make_value_info(spec) for spec in contract.inputs],
+            [_make_value_info(spec) for spec in contract.outputs],
+            list(self._constants.values()),
+            value_info=[_make_value_info(spec) for spec in self._described],
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(
+            graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="relo-edge"
+        )
+        helper.set_model_props(model, dict(metadata))
+        return model
+
+    def _store(self, name: str, values: NDArray[np.generic]) -> str:
+        from onnx import numpy_helper
+
+        key = (values.dtype.str, values.shape, blake2b(values.data).digest())
+        if key not in self._known:
+            self._known[key] = name
+            self._constants[name] = numpy_helper.from_array(values, name)
+        return self._known[key]
+
+
+def _make_value_info(spec: TensorSpec) -> Any:
+    from onnx import helper
+
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+    return helper.make_tensor_value_info(spec.name, element, list(spec.shape))

@@ -1,0 +1,112 @@
+"""From a checkpoint to a published bundle: build, check, verify, and only then move into place."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relo_edge.bundle import FORMAT, Bundle, describe_files, open_bundle, write_manifest
+from relo_edge.contract import GRAPHS
+from relo_edge.errors import GateError, InputError, MissingDependency
+from relo_edge.export.folding import Scope
+from relo_edge.export.graphs import build_step_graph, build_template_graph
+from relo_edge.export.verification import FrameErrors, verify_graphs
+from relo_edge.files import publish_folder
+
+if TYPE_CHECKING:
+    from relo_edge.network.checkpoint import Checkpoint
+
+__all__ = ["export_bundle"]
+
+log = logging.getLogger("relo_edge")
+
+TOOLS = ("relo-edge", "torch", "onnx", "onnxruntime", "numpy")
+FILES = {name: f"{name}.onnx" for name in GRAPHS}
+BUILDERS = {"template": build_template_graph, "step": build_step_graph}
+
+
+def export_bundle(checkpoint: Checkpoint, output: Path, *, replace: bool = False) -> Bundle:
+    """Publish the checkpoint's float32 bundle at `output`; a failure leaves nothing there."""
+    _require_packages()
+    _check_output(output, replace)
+    with publish_folder(output) as folder:
+        log.info("building the %s graphs", checkpoint.variant.name)
+        _write_graphs(checkpoint, folder)
+        log.info("verifying against the reference network")
+        errors = _verify_bundle(checkpoint, folder)
+        write_manifest(folder, _describe_bundle(checkpoint, folder, errors))
+    return open_bundle(output)
+
+
+def _require_packages() -> None:
+    for package in ("torch", "onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            fix = "`pip install 'relo-edge[export]'`"
+            raise MissingDependency("export", found=f"no {package}", expected="it", fix=fix)
+
+
+def _check_output(output: Path, replace: bool) -> None:
+    if not output.exists():
+        return
+    if not output.is_dir() or (any(output.iterdir()) and not (output / "manifest.json").exists()):
+        raise InputError(f"output {output}", found="something else than a bundle there")
+    if not replace and any(output.iterdir()):
+        raise InputError(f"output {output}", found="a bundle there", fix="replace it with --force")
+
+
+def _write_graphs(checkpoint: Checkpoint, folder: Path) -> None:
+    import onnx
+
+    weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
+    for name, build in BUILDERS.items():
+        path = folder / FILES[name]
+        onnx.save(build(checkpoint.variant, weights), path)
+        _check_graph(path)
+
+
+def _check_graph(path: Path) -> None:
+    """ONNX's own full check, shape inference included."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GateError(f"{path.name} is not valid ONNX", found=error) from None
+
+
+def _verify_bundle(checkpoint: Checkpoint, folder: Path) -> list[FrameErrors]:
+    from relo_edge.network.relo import build_network
+
+    return verify_graphs(folder, build_network(checkpoint.variant, checkpoint.weights))
+
+
+def _describe_bundle(
+    checkpoint: Checkpoint, folder: Path, errors: list[FrameErrors]
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "variant": checkpoint.variant.to_dict(),
+        "checkpoint": {
+            "path": str(checkpoint.path.resolve()),
+            "sha256": checkpoint.sha256,
+        },
+        "tools": _list_versions(),
+        "graphs": {"fp32": FILES},
+        "state_dtype": {"fp32": "float32"},
+        "files": describe_files(folder, *FILES.values()),
+        "parity": {"fp32": {"against": "pytorch", "frames": [e.to_dict() for e in errors]}},
+    }
+
+
+def _list_versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for tool in TOOLS:
+        try:
+            versions[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return versions

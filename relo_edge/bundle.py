@@ -1,0 +1,164 @@
+"""The exported artifact on disk: what it holds, and whether it is still what was published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relo_edge.contract import GRAPHS
+from relo_edge.errors import BundleError, InputError, ReloError
+from relo_edge.files import hash_file, write_text
+from relo_edge.spec import VARIANTS, Variant
+
+__all__ = ["FORMAT", "MANIFEST", "Bundle", "describe_files", "open_bundle", "write_manifest"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest has been read and found sound; files are checked as they are used."""
+
+    path: Path
+    variant: Variant
+    manifest: Mapping[str, Any]
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions that have graphs."""
+        return tuple(self.manifest["graphs"])
+
+    def state_dtype(self, precision: str) -> str:
+        """The type in which that precision's graphs carry the temporal state."""
+        return str(self.manifest["state_dtype"][precision])
+
+    def graph(self, name: str, precision: str = "fp32") -> Path:
+        """The path of a graph whose content is the one published."""
+        if precision not in self.manifest["graphs"]:
+            raise BundleError(
+                f"{self.path}: precision",
+                found=" | ".join(self.precisions),
+                expected=precision,
+                fix=f"make it with `relo-edge quantize {self.path} --{precision}`",
+            )
+        return self.check_file(self.manifest["graphs"][precision][name])
+
+    def check_file(self, name: str) -> Path:
+        """The file's path, or a word on how it differs from what was published."""
+        path, entry = self.path / name, self.manifest["files"].get(name)
+        if entry is None:
+            raise BundleError(f"{self.path}: manifest", found=f"no entry for {name}", fix=self._fix)
+        if not path.is_file():
+            raise BundleError(f"{path}", found="no such file", expected="a file", fix=self._fix)
+        size, found = path.stat().st_size, None
+        if size != entry["bytes"]:
+            found, expected = f"{size} bytes", f"{entry['bytes']} bytes"
+        elif (digest := hash_file(path)) != entry["sha256"]:
+            found, expected = f"sha256 {digest[:12]}", f"sha256 {entry['sha256'][:12]}"
+        if found:
+            what = f"{path} is not the file that its manifest ({self.variant.name}) describes"
+            raise BundleError(what, found=found, expected=expected, fix=self._fix)
+        return path
+
+    def find_damage(self) -> dict[str, str]:
+        """Every file that is not as published, and how."""
+        damage = {}
+        for name in self.manifest["files"]:
+            try:
+                self.check_file(name)
+            except BundleError as error:
+                damage[name] = str(error)
+        return damage
+
+    @property
+    def _fix(self) -> str:
+        source = self.manifest["checkpoint"]["path"]
+        command = f"relo-edge export --variant {self.variant.name} --checkpoint {source}"
+        return f"make it again with `{command} -o {self.path} --force`"
+
+
+def open_bundle(path: str | Path) -> Bundle:
+    """Read a bundle's manifest; the files it names are checked when they are used."""
+    path = Path(path)
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing there"
+        raise InputError(
+            f"bundle {path}",
+            found=found,
+            expected="a folder",
+            fix="make one with `relo-edge export`",
+        )
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path} is no bundle",
+            found=f"no {MANIFEST}",
+            fix="make one with `relo-edge export`",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{file} cannot be read", found=error, expected="JSON") from None
+    _check_manifest(file, manifest)
+    return Bundle(path, _read_variant(file, manifest), manifest)
+
+
+def describe_files(folder: Path, *names: str) -> dict[str, dict[str, Any]]:
+    """The manifest's entry for each file: size and hash."""
+    paths = {name: folder / name for name in names}
+    return {
+        name: {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+        for name, path in paths.items()
+    }
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Publish a manifest in one move."""
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def _check_manifest(file: Path, manifest: Any) -> None:
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise BundleError(f"{file}", found="no format version", expected="a bundle's manifest")
+    if manifest["format"] > FORMAT:
+        raise BundleError(
+            f"{file}: bundle format",
+            found=manifest["format"],
+            expected=f"{FORMAT} or older",
+            fix="update relo-edge, or export again with this version",
+        )
+    missing = {"variant", "checkpoint", "files", "graphs", "state_dtype"} - set(manifest)
+    if missing:
+        raise BundleError(f"{file}", found=f"no {', '.join(sorted(missing))}", expected="all parts")
+    try:
+        listed = {name for graphs in manifest["graphs"].values() for name in graphs}
+        complete = set(GRAPHS) <= listed and manifest["checkpoint"]["path"]
+        complete = complete and all(
+            e["sha256"] and isinstance(e["bytes"], int) for e in manifest["files"].values()
+        )
+    except (AttributeError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise BundleError(f"{file} is damaged", found="incomplete entries", fix="export again")
+
+
+def _read_variant(file: Path, manifest: Mapping[str, Any]) -> Variant:
+    try:
+        variant = Variant.from_dict(manifest["variant"])
+    except (AttributeError, KeyError, TypeError, ReloError) as error:
+        raise BundleError(f"{file}: variant", found=error, expected="a variant's sizes") from None
+    known = VARIANTS.get(variant.name)
+    if known is not None and known.to_dict() != variant.to_dict():
+        plain, expected = variant.to_dict(), known.to_dict()
+        key = next(key for key in expected if plain.get(key) != expected[key])
+        raise BundleError(
+            f"{file}: {variant.name}'s {key}",
+            found=plain[key],
+            expected=expected[key],
+            fix="export again with this version",
+        )
+    return variant

@@ -1,0 +1,69 @@
+"""The two graphs as every tool sees them: tensor names, types and shapes. Public API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relo_edge.spec import Variant
+
+__all__ = ["BATCH", "GRAPHS", "GraphContract", "TensorSpec", "describe_graph"]
+
+BATCH = "batch"
+GRAPHS = ("template", "step")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output; the batch is the only dimension without a number."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def at_batch(self, batch: int) -> tuple[int, ...]:
+        """The shape once the batch is known."""
+        return tuple(batch if size == BATCH else int(size) for size in self.shape)
+
+
+@dataclass(frozen=True)
+class GraphContract:
+    """What goes into a graph and what comes out."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def describe_graph(variant: Variant, graph: str, state_dtype: str = "float32") -> GraphContract:
+    """The contract of `template` or `step`; half-precision graphs may carry such a state."""
+    if graph == "template":
+        return _describe_template(variant)
+    side, grid = variant.search_size, variant.grid
+    state = (BATCH, *variant.state_shape)
+    tokens = (BATCH, variant.template_tokens, variant.width)
+    return GraphContract(
+        inputs=(
+            TensorSpec("search", "uint8", (BATCH, side, side, 3)),
+            TensorSpec("template_tokens", "float32", tokens),
+            TensorSpec("temporal_tokens", state_dtype, state),
+            TensorSpec("has_history", "float32", (BATCH,)),
+            TensorSpec("window", "float32", (grid, grid)),
+        ),
+        outputs=(
+            TensorSpec("box", "float32", (BATCH, 4)),
+            TensorSpec("score", "float32", (BATCH,)),
+            TensorSpec("policy_logits", "float32", (BATCH, grid, grid)),
+            TensorSpec("temporal_tokens_out", state_dtype, state),
+        ),
+    )
+
+
+def _describe_template(variant: Variant) -> GraphContract:
+    side = variant.template_size
+    tokens = (BATCH, variant.tokens_per_template, variant.width)
+    return GraphContract(
+        inputs=(
+            TensorSpec("template", "uint8", (BATCH, side, side, 3)),
+            TensorSpec("box", "float32", (BATCH, 4)),
+        ),
+        outputs=(TensorSpec("template_tokens", "float32", tokens),),
+    )

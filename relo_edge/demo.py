@@ -1,0 +1,71 @@
+"""The demo: everything a tracker needs, made on the spot, and scored against the truth."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relo_edge.errors import SourceError
+from relo_edge.geometry import Box, box_iou
+from relo_edge.network.demo import DEMO_IS_TRAINED
+from relo_edge.runtime import open_runtime
+from relo_edge.session import TrackSummary, track_source
+from relo_edge.synthetic import RATE, make_clip
+from relo_edge.tracker import Track, Tracker
+from relo_edge.video import FrameSource
+
+__all__ = ["DemoResult", "run_demo"]
+
+SEED = 7
+FRAMES = 90
+
+UNTRAINED = "these weights are untrained: the track is meaningless, only speed and files are real"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """How the demo went; the overlap leaves out the start frame, whose box is the true one."""
+
+    track: TrackSummary
+    mean_iou: float | None
+    trained: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {**self.track.to_dict(), "mean_iou": self.mean_iou, "trained": self.trained}
+
+    def describe(self) -> str:
+        """The same for a reader."""
+        lines = [self.track.describe()]
+        if self.mean_iou is not None:
+            lines.append(f"mean IoU with the truth {self.mean_iou:.3f}")
+        return "\n".join(lines if self.trained else [*lines, UNTRAINED])
+
+
+def run_demo(folder: Path) -> DemoResult:
+    """Track the demo clip on this machine's CPU and leave video and boxes in the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"demo folder {str(folder)!r}", found=error.strerror) from error
+    clip = make_clip(SEED, FRAMES)
+    truth: list[Box] = [tuple(row) for row in clip.boxes.tolist()]
+    tracks: list[Track] = []
+    with (
+        FrameSource("demo", clip.frames(), RATE, FRAMES) as source,
+        closing(open_runtime("demo", "pytorch")) as runtime,
+    ):
+        summary = track_source(
+            source,
+            Tracker(runtime, color="bgr"),
+            truth[0],
+            video_path=folder / "demo.mp4",
+            boxes_path=folder / "demo.csv",
+            on_track=tracks.append,
+        )
+    # An interrupted run has fewer tracks than the truth has boxes.
+    overlaps = [box_iou(track.box, box) for track, box in zip(tracks, truth[1:], strict=False)]
+    mean = sum(overlaps) / len(overlaps) if overlaps else None
+    return DemoResult(summary, mean, DEMO_IS_TRAINED)

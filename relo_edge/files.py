@@ -1,0 +1,75 @@
+"""Files and folders that are there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from relo_edge.errors import InputError
+
+__all__ = ["find_cache", "hash_file", "publish_folder", "write_text"]
+
+CHUNK = 1 << 20
+
+
+def find_cache() -> Path:
+    """The user's folder for what can be made again at any time."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(root) / "relo-edge"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "set XDG_CACHE_HOME to a folder that can be written"
+        raise InputError(f"cache folder {folder}", found=error.strerror, fix=fix) from None
+    return folder
+
+
+def hash_file(path: Path) -> str:
+    """The file's SHA-256, streamed so that size does not matter."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one move, so that no reader ever sees half of it."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        part.chmod(0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(path: Path) -> Iterator[Path]:
+    """A temporary sibling to fill; it becomes `path`, replacing it, once the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield part
+        part.chmod(0o755)
+        _swap_folder(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap_folder(new: Path, path: Path) -> None:
+    """Move `new` to `path`; the old content is gone only once the new is in place."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    path.rename(old / path.name)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,123 @@
+"""Boxes, crops and the window: the release's arithmetic to the last rounding."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.errors import InputError
+from relo_edge.opencv import cv2
+
+__all__ = [
+    "Box",
+    "CropWindow",
+    "box_in_template",
+    "box_iou",
+    "box_to_image",
+    "clip_box",
+    "crop_into",
+    "hann_window",
+    "place_crop",
+]
+
+Box = tuple[float, float, float, float]
+"""x, y, w, h in pixels; x and y are the top left corner, counted from 0."""
+
+
+class CropWindow(NamedTuple):
+    """The square of image that a crop shows, and the pixels it has for one of the image's."""
+
+    left: int
+    top: int
+    side: int
+    scale: float
+
+
+def place_crop(box: Box, factor: float, size: int) -> CropWindow:
+    """The square around a box, `factor` times its mean side, to be shown at `size` pixels."""
+    x, y, width, height = box
+    side = math.ceil(math.sqrt(width * height) * factor)
+    if side < 1:
+        raise InputError("box", found=f"{width:g}x{height:g} pixels", expected="an area to crop")
+    # Python's round, halves to even, is part of the protocol.
+    left = round(x + 0.5 * width - side * 0.5)
+    top = round(y + 0.5 * height - side * 0.5)
+    return CropWindow(left, top, side, size / side)
+
+
+def crop_into(
+    target: NDArray[np.uint8], frame: NDArray[np.uint8], window: CropWindow
+) -> NDArray[np.uint8]:
+    """Show the window in `target` (size, size, 3), black where there is no picture."""
+    rows = _overlap(window.top, window.side, frame.shape[0])
+    columns = _overlap(window.left, window.side, frame.shape[1])
+    patch = frame[rows, columns]
+    if patch.shape[:2] != (window.side, window.side):
+        patch = _pad_patch(patch, window, rows.start, columns.start)
+    size = target.shape[0]
+    cv2.resize(patch, (size, size), dst=target)
+    return target
+
+
+def box_in_template(box: Box, window: CropWindow, size: int) -> NDArray[np.float32]:
+    """The box as its own template crop shows it: x, y, w, h, normalised the release's way."""
+    centre, last = (size - 1) / 2, size - 1
+    shown = np.array([box[2] * window.scale, box[3] * window.scale])
+    return np.concatenate([centre - shown / 2, shown]).astype(np.float32) / np.float32(last)
+
+
+def box_to_image(predicted: NDArray[np.float32], previous: Box, scale: float, size: int) -> Box:
+    """A box in the search crop (cx, cy, w, h from 0 to 1) in the picture's pixels."""
+    cx, cy, width, height = (float(value) * size / scale for value in predicted)
+    half_side = 0.5 * size / scale
+    cx += previous[0] + 0.5 * previous[2] - half_side
+    cy += previous[1] + 0.5 * previous[3] - half_side
+    return (cx - 0.5 * width, cy - 0.5 * height, width, height)
+
+
+def clip_box(box: Box, frame_width: int, frame_height: int, margin: float) -> Box:
+    """The box kept within the picture, never thinner than the margin."""
+    x, y, width, height = box
+    x, width = _clip_span(x, x + width, frame_width, margin)
+    y, height = _clip_span(y, y + height, frame_height, margin)
+    return (x, y, width, height)
+
+
+def hann_window(grid: int, factor: float) -> NDArray[np.float32]:
+    """The [grid,grid] weight that favours the crop's centre, raised to the protocol's power."""
+    steps = np.arange(1, grid + 1)
+    line = 0.5 * (1 - np.cos(2 * np.pi * steps / (grid + 1)))
+    return (np.outer(line, line) ** factor).astype(np.float32)
+
+
+def box_iou(first: Box, second: Box) -> float:
+    """Intersection over union."""
+    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    union = first[2] * first[3] + second[2] * second[3] - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _clip_span(low: float, high: float, limit: int, margin: float) -> tuple[float, float]:
+    low = min(max(0.0, low), limit - margin)
+    high = min(max(margin, high), limit)
+    return low, max(margin, high - low)
+
+
+def _overlap(start: int, side: int, limit: int) -> slice:
+    """What a crop sees of start…start+side: never the picture's last line, as in the release."""
+    return slice(min(max(start, 0), limit), max(min(start + side, limit - 1), 0))
+
+
+def _pad_patch(
+    patch: NDArray[np.uint8], window: CropWindow, top: int, left: int
+) -> NDArray[np.uint8]:
+    canvas = np.zeros((window.side, window.side, 3), np.uint8)
+    if patch.size:
+        row, column = top - window.top, left - window.left
+        canvas[row : row + patch.shape[0], column : column + patch.shape[1]] = patch
+    return canvas

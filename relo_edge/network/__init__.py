@@ -1,0 +1,1 @@
+"""The reference network: RELO in PyTorch, equal to the authors' release."""

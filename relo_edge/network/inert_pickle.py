@@ -1,0 +1,241 @@
+"""Files of `torch.save`, read as plain data: nothing a pickle names is imported, called or built.
+
+`torch.load` with a restricted unpickler would not do: a legacy file can rename an allowed function
+and make torch write a source patch of that name, four bytes of memo index fill the memory, and
+nested tuples hash for ever. Here opcodes are walked; only dicts, lists and tensors mean anything.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Inert", "StoredTensor", "read_torch_file"]
+
+OPCODE_LIMIT = 4_000_000  # the largest release file takes a thirtieth
+SIZE_LIMIT = 1 << 48
+DAMAGED = "a truncated or damaged file"
+ZIP_START = b"PK\x03\x04"
+ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError)
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# What torch calls a storage: the dtype it holds, and that dtype's bytes.
+STORAGES = {
+    "DoubleStorage": ("float64", 8),
+    "FloatStorage": ("float32", 4),
+    "HalfStorage": ("float16", 2),
+    "BFloat16Storage": ("bfloat16", 2),
+    "LongStorage": ("int64", 8),
+    "IntStorage": ("int32", 4),
+    "ShortStorage": ("int16", 2),
+    "CharStorage": ("int8", 1),
+    "ByteStorage": ("uint8", 1),
+    "BoolStorage": ("bool", 1),
+}
+
+
+@dataclass(frozen=True)
+class Inert:
+    """A global that a pickle names, or what calling it would have made; it does nothing."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor still in its file; `read` copies it out and raises ValueError when it is damaged."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of numbers in the file, which tensors view."""
+
+    key: str
+    dtype: str
+    item_size: int
+
+
+class InertUnpickler:
+    """Walks the pickles of one file; `places` says where in it each storage starts and ends."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data = data
+        self.places: dict[str, tuple[int, int]] = {}
+        self.storages: dict[str, Storage] = {}
+
+    def load(self, stream: IO[bytes]) -> Any:
+        """The next pickle's value: literals, tuples, lists, dicts, tensors and inert things."""
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        value = None
+        try:
+            for opcode, argument, _ in islice(pickletools.genops(stream), OPCODE_LIMIT):
+                value = self._step(opcode, argument)
+        except (LookupError, ValueError) as error:
+            raise ValueError(DAMAGED) from error
+        return value
+
+    def _step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> Any:
+        if opcode.name == "MARK":
+            self._marks.append(len(self._stack))
+            return None
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            index = len(self._memo) if opcode.name == "MEMOIZE" else argument
+            self._memo[index] = self._stack[-1]
+            return None
+        value = self._evaluate(opcode.name, argument, *self._take_operands(opcode))
+        self._stack += [value] * len(opcode.stack_after)
+        return value
+
+    def _take_operands(self, opcode: pickletools.OpcodeInfo) -> tuple[list[Any], list[Any]]:
+        """The operands below the last mark and those above it, taken off the stack."""
+        wanted, above = opcode.stack_before, []
+        if pickletools.markobject in wanted:
+            wanted = wanted[: wanted.index(pickletools.markobject)]
+            start = self._marks.pop()
+            above, self._stack[start:] = self._stack[start:], []
+        below = [self._stack.pop() for _ in wanted]
+        return below[::-1], above
+
+    def _evaluate(self, name: str, argument: Any, below: list[Any], above: list[Any]) -> Any:
+        match name:
+            case "EMPTY_DICT":
+                return {}
+            case "EMPTY_LIST":
+                return []
+            case "EMPTY_TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3" | "TUPLE":
+                return tuple(below + above)
+            case "APPEND" | "APPENDS" | "SETITEM" | "SETITEMS":
+                return _fill_container(below[0], below[1:] + above)
+            case "GET" | "BINGET" | "LONG_BINGET":
+                return self._memo[argument]
+            case "GLOBAL":
+                return Inert(argument.replace(" ", "."))
+            case "STACK_GLOBAL":
+                return Inert(".".join(part for part in below if isinstance(part, str)))
+            case "REDUCE" | "NEWOBJ" | "NEWOBJ_EX":
+                return self._imagine_call(below[0], below[1])
+            case "BINPERSID":
+                return self._find_storage(below[0])
+            case "BUILD" | "DUP" | "STOP":
+                return below[0]
+        return argument  # a literal, or None for what weights never need
+
+    def _imagine_call(self, maker: Any, arguments: Any) -> Any:
+        match maker, arguments:
+            case Inert("collections.OrderedDict"), _:
+                return {}
+            case Inert("torch._utils._rebuild_parameter"), (StoredTensor() as tensor, _, _):
+                return tensor
+            case (
+                Inert("torch._utils._rebuild_tensor_v2"),
+                (Storage() as storage, offset, tuple(shape), tuple(stride), _, _),
+            ) if len(shape) == len(stride) <= 8 and _are_sizes(offset, *shape, *stride):
+                read = partial(self._read_tensor, storage, offset, shape, stride)
+                return StoredTensor(shape, read)
+        return maker if isinstance(maker, Inert) else None
+
+    def _find_storage(self, identity: Any) -> Storage | None:
+        match identity:
+            case ("storage", Inert(kind), str(key), str(), _, *views) if not any(views):
+                if held := STORAGES.get(kind.rpartition(".")[2]):
+                    return self.storages.setdefault(key, Storage(key, *held))
+        return None
+
+    def _read_tensor(
+        self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
+    ) -> Tensor:
+        import torch
+
+        start, end = self.places.get(storage.key, (0, 0))
+        extent = 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+        first = start + offset * storage.item_size
+        last = first + extent * storage.item_size
+        if 0 in shape or not 0 <= first < last <= min(end, len(self.data)):
+            raise ValueError("a tensor that its storage does not hold")
+        numbers = bytearray(memoryview(self.data)[first:last])
+        flat = torch.frombuffer(numbers, dtype=getattr(torch, storage.dtype))
+        return flat.as_strided(shape, stride)
+
+
+def read_torch_file(path: Path) -> Any:
+    """What `torch.save` wrote, as a zip or in its legacy form; ValueError says what is wrong."""
+    with path.open("rb") as file:
+        unpickler = InertUnpickler(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    try:
+        if unpickler.data[: len(ZIP_START)] == ZIP_START:
+            return _read_zip(unpickler, path)
+        return _read_legacy(unpickler)
+    except (LookupError, UnicodeDecodeError, struct.error, *ZIP_ERRORS) as error:
+        raise ValueError(DAMAGED) from error
+
+
+def _read_zip(unpickler: InertUnpickler, path: Path) -> Any:
+    data = unpickler.data
+    with zipfile.ZipFile(path) as archive:
+        places = {info.filename: _locate_record(data, info) for info in archive.infolist()}
+    folder = next((name[:-8] for name in places if name.endswith("/data.pkl")), None)
+    if folder is None:
+        raise ValueError("a zip archive that torch did not write")
+    if f"{folder}constants.pkl" in places:
+        raise ValueError("a TorchScript archive, a program")
+    if data[slice(*places.get(f"{folder}byteorder", (0, 0)))] == b"big":
+        raise ValueError("numbers in big-endian order")
+    prefix = f"{folder}data/"
+    unpickler.places = {name.removeprefix(prefix): place for name, place in places.items()}
+    return unpickler.load(io.BytesIO(data[slice(*places[f"{folder}data.pkl"])]))
+
+
+def _locate_record(data: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("a compressed zip archive, which torch never writes")
+    name_size, extra_size = struct.unpack_from("<HH", data, info.header_offset + 26)
+    start = info.header_offset + 30 + name_size + extra_size
+    return start, start + info.file_size
+
+
+def _read_legacy(unpickler: InertUnpickler) -> Any:
+    data = unpickler.data
+    stream = cast(IO[bytes], data)
+    if unpickler.load(stream) != LEGACY_MAGIC:
+        raise ValueError("a pickle that torch did not write")
+    _version, _system, content, keys = (unpickler.load(stream) for _ in range(4))
+    start = data.tell()
+    for key in keys if isinstance(keys, list) else ():
+        storage = unpickler.storages[key if isinstance(key, str) else ""]
+        (count,) = struct.unpack_from("<q", data, start)
+        end = start + 8 + count * storage.item_size
+        if not start < end <= len(data):
+            raise ValueError(DAMAGED)
+        unpickler.places[key] = (start + 8, end)
+        start = end
+    return content
+
+
+def _fill_container(target: Any, values: list[Any]) -> Any:
+    """Weights have names: any other key is dropped, so that nothing slow is ever hashed."""
+    if isinstance(target, list):
+        target += values
+    elif isinstance(target, dict):
+        pairs = zip(values[::2], values[1::2], strict=False)
+        target.update((key, value) for key, value in pairs if isinstance(key, str))
+    return target
+
+
+def _are_sizes(*values: Any) -> bool:
+    return all(isinstance(value, int) and 0 <= value < SIZE_LIMIT for value in values)

@@ -1,0 +1,73 @@
+"""The one progress bar, on stderr, so that stdout stays the result's."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+__all__ = ["show_progress"]
+
+
+@contextlib.contextmanager
+def show_progress(
+    title: str, total: int | None = None, unit: str = "frames"
+) -> Iterator[Callable[[], None]]:
+    """Yield what to call after each step; a log gets one closing line in place of a bar."""
+    shown = _show_bar if sys.stderr.isatty() else _show_line
+    with shown(title, total, unit) as advance:
+        yield advance
+
+
+def _name_rate(unit: str) -> str:
+    return "FPS" if unit == "frames" else f"{unit}/s"
+
+
+@contextlib.contextmanager
+def _show_line(title: str, _total: int | None, unit: str) -> Iterator[Callable[[], None]]:
+    done, start = 0, time.perf_counter()
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+
+    yield advance
+    rate = done / max(time.perf_counter() - start, 1e-9)
+    print(f"{title}: {done} {unit}, {rate:.1f} {_name_rate(unit)}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _show_bar(title: str, total: int | None, unit: str) -> Iterator[Callable[[], None]]:
+    with _build_bar(unit) as bar:
+        task = bar.add_task(title, total=total, rate="")
+
+        def advance() -> None:
+            speed = bar.tasks[task].speed
+            bar.update(task, advance=1, rate=f"{speed:.1f} {_name_rate(unit)}" if speed else "")
+
+        yield advance
+
+
+def _build_bar(unit: str) -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit}  {{task.fields[rate]}}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

@@ -1,0 +1,282 @@
+"""The tracker: the release's protocol around any runtime, for one target or several at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.errors import InputError
+from relo_edge.geometry import (
+    Box,
+    CropWindow,
+    box_in_template,
+    box_to_image,
+    clip_box,
+    crop_into,
+    hann_window,
+    place_crop,
+)
+from relo_edge.opencv import cv2
+from relo_edge.runtime import Runtime
+from relo_edge.spec import TrackerProtocol
+
+__all__ = ["LostRule", "MultiTracker", "Track", "Tracker"]
+
+Frame = NDArray[np.uint8]
+Color = Literal["bgr", "rgb"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """Where a target is in one frame."""
+
+    box: Box
+    score: float
+    """The windowed policy logit of the chosen cell, as in the release."""
+    confidence: float
+    """How much of the policy's probability lies in the 3x3 cells around the chosen one."""
+    lost: bool
+    """What the lost rule says; it never changes the box."""
+
+
+@dataclass(frozen=True)
+class LostRule:
+    """A target counts as lost once its confidence stays under `threshold` for `patience` frames.
+
+    The first frame at or above the threshold finds it again.
+    """
+
+    threshold: float = 0.25
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1 or self.patience < 1:
+            raise InputError(
+                "lost rule",
+                found=f"threshold {self.threshold}, patience {self.patience}",
+                expected="a threshold from 0 to 1 and a patience of 1 frame or more",
+            )
+
+
+@dataclass
+class _Target:
+    slot: int
+    box: Box
+    frames: int = 0
+    doubtful: int = 0
+    template_updates: int = 0
+
+
+@dataclass
+class _View:
+    """The frame's size and order of channels, fixed when the first target is set."""
+
+    color: Color
+    size: tuple[int, int] | None = None
+    scratch: dict[int, Frame] = field(default_factory=dict)
+
+    def check_frame(self, frame: object) -> Frame:
+        """A frame that can be tracked, or a word on why it cannot."""
+        expected = "a uint8 array [height, width, 3]"
+        if not isinstance(frame, np.ndarray):
+            raise InputError("frame", found=type(frame).__name__, expected=expected)
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            found = f"{frame.dtype} {list(frame.shape)}"
+            raise InputError("frame", found=found, expected=expected)
+        size = (frame.shape[1], frame.shape[0])
+        if self.size is not None and size != self.size:
+            raise InputError(
+                "frame size changed",
+                found="{}x{}".format(*size),
+                expected="{}x{}".format(*self.size),
+                fix="start the target again on the new size",
+            )
+        return frame
+
+    def crop(self, frame: Frame, window: CropWindow, target: Frame) -> None:
+        """Fill `target` with the RGB crop."""
+        if self.color == "rgb":
+            crop_into(target, frame, window)
+            return
+        size = target.shape[0]
+        scratch = self.scratch.setdefault(size, np.empty_like(target))
+        cv2.cvtColor(crop_into(scratch, frame, window), cv2.COLOR_BGR2RGB, dst=target)
+
+
+class MultiTracker:
+    """Several targets in the same frames, added and removed at will, stepped as one batch.
+
+    Not safe to share between threads; give each its own.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        protocol: TrackerProtocol | None = None,
+        *,
+        color: Color,
+        lost_rule: LostRule | None = None,
+    ) -> None:
+        if color not in ("bgr", "rgb"):
+            raise InputError("frame colour order", found=color, expected="'bgr' or 'rgb'")
+        variant = runtime.variant
+        self.runtime = runtime
+        self.protocol = protocol or variant.protocol()
+        self.lost_rule = lost_rule or LostRule()
+        self._window = hann_window(variant.grid, self.protocol.window_factor)
+        self._view = _View(color)
+        self._targets: dict[int, _Target] = {}
+        self._next_id = 0
+        side = variant.search_size
+        self._searches = np.empty((runtime.batch, side, side, 3), np.uint8)
+        self._template = np.empty((variant.template_size, variant.template_size, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def add(self, frame: Frame, box: Box) -> int:
+        """Start a target at its box in this frame; the number returned names it from then on."""
+        frame = self._view.check_frame(frame)
+        box = _check_box(box, frame)
+        taken = {target.slot for target in self._targets.values()}
+        free = [slot for slot in range(self.runtime.batch) if slot not in taken]
+        if not free:
+            raise InputError(
+                "targets",
+                found=f"{len(taken) + 1}",
+                expected=f"at most {self.runtime.batch}",
+                fix="open the runtime with a larger batch",
+            )
+        target = _Target(free[0], box)
+        for index in range(self.runtime.variant.templates):
+            self._encode_template(frame, target, index)
+        self.runtime.forget(target.slot)
+        self._view.size = (frame.shape[1], frame.shape[0])
+        self._targets[self._next_id] = target
+        self._next_id += 1
+        return self._next_id - 1
+
+    def remove(self, target: int) -> None:
+        """Stop following a target; its slot is free again."""
+        if target not in self._targets:
+            raise InputError("target", found=target, expected=f"one of {sorted(self._targets)}")
+        del self._targets[target]
+        if not self._targets:
+            self._view.size = None
+
+    def update(self, frame: Frame) -> dict[int, Track]:
+        """Where every target is in the next frame."""
+        frame = self._view.check_frame(frame)
+        if not self._targets:
+            return {}
+        targets = list(self._targets.values())
+        searches = self._searches[: len(targets)]
+        scales = [self._crop_search(frame, t, s) for t, s in zip(targets, searches, strict=True)]
+        step = self.runtime.step([t.slot for t in targets], searches, self._window)
+        tracks = {}
+        for row, (name, target) in enumerate(self._targets.items()):
+            predicted, score = step.boxes[row], float(step.scores[row])
+            self._move_target(frame, target, predicted, scales[row])
+            confidence = measure_confidence(step.policy_logits[row], self._window)
+            lost = self._judge_lost(target, confidence)
+            self._update_template(frame, target, score)
+            tracks[name] = Track(target.box, score, confidence, lost)
+        return tracks
+
+    def _crop_search(self, frame: Frame, target: _Target, search: Frame) -> float:
+        window = place_crop(target.box, self.protocol.search_factor, search.shape[0])
+        self._view.crop(frame, window, search)
+        return window.scale
+
+    def _move_target(
+        self, frame: Frame, target: _Target, predicted: NDArray[np.float32], scale: float
+    ) -> None:
+        size = self.runtime.variant.search_size
+        box = box_to_image(predicted, target.box, scale, size)
+        height, width = frame.shape[:2]
+        target.box = clip_box(box, width, height, self.protocol.margin)
+        target.frames += 1
+
+    def _judge_lost(self, target: _Target, confidence: float) -> bool:
+        doubtful = confidence < self.lost_rule.threshold
+        target.doubtful = target.doubtful + 1 if doubtful else 0
+        return target.doubtful >= self.lost_rule.patience
+
+    def _update_template(self, frame: Frame, target: _Target, score: float) -> None:
+        """Renew the oldest template but the first, when the protocol's time and score have come."""
+        spare = self.runtime.variant.templates - 1
+        due = target.frames % self.protocol.update_interval == 0
+        if spare and due and score > self.protocol.update_threshold:
+            self._encode_template(frame, target, 1 + target.template_updates % spare)
+            target.template_updates += 1
+
+    def _encode_template(self, frame: Frame, target: _Target, index: int) -> None:
+        size = self.runtime.variant.template_size
+        window = place_crop(target.box, self.protocol.template_factor, size)
+        self._view.crop(frame, window, self._template)
+        box = box_in_template(target.box, window, size)
+        self.runtime.encode_template(target.slot, index, self._template, box)
+
+
+class Tracker:
+    """One target: `init` on its first box, then `update` with every frame that follows."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        protocol: TrackerProtocol | None = None,
+        *,
+        color: Color,
+        lost_rule: LostRule | None = None,
+    ) -> None:
+        self._targets = MultiTracker(runtime, protocol, color=color, lost_rule=lost_rule)
+        self._target: int | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the network."""
+        return self._targets.runtime
+
+    def init(self, frame: Frame, box: Box) -> None:
+        """Start, or start again, on the box (x, y, w, h in pixels) in this frame."""
+        if self._target is not None:
+            self._targets.remove(self._target)
+            self._target = None
+        self._target = self._targets.add(frame, box)
+
+    def update(self, frame: Frame) -> Track:
+        """Where the target is in the next frame."""
+        if self._target is None:
+            raise InputError("tracker", found="no target", fix="call init(frame, box) first")
+        return self._targets.update(frame)[self._target]
+
+
+def measure_confidence(logits: NDArray[np.float32], window: NDArray[np.float32]) -> float:
+    """The policy's probability within one cell of the cell that the window makes it choose."""
+    row, column = divmod(int(np.argmax(logits * window)), logits.shape[1])
+    weights = np.exp(logits - logits.max())
+    near = weights[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+    return float(near.sum() / weights.sum())
+
+
+def _check_box(box: Box, frame: Frame) -> Box:
+    """Four finite numbers, some area, and some of it in the picture."""
+    try:
+        x, y, width, height = (float(value) for value in box)
+    except (TypeError, ValueError):
+        raise InputError("box", found=box, expected="four numbers x, y, w, h") from None
+    found = f"{x:g},{y:g},{width:g},{height:g}"
+    if not all(math.isfinite(value) for value in (x, y, width, height)):
+        raise InputError("box", found=found, expected="finite numbers")
+    if width <= 0 or height <= 0:
+        raise InputError("box", found=found, expected="a width and height above 0")
+    rows, columns = frame.shape[:2]
+    if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
+        raise InputError(
+            "box outside the frame", found=found, expected=f"a box within {columns}x{rows}"
+        )
+    return (x, y, width, height)

@@ -1,0 +1,80 @@
+"""onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.bundle import Bundle
+from relo_edge.contract import BATCH
+from relo_edge.errors import BundleError, MissingDependency
+from relo_edge.runtime import RuntimeRequest
+from relo_edge.runtimes.slotwise import Answer, Array, Slot, SlotwiseRuntime
+
+__all__ = ["OUTPUTS", "OnnxRuntime", "import_onnxruntime", "open_runtime"]
+
+OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
+
+
+def open_runtime(request: RuntimeRequest) -> OnnxRuntime:
+    """Open as asked; every precision that the bundle has graphs for."""
+    precision = request.choose_precision(*request.bundle.precisions)
+    return OnnxRuntime(request.bundle, precision, batch=request.batch, threads=request.threads)
+
+
+class OnnxRuntime(SlotwiseRuntime):
+    """Plain onnxruntime sessions; one run's output state is the next one's input, uncopied."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None
+    ) -> None:
+        super().__init__(bundle.variant, batch)
+        self.precision = precision
+        self._template = _open_session(bundle.graph("template", precision), threads)
+        self._step = _open_session(bundle.graph("step", precision), threads)
+
+    def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
+        tokens: Array = self._template.run(None, {"template": template, "box": box})[0]
+        return tokens
+
+    def _run_step(self, slot: Slot, search: NDArray[np.uint8], window: Array) -> Answer:
+        feeds = {
+            "search": search,
+            "template_tokens": slot.templates,
+            "temporal_tokens": slot.states[slot.turn],
+            "has_history": slot.has_history,
+            "window": window,
+        }
+        box, score, logits, state = self._step.run(OUTPUTS, feeds)
+        slot.states[1 - slot.turn] = state
+        return box, score, logits
+
+
+def import_onnxruntime() -> Any:
+    """The package, or how to get it."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(
+            "onnxruntime does not import", found=error, fix="`pip install 'relo-edge[cpu]'`"
+        ) from None
+    return onnxruntime
+
+
+def _open_session(graph: Path, threads: int | None) -> Any:
+    """A CPU session at batch 1."""
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.add_free_dimension_override_by_name(BATCH, 1)
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no public base class
+        raise BundleError(f"onnxruntime cannot open {graph}", found=error) from None

@@ -1,0 +1,153 @@
+"""onnxruntime on an NVIDIA GPU: everything bound to the device, the state never leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.bundle import Bundle
+from relo_edge.contract import describe_graph
+from relo_edge.errors import BundleError, RuntimeUnavailable
+from relo_edge.runtime import RuntimeRequest, StepResult
+from relo_edge.runtimes.onnxruntime import OUTPUTS, import_onnxruntime
+
+__all__ = ["OnnxGpuRuntime", "open_runtime"]
+
+PROVIDERS = {
+    "onnxruntime-cuda": "CUDAExecutionProvider",
+    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+}
+STATE = "temporal_tokens"
+Array = NDArray[np.float32]
+
+
+def open_runtime(request: RuntimeRequest) -> OnnxGpuRuntime:
+    """Open with the provider that the name asks for."""
+    precision = request.choose_precision(*request.bundle.precisions)
+    provider = PROVIDERS[request.name]
+    return OnnxGpuRuntime(request.bundle, precision, request.name, provider, batch=request.batch)
+
+
+class OnnxGpuRuntime:
+    """All slots step together at a fixed batch; two state buffers are used in turn."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        name: str,
+        provider: str,
+        *,
+        batch: int = 1,
+        device: str = "cuda",
+    ) -> None:
+        self.name, self.precision, self.device = name, precision, device
+        self.variant, self.batch = bundle.variant, batch
+        self._onnxruntime = import_onnxruntime()
+        _load_cuda_wheels(self._onnxruntime)
+        self._template = self._open_session(bundle.graph("template", precision), provider)
+        self._step = self._open_session(bundle.graph("step", precision), provider)
+        step = describe_graph(bundle.variant, "step", bundle.state_dtype(precision))
+        self._host = {s.name: np.zeros(s.at_batch(batch), s.dtype) for s in step.inputs}
+        self._inputs = {name: self._send(array) for name, array in self._host.items()}
+        self._states = [self._inputs.pop(STATE), self._send(self._host[STATE])]
+        self._outputs = {
+            s.name: self._send(np.zeros(s.at_batch(batch), s.dtype))
+            for s in step.outputs
+            if s.name != f"{STATE}_out"
+        }
+        self._turn = 0
+        self._bindings = [self._bind_direction(turn) for turn in range(2)]
+
+    def encode_template(
+        self, slot: int, index: int, template: NDArray[np.uint8], box: Array
+    ) -> None:
+        """Keep the template's tokens in the slot; templates change rarely, so all are sent anew."""
+        tokens = self._template.run(None, {"template": template[None], "box": box[None]})[0]
+        rows = self.variant.tokens_per_template
+        host = self._host["template_tokens"]
+        host[slot, index * rows : (index + 1) * rows] = tokens[0]
+        self._inputs["template_tokens"].update_inplace(host)
+
+    def forget(self, slot: int) -> None:
+        """The slot's next step is a first frame."""
+        self._host["has_history"][slot] = 0
+
+    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
+        """Localize one search crop for each slot and keep its new state."""
+        rows = list(slots)
+        self._host["search"][rows] = searches
+        self._inputs["search"].update_inplace(self._host["search"])
+        self._inputs["has_history"].update_inplace(self._host["has_history"])
+        if not np.array_equal(window, self._host["window"]):
+            self._host["window"][...] = window
+            self._inputs["window"].update_inplace(self._host["window"])
+        self._step.run_with_iobinding(self._bindings[self._turn])
+        self._keep_idle_states(rows)
+        self._turn = 1 - self._turn
+        self._host["has_history"][rows] = 1
+        box, score, logits = (self._outputs[name].numpy()[rows] for name in OUTPUTS[:3])
+        return StepResult(box, score, logits)
+
+    def close(self) -> None:
+        """Give the device memory back."""
+        self._bindings.clear()
+        self._inputs.clear()
+        self._outputs.clear()
+        self._states.clear()
+
+    def _keep_idle_states(self, rows: list[int]) -> None:
+        """Carry over targets that sat this step out; rare, so it may go by way of the host."""
+        idle = [i for i in range(self.batch) if i not in rows and self._host["has_history"][i]]
+        if idle:
+            before, after = self._states[self._turn], self._states[1 - self._turn]
+            state = after.numpy()
+            state[idle] = before.numpy()[idle]
+            after.update_inplace(state)
+
+    def _bind_direction(self, turn: int) -> Any:
+        """Read the state of this turn, write the other; bound once, as no address changes."""
+        binding = self._step.io_binding()
+        for name, value in self._inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_ortvalue_input(STATE, self._states[turn])
+        for name, value in self._outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        binding.bind_ortvalue_output(f"{STATE}_out", self._states[1 - turn])
+        return binding
+
+    def _send(self, array: NDArray[Any]) -> Any:
+        return self._onnxruntime.OrtValue.ortvalue_from_numpy(array.copy(), self.device, 0)
+
+    def _open_session(self, graph: Path, provider: str) -> Any:
+        """A session truly on the provider: onnxruntime would silently fall back to the CPU."""
+        options = self._onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        offered = self._onnxruntime.get_available_providers()
+        if provider not in offered:
+            self._refuse(provider, " | ".join(offered))
+        try:
+            session = self._onnxruntime.InferenceSession(graph, options, providers=[provider])
+        except Exception as error:  # onnxruntime's own errors share no public base class
+            raise BundleError(f"onnxruntime cannot open {graph}", found=error) from None
+        if session.get_providers()[0] != provider:
+            self._refuse(provider, session.get_providers()[0])
+        return session
+
+    def _refuse(self, provider: str, found: str) -> None:
+        raise RuntimeUnavailable(
+            self.name,
+            found=found,
+            expected=provider,
+            fix="install 'relo-edge[gpu]' beside a working NVIDIA driver; see `relo-edge doctor`",
+        )
+
+
+def _load_cuda_wheels(onnxruntime: Any) -> None:
+    """CUDA libraries that pip installed are found only when asked for; old versions cannot."""
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()

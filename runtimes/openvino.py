@@ -1,0 +1,107 @@
+"""OpenVINO on the CPU; bfloat16 where the processor computes in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.bundle import Bundle
+from relo_edge.errors import BundleError, MissingDependency, RuntimeUnavailable
+from relo_edge.runtime import RuntimeRequest
+from relo_edge.runtimes.slotwise import Answer, Array, Slot, SlotwiseRuntime
+
+__all__ = ["OpenVinoRuntime", "import_openvino", "open_runtime", "supports_bf16"]
+
+# What the graph is stored in, and what the CPU plugin is told to compute in.
+PRECISIONS = {"bf16": ("fp32", "bf16"), "fp32": ("fp32", "f32")}
+
+
+def open_runtime(request: RuntimeRequest) -> OpenVinoRuntime:
+    """Open as asked; bf16 unless the CPU would only emulate it."""
+    offered = list(PRECISIONS) if supports_bf16() else ["fp32"]
+    if request.precision == "bf16" and "bf16" not in offered:
+        raise RuntimeUnavailable(
+            "openvino in bf16",
+            found="a CPU without bfloat16 arithmetic",
+            expected="AVX-512 BF16 or AMX",
+            fix="use `--precision fp32`",
+        )
+    precision = request.choose_precision(*offered)
+    return OpenVinoRuntime(request.bundle, precision, batch=request.batch, threads=request.threads)
+
+
+class OpenVinoRuntime(SlotwiseRuntime):
+    """One infer request for each graph; a slot's buffers are handed over, never copied."""
+
+    name = "openvino"
+
+    def __init__(
+        self, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None
+    ) -> None:
+        super().__init__(bundle.variant, batch)
+        self.precision = precision
+        openvino = import_openvino()
+        stored, computed = PRECISIONS[precision]
+        config = {"INFERENCE_PRECISION_HINT": computed, "PERFORMANCE_HINT": "LATENCY"}
+        if threads:
+            config["INFERENCE_NUM_THREADS"] = str(threads)
+        self._tensor = openvino.Tensor
+        core = openvino.Core()
+        self._template = _compile_graph(core, bundle.graph("template", stored), config)
+        self._step = _compile_graph(core, bundle.graph("step", stored), config)
+
+    def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
+        self._template.set_tensor("template", self._share(template))
+        self._template.set_tensor("box", self._share(box))
+        self._template.infer()
+        tokens: Array = self._template.get_tensor("template_tokens").data
+        return tokens
+
+    def _run_step(self, slot: Slot, search: NDArray[np.uint8], window: Array) -> Answer:
+        step = self._step
+        step.set_tensor("search", self._share(search))
+        step.set_tensor("template_tokens", self._share(slot.templates))
+        step.set_tensor("temporal_tokens", self._share(slot.states[slot.turn]))
+        step.set_tensor("temporal_tokens_out", self._share(slot.states[1 - slot.turn]))
+        step.set_tensor("has_history", self._share(slot.has_history))
+        step.set_tensor("window", self._share(window))
+        step.infer()
+        box, score, logits = (step.get_tensor(n).data for n in ("box", "score", "policy_logits"))
+        return box, score, logits
+
+    def _share(self, array: NDArray[Any]) -> Any:
+        return self._tensor(array, shared_memory=True)
+
+
+def import_openvino() -> Any:
+    """The package, or how to get it."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependency(
+            "openvino does not import", found=error, fix="`pip install 'relo-edge[cpu]'`"
+        ) from None
+    return openvino
+
+
+def supports_bf16() -> bool:
+    """Whether the CPU plugin computes in bfloat16 here, rather than emulating it."""
+    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities
+
+
+def _compile_graph(core: Any, graph: Path, config: dict[str, str]) -> Any:
+    """An infer request at batch 1."""
+    try:
+        model = core.read_model(graph)
+        model.reshape({port: _set_batch(port.partial_shape) for port in model.inputs})
+        return core.compile_model(model, "CPU", config).create_infer_request()
+    except RuntimeError as error:
+        raise BundleError(f"openvino cannot open {graph}", found=error) from None
+
+
+def _set_batch(shape: Any) -> list[int]:
+    return [1 if size.is_dynamic else size.get_length() for size in shape]

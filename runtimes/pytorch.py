@@ -1,0 +1,144 @@
+"""The reference network as a runtime: what every other runtime is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.errors import InputError, MissingDependency
+from relo_edge.files import hash_file
+from relo_edge.runtime import RuntimeRequest, StepResult
+from relo_edge.spec import Variant
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relo_edge.network.checkpoint import Checkpoint
+    from relo_edge.network.relo import FrameMaps
+
+__all__ = ["PytorchRuntime", "open_runtime"]
+
+
+def open_runtime(request: RuntimeRequest) -> PytorchRuntime:
+    """Open as asked: the weights of the checkpoint given, or of the one the bundle came from."""
+    request.choose_precision("fp32")
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependency(
+            "torch does not import", found=error, fix="`pip install 'relo-edge[export]'`"
+        ) from None
+    checkpoint = _find_checkpoint(request)
+    return PytorchRuntime(
+        checkpoint.variant,
+        checkpoint.weights,
+        batch=request.batch,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        threads=request.threads,
+    )
+
+
+def _find_checkpoint(request: RuntimeRequest) -> Checkpoint:
+    from relo_edge.network.checkpoint import read_checkpoint
+    from relo_edge.network.demo import find_demo_checkpoint
+
+    if request.checkpoint is not None:
+        return read_checkpoint(Path(request.checkpoint))
+    if str(request.source) == "demo":
+        return read_checkpoint(find_demo_checkpoint())
+    bundle = request.bundle
+    path = Path(bundle.manifest["checkpoint"]["path"])
+    fix = "name the checkpoint with --checkpoint"
+    if not path.is_file():
+        raise InputError(f"{bundle.path}'s checkpoint", found=f"nothing at {path}", fix=fix)
+    if hash_file(path) != bundle.manifest["checkpoint"]["sha256"]:
+        raise InputError(f"{path}", found="other weights than the bundle's", fix=fix)
+    return read_checkpoint(path, bundle.variant.name)
+
+
+class PytorchRuntime:
+    """Runs the network eagerly in float32, on the CPU or the first CUDA device."""
+
+    name = "pytorch"
+    precision = "fp32"
+
+    def __init__(
+        self,
+        variant: Variant,
+        weights: Mapping[str, Tensor],
+        *,
+        batch: int = 1,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        import torch
+
+        from relo_edge.network.relo import build_network
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.variant = variant
+        self.batch = batch
+        self.device = device
+        self._torch = torch
+        self._network = build_network(variant, weights).to(device)
+        tokens = (batch, variant.templates, variant.tokens_per_template, variant.width)
+        self._templates = torch.zeros(tokens, device=device)
+        self._state = torch.zeros((batch, *variant.state_shape), device=device)
+        self._has_history = torch.zeros(batch, device=device)
+
+    def encode_template(
+        self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
+    ) -> None:
+        """Keep the template's tokens in the slot."""
+        with self._torch.inference_mode():
+            tokens = self._network.encode_template(
+                self._send(template[None]), self._send(box[None])
+            )
+            self._templates[slot, index] = tokens[0]
+
+    def forget(self, slot: int) -> None:
+        """The slot's next step is a first frame."""
+        self._has_history[slot] = 0
+
+    def step(
+        self,
+        slots: Sequence[int],
+        searches: NDArray[np.uint8],
+        window: NDArray[np.float32],
+    ) -> StepResult:
+        """Localize one search crop for each slot and keep its new state."""
+        rows = list(slots)
+        with self._torch.inference_mode():
+            maps, state = self._network(
+                self._send(searches),
+                self._templates[rows].flatten(1, 2),
+                self._state[rows],
+                self._has_history[rows],
+            )
+            self._state[rows] = state
+            self._has_history[rows] = 1
+            return self._decode_boxes(maps, self._send(window))
+
+    def close(self) -> None:
+        """Nothing outlives the object."""
+
+    def _send(self, array: NDArray[np.generic]) -> Tensor:
+        return self._torch.from_numpy(array).to(self.device)
+
+    def _decode_boxes(self, maps: FrameMaps, window: Tensor) -> StepResult:
+        """The box of the cell where the windowed logit is greatest."""
+        grid = self.variant.grid
+        scores, cells = (maps.policy_logits * window).flatten(1).max(dim=1)
+        picked = cells.view(-1, 1, 1).expand(-1, 2, 1)
+        sizes = maps.sizes.flatten(2).gather(2, picked).squeeze(2)
+        offsets = maps.offsets.flatten(2).gather(2, picked).squeeze(2)
+        corners = self._torch.stack([cells % grid, cells // grid], dim=1)
+        boxes = self._torch.cat([(corners + offsets) / grid, sizes], dim=1)
+        return StepResult(
+            boxes.cpu().numpy(), scores.cpu().numpy(), maps.policy_logits.cpu().numpy()
+        )

@@ -1,0 +1,79 @@
+"""What the CPU runtimes share: slots stepped one after another on graphs opened at batch 1.
+
+On a CPU one target already fills the cores, and fixed shapes are the faster ones.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.runtime import StepResult
+from relo_edge.spec import Variant
+
+__all__ = ["Answer", "Slot", "SlotwiseRuntime"]
+
+Array = NDArray[np.float32]
+Answer = tuple[Array, Array, Array]
+"""box [1,4], score [1], policy_logits [1,grid,grid]; the next step may overwrite them."""
+
+
+class Slot:
+    """One target's templates and temporal state; the two state buffers are used in turn."""
+
+    def __init__(self, variant: Variant) -> None:
+        self.templates = np.zeros((1, variant.template_tokens, variant.width), np.float32)
+        self.states = [np.zeros((1, *variant.state_shape), np.float32) for _ in range(2)]
+        self.has_history = np.zeros(1, np.float32)
+        self.turn = 0
+
+
+class SlotwiseRuntime(ABC):
+    """The Runtime protocol over a template call and a step call for one slot."""
+
+    device = "cpu"
+
+    def __init__(self, variant: Variant, batch: int) -> None:
+        self.variant = variant
+        self.batch = batch
+        self._slots = [Slot(variant) for _ in range(batch)]
+
+    def encode_template(
+        self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
+    ) -> None:
+        """Keep the template's tokens in the slot."""
+        rows = self.variant.tokens_per_template
+        place = slice(index * rows, (index + 1) * rows)
+        self._slots[slot].templates[:, place] = self._run_template(template[None], box[None])
+
+    def forget(self, slot: int) -> None:
+        """The slot's next step is a first frame."""
+        self._slots[slot].has_history[0] = 0
+
+    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
+        """Localize one search crop for each slot and keep its new state."""
+        count, grid = len(slots), self.variant.grid
+        boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
+        logits = np.empty((count, grid, grid), np.float32)
+        for row, index in enumerate(slots):
+            slot = self._slots[index]
+            box, score, policy = self._run_step(slot, searches[row : row + 1], window)
+            slot.turn = 1 - slot.turn
+            slot.has_history[0] = 1
+            boxes[row], scores[row], logits[row] = box[0], score[0], policy[0]
+        return StepResult(boxes, scores, logits)
+
+    def close(self) -> None:
+        """Drop the buffers; what runs the graphs goes with the object."""
+        self._slots.clear()
+
+    @abstractmethod
+    def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
+        """Tokens [1,·,C] of one template."""
+
+    @abstractmethod
+    def _run_step(self, slot: Slot, search: NDArray[np.uint8], window: Array) -> Answer:
+        """Read the slot's state of this turn and write the other one."""

@@ -1,0 +1,44 @@
+"""What is dear to make and shared by many tests: an exported bundle with recipe weights."""
+
+import ctypes
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from relo_edge.bundle import Bundle
+from relo_edge.export.publishing import export_bundle
+from relo_edge.network.checkpoint import read_checkpoint
+from relo_edge.network.recipe import draw_weights
+from relo_edge.spec import VARIANTS
+
+
+def pytest_collection_modifyitems(items):
+    """GPU tests run wherever a driver loads; elsewhere the report says why they did not."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        skip = pytest.mark.skip(reason=f"no NVIDIA driver: {error}")
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(skip)
+
+
+def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
+    path = folder / f"{variant}-{salt}.safetensors"
+    save_file(dict(draw_weights(VARIANTS[variant], salt)), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory) -> Bundle:
+    """The demo variant, exported; not to be changed."""
+    folder = tmp_path_factory.mktemp("demo")
+    return export_bundle(read_checkpoint(write_checkpoint(folder, "demo")), folder / "bundle")
+
+
+@pytest.fixture(scope="session")
+def t256_bundle(tmp_path_factory) -> Bundle:
+    """T256 with the weights of the recorded vectors; not to be changed."""
+    folder = tmp_path_factory.mktemp("t256")
+    return export_bundle(read_checkpoint(write_checkpoint(folder, "t256")), folder / "bundle")

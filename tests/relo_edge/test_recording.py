@@ -1,0 +1,173 @@
+"""Boxes and videos out: exact rows, whole files, and a refusal before any work is lost."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import count_frames, draw_frame, write_video
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relo_edge.errors import InputError, SourceError
+from relo_edge.opencv import cv2
+from relo_edge.recording import VideoRecorder, check_output, check_outputs, record_boxes
+from relo_edge.tracker import Track
+
+HEADER = "frame,target,x,y,w,h,score,confidence,lost"
+
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+tracks = st.builds(
+    Track, st.tuples(numbers, numbers, numbers, numbers), numbers, numbers, st.booleans()
+)
+
+
+def record(path, rows):
+    recorder = record_boxes(path)
+    for index, track in enumerate(rows):
+        recorder.write(index, 0, track)
+    recorder.close()
+    recorder.close()
+
+
+@given(rows=st.lists(tracks, max_size=5))
+def test_csv_loses_no_digit(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("boxes") / "out.csv"
+    record(path, rows)
+    lines = path.read_text().splitlines()
+    assert lines[0] == HEADER
+    read = list(csv.DictReader(lines))
+    assert [row["frame"] for row in read] == [str(index) for index in range(len(rows))]
+    for row, track in zip(read, rows, strict=True):
+        assert tuple(float(row[key]) for key in "xywh") == track.box
+        assert (float(row["score"]), float(row["confidence"])) == (track.score, track.confidence)
+        assert row["lost"] == str(int(track.lost))
+
+
+@given(rows=st.lists(tracks, max_size=5))
+def test_json_holds_the_same(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("boxes") / "out.json"
+    record(path, rows)
+    read = json.loads(path.read_text())
+    assert [(row["x"], row["y"], row["w"], row["h"]) for row in read] == [t.box for t in rows]
+    assert [row["lost"] for row in read] == [track.lost for track in rows]
+    assert all(",".join(row) == HEADER for row in read)
+
+
+def test_numpy_numbers_are_written_as_plain_ones(tmp_path):
+    box = tuple(np.float32([1.5, 2, 3, 4]))
+    record(tmp_path / "out.csv", [Track(box, np.float32(0.1), 0.5, False)])
+    row = (tmp_path / "out.csv").read_text().splitlines()[1]
+    assert row == "0,0,1.5,2.0,3.0,4.0,0.10000000149011612,0.5,0"
+
+
+def test_csv_rows_are_on_disk_as_they_come(tmp_path):
+    recorder = record_boxes(tmp_path / "out.csv")
+    recorder.write(0, 0, Track((1, 2, 3, 4), 1, 1, False))
+    assert (tmp_path / "out.csv").read_text().count("\n") == 2
+    recorder.close()
+
+
+def test_disk_that_fills_up_is_one_line():
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    recorder = record_boxes.__globals__["_CsvBoxes"]
+    with pytest.raises(SourceError, match="cannot be written: found No space left"):
+        recorder(Path("/dev/full"))
+
+
+def test_video_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "out.mp4"
+    recorder = VideoRecorder(path, 25.0)
+    for index in range(7):
+        recorder.write(draw_frame(index))
+        assert not path.exists()
+    recorder.close()
+    recorder.close()
+    assert count_frames(path) == 7
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == 25.0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_odd_sizes_are_playable(tmp_path):
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    recorder.write(np.zeros((61, 97, 3), np.uint8))
+    recorder.close()
+    assert count_frames(tmp_path / "out.mp4") == 1
+
+
+def test_nothing_recorded_leaves_nothing(tmp_path):
+    VideoRecorder(tmp_path / "out.mp4", 30.0).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_size_that_changes_is_refused_and_the_rest_kept(tmp_path):
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    recorder.write(draw_frame(0))
+    with pytest.raises(SourceError, match="frame size changed: found 50x40, expected 96x64"):
+        recorder.write(draw_frame(1, size=(50, 40)))
+    recorder.close()
+    assert count_frames(tmp_path / "out.mp4") == 1
+
+
+def test_video_that_does_not_read_back_is_not_published(tmp_path):
+    """What a full disk does: OpenCV writes on without a word."""
+    (tmp_path / "out.mp4").write_bytes(b"last week's")
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    recorder.write(draw_frame(0))
+    recorder._writer.release()
+    recorder._writer.write(draw_frame(1))
+    recorder._written += 1
+    with pytest.raises(SourceError, match="was not written: found 1 readable frames, expected 2"):
+        recorder.close()
+    assert (tmp_path / "out.mp4").read_bytes() == b"last week's"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_codec_that_is_missing_gives_way_to_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("relo_edge.recording.CODECS", ("none", "mp4v"))
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    recorder.write(draw_frame(0))
+    recorder.close()
+    assert count_frames(tmp_path / "out.mp4") == 1
+
+
+def test_no_codec_at_all_is_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("relo_edge.recording.CODECS", ("none",))
+    with pytest.raises(SourceError, match="no encoder for a video of 96x64"):
+        VideoRecorder(tmp_path / "out.mp4", 30.0).write(draw_frame(0))
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("out.gif", r"found \.gif, expected \.mp4"),
+        ("out", r"found no extension, expected \.mp4"),
+        ("missing/out.mp4", "output folder .*no such folder; mkdir -p"),
+        ("file/out.mp4", "output folder .*found a file"),
+        ("folder.mp4", "found a folder, expected a file's name"),
+    ],
+)
+def test_output_that_cannot_be_is_refused(tmp_path, name, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(InputError, match=message):
+        check_output(tmp_path / name, (".mp4",))
+
+
+def test_unwritable_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(InputError, match="no right to write"):
+        check_output(tmp_path / "out.mp4", (".mp4",))
+
+
+def test_source_is_never_overwritten(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = write_video(tmp_path / "clip.mp4", frames=1)
+    with pytest.raises(InputError, match="the source itself"):
+        check_outputs(str(source), Path("clip.mp4"), None)
+    check_outputs(str(source), Path("other.mp4"), Path("boxes.json"))
+    with pytest.raises(InputError, match=r"expected \.csv or \.json"):
+        check_outputs(str(source), None, Path("boxes.txt"))

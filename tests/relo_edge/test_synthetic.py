@@ -1,0 +1,113 @@
+"""Synthetic clips: the same from the same seed, and true to their boxes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relo_edge.errors import InputError
+from relo_edge.sprites import Sprite, bound_ellipses, draw_sprite
+from relo_edge.synthetic import make_clip
+
+seeds = st.integers(0, 2**31)
+
+
+def test_same_seed_same_clip():
+    first, second = make_clip(3, 6, (160, 120)), make_clip(3, 6, (160, 120))
+    assert np.array_equal(first.boxes, second.boxes)
+    pictures = list(first.frames())
+    for again in (second.frames(), first.frames()):
+        for frame, picture in zip(again, pictures, strict=True):
+            assert np.array_equal(frame, picture)
+
+
+def test_other_seed_other_clip():
+    first, second = make_clip(3, 6, (160, 120)), make_clip(4, 6, (160, 120))
+    assert not np.allclose(first.boxes, second.boxes)
+    assert not np.array_equal(next(first.frames()), next(second.frames()))
+
+
+def test_frames_are_drawn_one_by_one():
+    clip = make_clip(0, 100_000, (160, 120))
+    frames = clip.frames()
+    first, second = next(frames), next(frames)
+    assert (first.shape, first.dtype) == ((120, 160, 3), np.uint8)
+    assert not np.array_equal(first, second)
+    assert (len(clip), clip.boxes.shape, clip.boxes.dtype) == (100_000, (100_000, 4), np.float64)
+
+
+@given(seed=seeds, size=st.sampled_from([(640, 360), (160, 120), (64, 64), (200, 900)]))
+def test_boxes_stay_in_the_picture(seed, size):
+    boxes = make_clip(seed, 300, size).boxes
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    assert (low >= 0).all()
+    assert (high <= np.array(size) + 1e-9).all()
+    assert boxes[:, 2:].min() > 0.02 * min(size)
+    assert (low[0] > 0.02 * min(size)).all()
+    assert (high[0] < np.array(size) - 0.02 * min(size)).all()
+
+
+@given(seed=seeds)
+def test_target_moves_grows_and_turns_smoothly(seed):
+    target = make_clip(seed, 300).target
+    assert np.ptp(target[:, 0]) > 10
+    assert np.ptp(target[:, 2] * target[:, 3]) > 0
+    assert np.ptp(target[:, 2] / target[:, 3]) > 0
+    assert np.ptp(target[:, 4]) > 0.05
+    step = np.hypot(*np.diff(target[:, :2], axis=0).T)
+    assert (step < 0.6 * target[1:, 2]).all()
+
+
+def test_lookalike_comes_and_goes():
+    clip = make_clip(5, 330)
+    shown = (clip.lookalike[:, 0] > 0) & (clip.lookalike[:, 0] < 640)
+    assert 0.3 < shown.mean() < 0.7
+    visits = np.count_nonzero(np.diff(shown.astype(int)) == 1)
+    assert visits >= 2
+
+
+@settings(max_examples=60)
+@given(
+    x=st.floats(-20, 140),
+    y=st.floats(-20, 120),
+    along=st.floats(6, 40),
+    across=st.floats(6, 40),
+    angle=st.floats(-7, 7),
+)
+def test_what_is_drawn_fills_its_box(x, y, along, across, angle):
+    """Drawn white on black, the target's pixels span the true box to within a pixel."""
+    texture = np.full((72, 72, 4), 255, np.uint8)
+    steps = np.arange(72) - 35.5
+    inside = np.clip(32.5 - np.hypot(steps[:, None], steps[None]), 0, 1)
+    texture[..., 3] = (255 * inside).round()
+    canvas = np.zeros((100, 120, 3), np.uint8)
+    pose = np.array([x, y, along, across, angle])
+    draw_sprite(canvas, Sprite(texture, 32), pose)
+    left, top, width, height = bound_ellipses(pose[None])[0]
+    rows, columns = np.nonzero(canvas[..., 0] > 100)
+    if not (0 <= left and 0 <= top and left + width <= 120 and top + height <= 100):
+        assert all(columns + 1.6 >= left) and all(columns <= left + width + 0.6)
+        return
+    drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.abs(np.array(drawn) - [left, top, left + width, top + height]).max() < 1.6
+
+
+def test_target_is_where_the_truth_says():
+    """The still ground is the same in both clips; only inside the boxes do they differ."""
+    clip = make_clip(8, 1, (320, 240))
+    moved = clip.target.copy()
+    moved[:, 0] += 1000
+    frame = next(clip.frames()).astype(int)
+    without = next(type(clip)(**{**vars(clip), "target": moved}).frames()).astype(int)
+    rows, columns = np.nonzero(np.abs(frame - without).max(axis=2) > 20)
+    x, y, width, height = clip.boxes[0]
+    drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.abs(np.array(drawn) - [x, y, x + width, y + height]).max() < 3
+
+
+@pytest.mark.parametrize(
+    ("seed", "frames", "size"), [(-1, 5, (640, 360)), (0, 0, (640, 360)), (0, 5, (640, 40))]
+)
+def test_impossible_clip_is_refused(seed, frames, size):
+    with pytest.raises(InputError, match="synthetic clip"):
+        make_clip(seed, frames, size)

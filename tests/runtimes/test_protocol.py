@@ -1,0 +1,187 @@
+"""One suite for every runtime: what the protocol promises, held against the reference."""
+
+import numpy as np
+import pytest
+
+from relo_edge.errors import InputError
+from relo_edge.geometry import hann_window
+from relo_edge.runtime import open_runtime
+from relo_edge.runtimes.onnxruntime_gpu import OnnxGpuRuntime
+from relo_edge.spec import VARIANTS
+
+DEMO = VARIANTS["demo"]
+WINDOW = hann_window(DEMO.grid, 2.0)
+TOLERANCE = 1e-4
+
+
+def open_bound(bundle, batch):
+    """The GPU runtime's buffers and bindings on onnxruntime's CPU provider."""
+    name, provider = "onnxruntime-cuda", "CPUExecutionProvider"
+    return OnnxGpuRuntime(bundle, "fp32", name, provider, batch=batch, device="cpu")
+
+
+OPENERS = {
+    "pytorch": lambda b, batch: open_runtime(b.path, "pytorch", batch=batch),
+    "onnxruntime": lambda b, batch: open_runtime(b.path, "onnxruntime", batch=batch),
+    "openvino": lambda b, batch: open_runtime(b.path, "openvino", "fp32", batch=batch),
+    "io-binding": open_bound,
+    "onnxruntime-cuda": pytest.param(
+        lambda b, batch: open_runtime(b.path, "onnxruntime-cuda", batch=batch),
+        marks=pytest.mark.gpu,
+    ),
+}
+
+
+@pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+def opener(request, demo_bundle):
+    return lambda batch=1: request.param(demo_bundle, batch)
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(3)
+    side, size = DEMO.search_size, DEMO.template_size
+    searches = rng.integers(0, 256, (6, 3, side, side, 3), np.uint8)
+    templates = rng.integers(0, 256, (3, size, size, 3), np.uint8)
+    return searches, templates, np.array([0.25, 0.2, 0.5, 0.6], np.float32)
+
+
+def start(runtime, slot, inputs, template=None):
+    _, templates, box = inputs
+    runtime.encode_template(slot, 0, templates[slot if template is None else template], box)
+    runtime.forget(slot)
+
+
+def run(runtime, inputs, slots, frames):
+    searches = inputs[0]
+    return [runtime.step(slots, searches[frame, slots], WINDOW) for frame in frames]
+
+
+def assert_same(got, expected, rows=slice(None)):
+    np.testing.assert_allclose(got.boxes, expected.boxes[rows], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(got.scores, expected.scores[rows], rtol=0, atol=TOLERANCE)
+    logits = expected.policy_logits[rows]
+    np.testing.assert_allclose(got.policy_logits, logits, rtol=0, atol=TOLERANCE)
+
+
+def differ(one, other):
+    return np.abs(one.policy_logits - other.policy_logits).max() > 1e-3
+
+
+@pytest.fixture(scope="module")
+def expected(demo_bundle, inputs):
+    """Three targets through the reference, six frames, each in a runtime of its own."""
+    answers = []
+    for slot in range(3):
+        runtime = open_runtime(demo_bundle.path, "pytorch", batch=3)
+        start(runtime, slot, inputs)
+        answers.append(run(runtime, inputs, [slot], range(6)))
+    return answers
+
+
+def test_one_target_equals_the_reference(opener, inputs, expected):
+    runtime = opener()
+    start(runtime, 0, inputs)
+    for got, want in zip(run(runtime, inputs, [0], range(6)), expected[0], strict=True):
+        assert_same(got, want)
+
+
+def test_a_batch_equals_each_target_alone(opener, inputs, expected):
+    runtime = opener(3)
+    for slot in range(3):
+        start(runtime, slot, inputs)
+    for frame, together in enumerate(run(runtime, inputs, [0, 1, 2], range(6))):
+        for slot in range(3):
+            one = type(together)(
+                together.boxes[slot : slot + 1],
+                together.scores[slot : slot + 1],
+                together.policy_logits[slot : slot + 1],
+            )
+            assert_same(one, expected[slot][frame])
+
+
+def test_a_restart_leaves_the_others_untouched(opener, inputs, expected):
+    runtime = opener(2)
+    start(runtime, 0, inputs)
+    start(runtime, 1, inputs)
+    run(runtime, inputs, [0, 1], range(3))
+    start(runtime, 0, inputs)
+    searches = inputs[0]
+    mixed = np.stack([searches[0, 0], searches[3, 1]])
+    answer = runtime.step([0, 1], mixed, WINDOW)
+    np.testing.assert_allclose(answer.scores[0], expected[0][0].scores[0], atol=TOLERANCE)
+    np.testing.assert_allclose(answer.scores[1], expected[1][3].scores[0], atol=TOLERANCE)
+
+
+def test_a_target_that_sits_out_keeps_its_state(opener, inputs, expected):
+    runtime = opener(2)
+    start(runtime, 0, inputs)
+    start(runtime, 1, inputs)
+    run(runtime, inputs, [0, 1], [0])
+    run(runtime, inputs, [1], [1, 2, 3])
+    assert_same(run(runtime, inputs, [0], [1])[0], expected[0][1])
+    assert_same(run(runtime, inputs, [1], [4])[0], expected[1][4])
+
+
+def test_slots_may_come_in_any_order(opener, inputs, expected):
+    runtime = opener(3)
+    for slot in (2, 0):
+        start(runtime, slot, inputs)
+    answer = run(runtime, inputs, [2, 0], [0])[0]
+    np.testing.assert_allclose(answer.scores[0], expected[2][0].scores[0], atol=TOLERANCE)
+    np.testing.assert_allclose(answer.scores[1], expected[0][0].scores[0], atol=TOLERANCE)
+
+
+def test_history_and_template_both_matter(opener, inputs):
+    runtime = opener()
+    start(runtime, 0, inputs)
+    later = run(runtime, inputs, [0], [0, 1])[1]
+    runtime.forget(0)
+    first = run(runtime, inputs, [0], [1])[0]
+    assert differ(first, later)
+    start(runtime, 0, inputs, template=1)
+    assert differ(run(runtime, inputs, [0], [1])[0], first)
+
+
+def test_an_answer_is_not_overwritten_by_the_next(opener, inputs):
+    runtime = opener()
+    start(runtime, 0, inputs)
+    first = run(runtime, inputs, [0], [0])[0]
+    kept = first.boxes.copy(), first.policy_logits.copy()
+    run(runtime, inputs, [0], [1, 2])
+    assert np.array_equal(first.boxes, kept[0])
+    assert np.array_equal(first.policy_logits, kept[1])
+
+
+def test_the_window_chooses_the_cell(opener, inputs):
+    runtime = opener()
+    start(runtime, 0, inputs)
+    corner = np.zeros_like(WINDOW)
+    corner[1, 14] = 100
+    searches = inputs[0][0, :1]
+    forced = runtime.step([0], searches, corner)
+    if forced.policy_logits[0, 1, 14] <= 0:
+        corner[1, 14] = -100
+        runtime.forget(0)
+        forced = runtime.step([0], searches, corner)
+    grid = DEMO.grid
+    assert abs(forced.boxes[0, 0] * grid - 14.5) < 3
+    assert abs(forced.boxes[0, 1] * grid - 1.5) < 3
+    assert forced.scores[0] == pytest.approx(100 * abs(forced.policy_logits[0, 1, 14]), rel=1e-4)
+
+
+def test_it_says_what_it_is_and_closes_twice(opener):
+    runtime = opener(2)
+    assert runtime.name
+    assert runtime.precision == "fp32"
+    assert runtime.batch == 2
+    assert runtime.variant == DEMO
+    assert runtime.device in ("cpu", "cuda")
+    runtime.close()
+    runtime.close()
+
+
+@pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "openvino"])
+def test_a_precision_it_lacks_is_refused(demo_bundle, name):
+    with pytest.raises(InputError, match=r"expected .*fp32"):
+        open_runtime(demo_bundle.path, name, "fp7")
