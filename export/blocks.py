@@ -92,9 +92,13 @@ def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
     cells, run = side // (EMBED_SIDE << MERGES), EMBED_SIDE * 3
     patches, values = (side // EMBED_SIDE) ** 2, EMBED_SIDE * run
     # Rank 8 is the most that TensorRT takes, so the batch shares an axis with the rows of cells.
-    split = graph.reshape("pixels/split", pixels, -1, 2, 2, EMBED_SIDE, cells, 2, 2, run)
-    order = graph.add("Transpose", "pixels/order", [split], perm=[0, 4, 1, 5, 2, 6, 3, 7])
+    rows = f"{cells}*{BATCH}"
+    shape, perm = (2, 2, EMBED_SIDE, cells, 2, 2, run), (0, 4, 1, 5, 2, 6, 3, 7)
+    split = graph.reshape("pixels/split", pixels, -1, *shape)
+    order = graph.add("Transpose", "pixels/order", [split], perm=perm)
     ordered = graph.reshape("pixels/patches", order, -1, patches, values)
+    graph.describe(split, "uint8", (rows, *shape))
+    graph.describe(order, "uint8", tuple((rows, *shape)[axis] for axis in perm))
     graph.describe(ordered, "uint8", (BATCH, patches, values))
     return graph.add("Cast", "pixels/float", [ordered], to=FLOAT)
 

@@ -149,7 +149,7 @@ def _check_manifest(file: Path, manifest: Any) -> None:
 def _read_variant(file: Path, manifest: Mapping[str, Any]) -> Variant:
     try:
         variant = Variant.from_dict(manifest["variant"])
-    except (AttributeError, KeyError, TypeError, ReloError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ReloError) as error:
         raise BundleError(f"{file}: variant", found=error, expected="a variant's sizes") from None
     known = VARIANTS.get(variant.name)
     if known is not None and known.to_dict() != variant.to_dict():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
 
-from relo_edge.errors import InputError, ReloError
+from relo_edge.errors import ReloError
 
 __all__ = ["app", "main"]
 
@@ -34,6 +35,10 @@ class Result(Protocol):
     def describe(self) -> str: ...
 
 
+Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights for the pytorch runtime: in place of a bundle's own.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -54,16 +59,14 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog="Example: relo-edge track clip.mp4 --bundle relo-t256 --init 120,80,64,48 --save out.mp4"
-)
+@app.command(epilog="Example: relo-edge track clip.mp4 --bundle demo --init 120,80,64,48")
 def track(
     source: Annotated[str, typer.Argument(help="Video file, folder of images or camera number.")],
     init: Annotated[
         str, typer.Option(metavar="X,Y,W,H", help="The target's box in the first frame, in pixels.")
     ],
     bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="In place of a bundle.")] = None,
+    checkpoint: Checkpoint = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
     dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
@@ -81,9 +84,6 @@ def track(
     from relo_edge.tracker import Tracker
     from relo_edge.video import open_source
 
-    if (bundle is None) == (checkpoint is None):
-        found = "neither" if bundle is None else "both"
-        raise InputError("weights", found=found, expected="either --bundle or --checkpoint")
     box = parse_box(init)
     check_outputs(source, save, boxes)
     with (
@@ -113,8 +113,84 @@ def demo(
         raise typer.Exit(130)
 
 
+@app.command(
+    epilog="Example: relo-edge export --variant t256 --checkpoint RELO_ep0090.pth.tar -o relo-t256"
+)
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="Released, saved or safetensors weights.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    variant: Annotated[
+        str | None, typer.Option(help="t256, b256, l256 or demo; found from the weights if absent.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint into a bundle, verified against the reference network."""
+    from relo_edge.export.publishing import export_bundle
+    from relo_edge.inspection import inspect_bundle
+    from relo_edge.network.checkpoint import read_checkpoint
+
+    bundle = export_bundle(read_checkpoint(checkpoint, variant), output, replace=force)
+    _print_result(inspect_bundle(bundle), as_json)
+
+
+@app.command(epilog="Example: relo-edge fetch t256 -o checkpoints")
+def fetch(
+    variant: Annotated[str, typer.Argument(help="t256, b256 or l256.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to download into.")] = Path(
+        "checkpoints"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Download the authors' public weights; a broken download is resumed."""
+    from relo_edge.hub import fetch_checkpoint
+
+    _print_result(fetch_checkpoint(variant, output), as_json)
+
+
+@app.command(epilog="Example: relo-edge inspect relo-t256")
+def inspect(bundle: Bundle, as_json: Json = False) -> None:
+    """List a bundle's graphs, engines and parity; exit 1 when a file is not as published."""
+    from relo_edge.inspection import inspect_bundle
+    from relo_edge.runtime import RuntimeRequest
+
+    inspection = inspect_bundle(RuntimeRequest(bundle, "inspect").bundle)
+    _print_result(inspection, as_json)
+    if not inspection.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --precision bf16")
+def parity(
+    bundle: Bundle,
+    runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or a precision of the runtime.")] = "auto",
+    checkpoint: Checkpoint = None,
+    as_json: Json = False,
+) -> None:
+    """Hold a runtime against the reference network; exit 1 when it is not the same tracker."""
+    from contextlib import closing
+
+    from relo_edge.benchmarks.parity import count_frames, measure_parity
+    from relo_edge.progress import show_progress
+    from relo_edge.runtime import open_runtime
+
+    with (
+        closing(open_runtime(bundle, "pytorch", checkpoint=checkpoint)) as reference,
+        closing(open_runtime(bundle, runtime, precision)) as candidate,
+        show_progress("parity", count_frames()) as advance,
+    ):
+        result = measure_parity(reference, candidate, advance)
+    _print_result(result, as_json)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run a verb; whatever goes wrong ends in one line and the right exit code."""
+    log = logging.getLogger("relo_edge")
+    log.addHandler(logging.StreamHandler())
+    log.setLevel(logging.INFO)
     try:
         code = app(standalone_mode=False)
     except ReloError as error:

@@ -18,7 +18,7 @@ from relo_edge.video import FrameSource
 
 __all__ = ["DemoResult", "run_demo"]
 
-SEED = 7
+SEED = 11
 FRAMES = 90
 
 UNTRAINED = "these weights are untrained: the track is meaningless, only speed and files are real"

@@ -29,10 +29,10 @@ def draw_track(frame: Frame, track: Track, name: str) -> None:
     if corners is None:
         return
     colour = LOST if track.lost else FOLLOWED
-    line = max(1, round(_measure_unit(frame) * 2))
+    line = max(2, round(_measure_unit(frame) * 2.5))
     # A dark rim keeps the box visible on any background.
-    cv2.rectangle(frame, *corners, INK, line + 2 * max(1, line // 2), cv2.LINE_AA)
-    cv2.rectangle(frame, *corners, colour, line, cv2.LINE_AA)
+    cv2.rectangle(frame, *corners, INK, 2 * line)
+    cv2.rectangle(frame, *corners, colour, line)
     state = "LOST" if track.lost else f"{track.confidence:.0%}"
     _draw_label(frame, f"{name} {state}", corners[0], colour)
 

@@ -14,7 +14,7 @@ _STDERR = 2
 
 @contextlib.contextmanager
 def hush_libraries() -> Iterator[None]:
-    """Send what C libraries write to stderr nowhere; for calls whose failure we report."""
+    """Send what is written to stderr nowhere; only for short calls whose failure we report."""
     kept = os.dup(_STDERR)
     try:
         with Path(os.devnull).open("wb") as nowhere:

@@ -71,6 +71,9 @@ class Runtime(Protocol):
     ) -> StepResult:
         """Localize one RGB search crop for each slot named, and carry those slots' state on."""
 
+    def read_state(self, slot: int) -> NDArray[np.float32]:
+        """A copy of the slot's temporal tokens [depth,T,C]; slow, for parity."""
+
     def close(self) -> None:
         """Give back what the runtime holds; closing twice is fine."""
 
@@ -140,6 +143,8 @@ def open_runtime(
         return _open_best(request)
     if name not in RUNTIMES:
         raise InputError("runtime", found=name, expected=" | ".join(["auto", *RUNTIMES]))
+    if checkpoint is not None and name != "pytorch":
+        raise InputError(f"runtime {name}", found="a checkpoint", expected="a bundle alone")
     return _open_named(request)
 
 
@@ -150,7 +155,7 @@ def _open_named(request: RuntimeRequest) -> Runtime:
 def _open_best(request: RuntimeRequest) -> Runtime:
     """The first in RUNTIMES that opens; a bad bundle is an error, not a reason to try the next."""
     reasons = []
-    for name in RUNTIMES if request.source is not None else ["pytorch"]:
+    for name in ["pytorch"] if request.checkpoint else RUNTIMES:
         try:
             runtime = _open_named(replace(request, name=name))
         except (MissingDependency, RuntimeUnavailable, InputError) as error:

@@ -123,7 +123,7 @@ def _wander(rng: np.random.Generator, time: Floats) -> Floats:
     """A smooth path within -1 to 1 that starts within half of that."""
     path = np.full_like(time, rng.uniform(-0.5, 0.5))
     for _ in range(2):
-        strength, speed, phase = rng.uniform(0.3, 0.7), rng.uniform(0.5, 1.7), rng.uniform(0, 6.3)
+        strength, speed, phase = rng.uniform(0.3, 0.6), rng.uniform(0.5, 1.4), rng.uniform(0, 6.3)
         path += strength * (np.sin(speed * time + phase) - np.sin(phase))
     return np.tanh(path)
 

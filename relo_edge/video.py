@@ -115,10 +115,9 @@ def _open_folder(folder: Path) -> FrameSource:
 
 def _read_images(images: list[Path]) -> Generator[Frame, None, None]:
     for path in images:
-        with hush_libraries():
-            # This flag makes grey, 16-bit and transparent images BGR uint8, and turns photographs
-            # the way their camera was held.
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        # This flag makes grey, 16-bit and transparent images BGR uint8, and turns photographs
+        # the way their camera was held.
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             raise SourceError(
                 f"image {str(path)!r} cannot be read",
@@ -179,7 +178,7 @@ def _open_camera(index: int) -> FrameSource:
         raise SourceError(
             f"{name} does not open",
             found="no such camera, or one in use or not permitted",
-            fix="`ls /dev/video*` lists the cameras; a file of that name is ./" + str(index),
+            fix=f"`ls /dev/video*` lists cameras; for a file of that name write ./{index}",
         )
     return FrameSource(
         name, _read_camera(capture, name), _read_rate(capture), release=capture.release

@@ -93,6 +93,11 @@ class OnnxGpuRuntime:
         box, score, logits = (self._outputs[name].numpy()[rows] for name in OUTPUTS[:3])
         return StepResult(box, score, logits)
 
+    def read_state(self, slot: int) -> Array:
+        """A copy of the slot's temporal tokens, brought from the device."""
+        state: Array = self._states[self._turn].numpy()[slot].astype(np.float32)
+        return state
+
     def close(self) -> None:
         """Give the device memory back."""
         self._bindings.clear()

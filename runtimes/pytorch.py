@@ -124,6 +124,11 @@ class PytorchRuntime:
             self._has_history[rows] = 1
             return self._decode_boxes(maps, self._send(window))
 
+    def read_state(self, slot: int) -> NDArray[np.float32]:
+        """A copy of the slot's temporal tokens."""
+        state: NDArray[np.float32] = self._state[slot].cpu().numpy().copy()
+        return state
+
     def close(self) -> None:
         """Nothing outlives the object."""
 

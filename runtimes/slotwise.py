@@ -26,7 +26,8 @@ class Slot:
 
     def __init__(self, variant: Variant) -> None:
         self.templates = np.zeros((1, variant.template_tokens, variant.width), np.float32)
-        self.states = [np.zeros((1, *variant.state_shape), np.float32) for _ in range(2)]
+        shape = (1, *variant.state_shape)
+        self.states: list[Array] = [np.zeros(shape, np.float32) for _ in range(2)]
         self.has_history = np.zeros(1, np.float32)
         self.turn = 0
 
@@ -65,6 +66,11 @@ class SlotwiseRuntime(ABC):
             slot.has_history[0] = 1
             boxes[row], scores[row], logits[row] = box[0], score[0], policy[0]
         return StepResult(boxes, scores, logits)
+
+    def read_state(self, slot: int) -> Array:
+        """A copy of the slot's temporal tokens."""
+        kept = self._slots[slot]
+        return kept.states[kept.turn][0].copy()
 
     def close(self) -> None:
         """Drop the buffers; what runs the graphs goes with the object."""

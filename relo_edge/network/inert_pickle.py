@@ -15,7 +15,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -84,7 +83,9 @@ class InertUnpickler:
         self._memo: dict[int, Any] = {}
         value = None
         try:
-            for opcode, argument, _ in islice(pickletools.genops(stream), OPCODE_LIMIT):
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if count == OPCODE_LIMIT:
+                    raise ValueError("a pickle without end")
                 value = self._step(opcode, argument)
         except (LookupError, ValueError) as error:
             raise ValueError(DAMAGED) from error
@@ -189,16 +190,17 @@ def _read_zip(unpickler: InertUnpickler, path: Path) -> Any:
     data = unpickler.data
     with zipfile.ZipFile(path) as archive:
         places = {info.filename: _locate_record(data, info) for info in archive.infolist()}
-    folder = next((name[:-8] for name in places if name.endswith("/data.pkl")), None)
-    if folder is None:
+    pickled = next((name for name in places if name.endswith("/data.pkl")), None)
+    if pickled is None:
         raise ValueError("a zip archive that torch did not write")
+    folder = pickled.removesuffix("data.pkl")
     if f"{folder}constants.pkl" in places:
-        raise ValueError("a TorchScript archive, a program")
+        raise ValueError("a TorchScript archive, which is a program")
     if data[slice(*places.get(f"{folder}byteorder", (0, 0)))] == b"big":
         raise ValueError("numbers in big-endian order")
     prefix = f"{folder}data/"
     unpickler.places = {name.removeprefix(prefix): place for name, place in places.items()}
-    return unpickler.load(io.BytesIO(data[slice(*places[f"{folder}data.pkl"])]))
+    return unpickler.load(io.BytesIO(data[slice(*places[pickled])]))
 
 
 def _locate_record(data: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:

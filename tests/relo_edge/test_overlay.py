@@ -65,8 +65,6 @@ def test_lettering_grows_with_the_picture(width, height):
 def test_label_stays_in_the_picture(box):
     frame = blank(320, 240)
     draw_track(frame, Track(box, 0.0, 0.5, lost=False), "t")
-    alone = blank(640, 480)
-    draw_track(alone[120:360, 160:480], Track(box, 0.0, 0.5, lost=False), "t")
-    plate = find_colour(frame, FOLLOWED)
-    assert np.ptp(plate[:, 0]) >= 12
-    assert (alone[:120] == 128).all()
+    rows = find_colour(frame, FOLLOWED)[:, 0]
+    full = [row for row in set(rows) if np.count_nonzero(rows == row) >= 20]
+    assert len(full) >= 8

@@ -123,14 +123,13 @@ def test_video_without_a_frame(tmp_path):
         next(source)
 
 
-def test_unreadable_image_is_named(tmp_path, capfd):
+def test_unreadable_image_is_named(tmp_path):
     write_images(tmp_path, ["1.png", "2.png", "3.png"])
     cut_file(tmp_path / "1.png", 0.5, tmp_path / "2.png")
     with open_source(str(tmp_path)) as source:
         next(source)
-        with pytest.raises(SourceError, match=r"2\.png.*cannot be read"):
+        with pytest.raises(SourceError, match=r"2\.png.*cannot be read: found \d+ bytes"):
             next(source)
-    assert capfd.readouterr().err == ""
 
 
 def test_image_that_went_away_is_named(tmp_path):

@@ -1,0 +1,1 @@
+"""Is it the same tracker, and how fast: parity, latency, accuracy, and the report."""

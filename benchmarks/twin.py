@@ -1,0 +1,94 @@
+"""Two runtimes fed the same crops: what a candidate computes beside the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.runtime import Runtime, StepResult
+
+__all__ = ["FramePair", "TwinRuntime"]
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """One target's answers of one frame, by output name: the reference's and the candidate's."""
+
+    reference: dict[str, Array]
+    candidate: dict[str, Array]
+    window: Array
+
+    def choose_cells(self) -> tuple[int, int]:
+        """The cell that each side chooses."""
+        first, second = (
+            int(np.argmax(side["policy_logits"] * self.window))
+            for side in (self.reference, self.candidate)
+        )
+        return first, second
+
+    def measure_margin(self) -> float:
+        """By how much the reference prefers its cell to the next best."""
+        windowed = np.sort((self.reference["policy_logits"] * self.window).ravel())
+        return float(windowed[-1] - windowed[-2])
+
+
+@dataclass
+class TwinRuntime:
+    """A runtime that answers as the reference does and notes what the candidate says."""
+
+    reference: Runtime
+    candidate: Runtime
+    pairs: list[FramePair] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.candidate.name} beside {self.reference.name}"
+        self.precision = self.candidate.precision
+        self.device = self.candidate.device
+        self.variant = self.reference.variant
+        self.batch = min(self.reference.batch, self.candidate.batch)
+
+    def encode_template(
+        self, slot: int, index: int, template: NDArray[np.uint8], box: Array
+    ) -> None:
+        """In both."""
+        self.reference.encode_template(slot, index, template, box)
+        self.candidate.encode_template(slot, index, template, box)
+
+    def forget(self, slot: int) -> None:
+        """In both."""
+        self.reference.forget(slot)
+        self.candidate.forget(slot)
+
+    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
+        """Step both on the same crops; each carries its own state."""
+        answer = self.reference.step(slots, searches, window)
+        other = self.candidate.step(slots, searches, window)
+        for row, slot in enumerate(slots):
+            pair = FramePair(
+                _collect_outputs(answer, row, self.reference.read_state(slot)),
+                _collect_outputs(other, row, self.candidate.read_state(slot)),
+                window,
+            )
+            self.pairs.append(pair)
+        return answer
+
+    def read_state(self, slot: int) -> Array:
+        """The reference's."""
+        return self.reference.read_state(slot)
+
+    def close(self) -> None:
+        """The two belong to whoever opened them."""
+
+
+def _collect_outputs(answer: StepResult, row: int, state: Array) -> dict[str, Array]:
+    return {
+        "box": answer.boxes[row],
+        "score": answer.scores[row : row + 1],
+        "policy_logits": answer.policy_logits[row],
+        "temporal_tokens": state,
+    }

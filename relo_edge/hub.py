@@ -1,0 +1,74 @@
+"""The public weights, fetched from where the authors published them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from relo_edge.errors import InputError, MissingDependency, SourceError
+from relo_edge.files import hash_file
+
+__all__ = ["FILES", "Fetched", "fetch_checkpoint"]
+
+REPOSITORY = "xche32/RELO"
+FILES = {
+    name: f"checkpoints/train/relo/relo_{name}/RELO_ep0090.pth.tar"
+    for name in ("t256", "b256", "l256")
+}
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A checkpoint on disk, and what to do with it."""
+
+    variant: str
+    path: Path
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"variant": self.variant, "path": str(self.path), "sha256": self.sha256}
+
+    def describe(self) -> str:
+        """Where it is and the next command."""
+        return (
+            f"{self.path}\nsha256 {self.sha256}\nnext: "
+            f"{_write_export_command(self.variant, str(self.path))}"
+        )
+
+
+def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
+    """Download a variant's weights into the folder; what a broken download left is resumed."""
+    if variant not in FILES:
+        raise InputError("public weights", found=variant, expected=" | ".join(FILES))
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import logging
+    except ImportError as error:
+        raise MissingDependency(
+            "huggingface_hub does not import", found=error, fix="`pip install 'relo-edge[export]'`"
+        ) from None
+    logging.set_verbosity_error()  # each of its retries would be a line of its own
+    try:
+        path = Path(hf_hub_download(REPOSITORY, FILES[variant], local_dir=folder))
+    except Exception as error:  # the hub's and its HTTP library's errors share no base class
+        by_hand = _write_export_command(variant, "FILE")
+        raise SourceError(
+            f"the Hugging Face hub cannot be reached or lacks {variant}",
+            found=_find_cause(error),
+            fix=f"download {FILES[variant]} from the model repository {REPOSITORY} by hand, "
+            f"then run `{by_hand}`",
+        ) from None
+    return Fetched(variant, path, hash_file(path))
+
+
+def _find_cause(error: BaseException) -> str:
+    """The first thing that went wrong, which the hub's own message hides."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return f"{type(error).__name__}: {error}"
+
+
+def _write_export_command(variant: str, checkpoint: str) -> str:
+    return f"relo-edge export --variant {variant} --checkpoint {checkpoint} -o relo-{variant}"

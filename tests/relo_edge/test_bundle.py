@@ -1,0 +1,108 @@
+"""Bundles that were tampered with, cut short or written by another version: one line each."""
+
+import json
+import shutil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relo_edge.bundle import MANIFEST, Bundle, open_bundle, write_manifest
+from relo_edge.errors import BundleError, InputError, ReloError
+from relo_edge.runtime import open_runtime
+from relo_edge.spec import VARIANTS
+
+
+@pytest.fixture
+def copied(demo_bundle, tmp_path) -> Bundle:
+    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+    return open_bundle(tmp_path / "bundle")
+
+
+def rewrite(bundle, change):
+    manifest = json.loads((bundle.path / MANIFEST).read_text())
+    change(manifest)
+    write_manifest(bundle.path, manifest)
+
+
+def test_a_flipped_byte_is_noticed_and_the_repair_named(copied):
+    file = copied.path / "step.onnx"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BundleError, match=r"step\.onnx .* found sha256 .*`relo-edge export"):
+        open_runtime(copied.path, "onnxruntime")
+    assert list(copied.find_damage()) == ["step.onnx"]
+
+
+def test_a_file_cut_short_is_noticed(copied):
+    file = copied.path / "template.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"found \d+ bytes, expected \d+ bytes"):
+        copied.graph("template")
+
+
+def test_a_missing_file_is_noticed(copied):
+    (copied.path / "template.onnx").unlink()
+    with pytest.raises(BundleError, match="no such file"):
+        open_runtime(copied.path, "openvino")
+
+
+def test_a_newer_format_is_refused(copied):
+    rewrite(copied, lambda m: m.update(format=99))
+    with pytest.raises(BundleError, match=r"found 99, expected 1 or older; update relo-edge"):
+        open_bundle(copied.path)
+
+
+def test_another_variants_manifest_is_refused(copied, t256_bundle):
+    shutil.copy(t256_bundle.path / MANIFEST, copied.path)
+    with pytest.raises(BundleError, match=r"not the file that its manifest \(t256\) describes"):
+        open_runtime(copied.path, "onnxruntime")
+
+
+def test_a_variant_that_is_not_this_versions_is_refused(copied):
+    rewrite(copied, lambda m: m["variant"].update(heads=6))
+    with pytest.raises(BundleError, match="demo's heads: found 6, expected 3"):
+        open_bundle(copied.path)
+
+
+def test_a_precision_that_is_not_there_names_the_command(copied):
+    with pytest.raises(BundleError, match="relo-edge quantize .* --int8"):
+        copied.graph("step", "int8")
+
+
+def test_no_bundle_at_all(tmp_path):
+    with pytest.raises(InputError, match="nothing there"):
+        open_bundle(tmp_path / "none")
+    with pytest.raises(BundleError, match="no manifest.json"):
+        open_bundle(tmp_path)
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(BundleError, match="cannot be read"):
+        open_bundle(tmp_path)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@given(
+    part=st.sampled_from(["format", "variant", "checkpoint", "files", "graphs", "state_dtype"]),
+    value=json_values,
+)
+@settings(max_examples=150, deadline=None)
+def test_no_manifest_however_wrong_gives_a_traceback(demo_bundle, tmp_path_factory, part, value):
+    folder = tmp_path_factory.mktemp("wrong")
+    write_manifest(folder, {**demo_bundle.manifest, part: value})
+    try:
+        bundle = open_bundle(folder)
+        bundle.graph("step")
+    except ReloError as error:
+        assert "\n" not in str(error)
+
+
+def test_a_variant_survives_the_manifest():
+    for variant in VARIANTS.values():
+        assert type(variant).from_dict(json.loads(json.dumps(variant.to_dict()))) == variant

@@ -1,0 +1,181 @@
+"""`relo-edge track` as a user meets it: in its own process, killed and interrupted too."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from clips import StillRuntime, count_frames, write_images, write_video
+
+from relo_edge import cli
+
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+# The real command with a runtime that needs no weights and is slow enough to be caught.
+CHILD = f"""
+import sys
+sys.path.insert(0, {str(HELPERS)!r})
+import relo_edge.runtime
+from clips import StillRuntime
+relo_edge.runtime.open_runtime = lambda *_, **__: StillRuntime(seconds=0.05)
+from relo_edge.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return write_video(tmp_path / "clip.mp4", frames=12)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Run a command line in this process; its exit code, stdout and stderr."""
+    opened = []
+
+    def open_fake(*_, **__):
+        opened.append(StillRuntime())
+        return opened[-1]
+
+    monkeypatch.setattr("relo_edge.runtime.open_runtime", open_fake)
+
+    def run_verb(*arguments):
+        monkeypatch.setattr(sys, "argv", ["relo-edge", "track", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert all(runtime.closed for runtime in opened)
+        return ended.value.code or 0, *capfd.readouterr()
+
+    return run_verb
+
+
+def start_child(tmp_path, clip):
+    outputs = ["--save", str(tmp_path / "out.mp4"), "--boxes", str(tmp_path / "out.csv")]
+    track = ["track", str(clip), "--bundle", "b", "--init", "30,20,24,18", "--json", *outputs]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *track],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while count_rows(tmp_path / "out.csv") < 5:
+        assert time.monotonic() < deadline
+        assert child.poll() is None, child.communicate()[1]
+        time.sleep(0.02)
+    return child
+
+
+def count_rows(path):
+    return max(path.read_text().count("\n") - 1, 0) if path.exists() else 0
+
+
+def test_interrupted_run_keeps_whole_files(tmp_path):
+    child = start_child(tmp_path, write_video(tmp_path / "clip.mp4", frames=40))
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=30)
+    assert child.returncode == 130
+    summary = json.loads(out)
+    assert summary["interrupted"] is True
+    assert summary["outputs"] == [str(tmp_path / "out.mp4"), str(tmp_path / "out.csv")]
+    assert 5 <= summary["frames"] < 40
+    assert count_rows(tmp_path / "out.csv") == count_frames(tmp_path / "out.mp4")
+    assert count_rows(tmp_path / "out.csv") == summary["frames"]
+    assert err.count("\n") == 1
+    assert err.startswith("tracking clip.mp4:")
+
+
+def test_killed_run_leaves_no_half_video_and_whole_rows(tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"last week's")
+    child = start_child(tmp_path, write_video(tmp_path / "clip.mp4", frames=40))
+    child.kill()
+    child.communicate(timeout=30)
+    assert child.returncode == -signal.SIGKILL
+    assert (tmp_path / "out.mp4").read_bytes() == b"last week's"
+    rows = (tmp_path / "out.csv").read_text()
+    assert rows.endswith("\n")
+    assert {line.count(",") for line in rows.splitlines()} == {8}
+
+
+def test_track_reports_in_words(run, clip, tmp_path):
+    code, out, err = run(
+        clip, "--bundle", "b", "--init", "30,20,24,18", "--boxes", tmp_path / "o.json"
+    )
+    assert code == 0
+    assert out.startswith("12 frames, ")
+    assert out.endswith(f"wrote {tmp_path / 'o.json'}\n")
+    assert "tracking clip.mp4: 12 frames" in err
+
+
+def test_track_reports_as_json(run, tmp_path):
+    write_images(tmp_path / "walk" / "img", ["1.png", "2.png"])
+    code, out, _ = run(
+        tmp_path / "walk", "--checkpoint", "c.pth", "--init", "30,20,24,18", "--json"
+    )
+    summary = json.loads(out)
+    assert (code, summary["frames"], summary["outputs"]) == (0, 2, [])
+    assert set(summary) == {
+        "frames",
+        "fps",
+        "tracker_fps",
+        "mean_confidence",
+        "lost_frames",
+        "interrupted",
+        "outputs",
+    }
+
+
+WRONG = {
+    "three numbers": (["--init", "1,2,3"], "--init: found '1,2,3', expected four numbers"),
+    "outside": (["--init", "200,20,24,18"], "box outside the frame: found 200,20,24,18"),
+    "no area": (["--init", "30,20,0,18"], "expected a width and height above 0"),
+    "not finite": (["--init", "nan,20,24,18"], "expected finite numbers"),
+    "dataset": (["--init", "30,20,24,18", "--dataset", "kitti"], "dataset: found kitti"),
+    "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4"),
+    "boxes": (["--init", "30,20,24,18", "--boxes", "o.txt"], "expected .csv or .json"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_use_is_one_line_and_exit_2(run, clip, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(clip, "--bundle", "b", *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_no_weights_is_one_line_and_exit_2(clip):
+    command = [sys.executable, "-m", "relo_edge", "track", str(clip), "--init", "30,20,24,18"]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (child.returncode, child.stdout, child.stderr.count("\n")) == (2, "", 1)
+    assert "found neither bundle nor checkpoint" in child.stderr
+
+
+def test_damaged_video_is_one_line_and_exit_1(run, tmp_path):
+    (tmp_path / "bad.mp4").write_bytes(os.urandom(2000))
+    code, out, err = run(tmp_path / "bad.mp4", "--bundle", "b", "--init", "30,20,24,18")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "cannot be opened" in err
+
+
+@pytest.mark.parametrize("verb", ["track", "demo"])
+def test_help_ends_in_an_example_and_loads_nothing_heavy(verb):
+    script = (
+        "import sys; sys.argv = ['relo-edge', sys.argv[1], '--help']\n"
+        "from relo_edge.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy'} & set(sys.modules)\n"
+        "print(sorted(heavy), file=sys.stderr)\n"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", script, verb], capture_output=True, text=True, check=True
+    )
+    assert child.stdout.rstrip().splitlines()[-1].strip().startswith("Example: relo-edge " + verb)
+    assert child.stderr.strip() == "[]"
