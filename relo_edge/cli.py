@@ -186,6 +186,33 @@ def parity(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: relo-edge bench relo-t256 --runtime pytorch --runtime openvino:bf16")
+def bench(
+    bundle: Bundle,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME or NAME:PRECISION; repeat it. All that open here if absent."),
+    ] = None,
+    checkpoint: Checkpoint = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Time runtimes in one run, taking turns, with their ratios to the reference network."""
+    from contextlib import ExitStack, closing
+
+    from relo_edge.benchmarks.latency import bench_runtimes, count_turns
+    from relo_edge.progress import show_progress
+    from relo_edge.runtime import open_runtimes
+
+    with ExitStack() as stack:
+        opened = open_runtimes(bundle, runtime, checkpoint=checkpoint, threads=threads)
+        for one in opened:
+            stack.enter_context(closing(one))
+        advance = stack.enter_context(show_progress("bench", count_turns(len(opened)), "turns"))
+        result = bench_runtimes(opened, advance)
+    _print_result(result, as_json)
+
+
 def main() -> None:
     """Run a verb; whatever goes wrong ends in one line and the right exit code."""
     log = logging.getLogger("relo_edge")

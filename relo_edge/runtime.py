@@ -17,7 +17,14 @@ from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.spec import Variant
 
-__all__ = ["RUNTIMES", "Runtime", "RuntimeRequest", "StepResult", "open_runtime"]
+__all__ = [
+    "RUNTIMES",
+    "Runtime",
+    "RuntimeRequest",
+    "StepResult",
+    "open_runtime",
+    "open_runtimes",
+]
 
 log = logging.getLogger("relo_edge")
 
@@ -146,6 +153,31 @@ def open_runtime(
     if checkpoint is not None and name != "pytorch":
         raise InputError(f"runtime {name}", found="a checkpoint", expected="a bundle alone")
     return _open_named(request)
+
+
+def open_runtimes(
+    bundle: str | Path,
+    names: Sequence[str] | None,
+    *,
+    checkpoint: str | Path | None = None,
+    threads: int | None = None,
+) -> list[Runtime]:
+    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
+    opened: list[Runtime] = []
+    for word in names or RUNTIMES:
+        name, _, precision = word.partition(":")
+        weights = checkpoint if name == "pytorch" else None
+        try:
+            runtime = open_runtime(
+                bundle, name, precision or "auto", checkpoint=weights, threads=threads
+            )
+        except (MissingDependency, RuntimeUnavailable) as error:
+            if names:
+                raise
+            log.info("left out %s: %s", name, error)
+            continue
+        opened.append(runtime)
+    return opened
 
 
 def _open_named(request: RuntimeRequest) -> Runtime:

@@ -70,7 +70,8 @@ class SlotwiseRuntime(ABC):
     def read_state(self, slot: int) -> Array:
         """A copy of the slot's temporal tokens."""
         kept = self._slots[slot]
-        return kept.states[kept.turn][0].copy()
+        state: Array = kept.states[kept.turn][0].copy()
+        return state
 
     def close(self) -> None:
         """Drop the buffers; what runs the graphs goes with the object."""

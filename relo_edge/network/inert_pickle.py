@@ -167,7 +167,7 @@ class InertUnpickler:
         extent = 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
         first = start + offset * storage.item_size
         last = first + extent * storage.item_size
-        if 0 in shape or not 0 <= first < last <= min(end, len(self.data)):
+        if not 0 <= first < last <= min(end, len(self.data)):
             raise ValueError("a tensor that its storage does not hold")
         numbers = bytearray(memoryview(self.data)[first:last])
         flat = torch.frombuffer(numbers, dtype=getattr(torch, storage.dtype))
@@ -222,10 +222,10 @@ def _read_legacy(unpickler: InertUnpickler) -> Any:
         storage = unpickler.storages[key if isinstance(key, str) else ""]
         (count,) = struct.unpack_from("<q", data, start)
         end = start + 8 + count * storage.item_size
-        if not start < end <= len(data):
-            raise ValueError(DAMAGED)
         unpickler.places[key] = (start + 8, end)
         start = end
+    if start > len(data):
+        raise ValueError(DAMAGED)
     return content
 
 

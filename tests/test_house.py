@@ -1,0 +1,154 @@
+"""The house rules, read off the source: who may import whom, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import relo_edge
+
+ROOT = Path(__file__).parents[1]
+WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
+HEAVY = {
+    "cuda",
+    "huggingface_hub",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "pycuda",
+    "safetensors",
+    "tensorrt",
+    "torch",
+}
+# The reference network is made of torch modules; whoever imports it has asked for torch.
+MADE_OF_TORCH = {"layers.py", "encoder.py", "heads.py", "relo.py"}
+# The two doors from the core into the workshops.
+DOORS = {"cli.py", "runtime.py"}
+FILES = sorted(
+    path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
+)
+VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "track"]
+
+
+def list_imports(path):
+    """Every module named in an import, and whether it runs when the file is imported."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) or is_type_checking(node)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        yield from ((name, id(node) not in inside) for name in names)
+
+
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def workshop_of(module):
+    parts = module.split(".")
+    return (
+        parts[1] if len(parts) > 1 and parts[0] == "relo_edge" and parts[1] in WORKSHOPS else None
+    )
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_keeps_to_the_house(path):
+    home = path.relative_to(ROOT).parts[0]
+    for module, at_import in list_imports(path):
+        workshop = workshop_of(module)
+        if home == "relo_edge" and workshop:
+            assert path.name in DOORS, f"the core imports {module}"
+            assert not at_import, f"{module} is imported before it is asked for"
+        elif workshop:
+            assert workshop == home, f"{home} imports its neighbour {module}"
+        if at_import and path.name not in MADE_OF_TORCH:
+            assert module.split(".")[0] not in HEAVY, f"{module} is imported by everybody"
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_house_is_read_at_all():
+    assert len(FILES) > 40
+    found = list(list_imports(ROOT / "relo_edge" / "runtime.py"))
+    assert ("relo_edge.export.demo", False) in found
+    assert ("logging", True) in found
+
+
+def test_the_public_names_are_deliberate():
+    assert relo_edge.__all__ == ["MultiTracker", "ReloError", "Track", "Tracker"]
+    for name in relo_edge.__all__:
+        assert getattr(relo_edge, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'tracker_'"):
+        relo_edge.tracker_  # noqa: B018
+
+
+def run_fresh(code, *arguments):
+    """Run code in a fresh interpreter, away from the repository; its last line is returned."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+REPORT = "print(sorted({'torch', 'onnx', 'cv2', 'numpy'} & set(sys.modules)))"
+
+
+def test_importing_the_package_loads_nothing():
+    assert run_fresh(f"import sys, relo_edge; {REPORT}") == "[]"
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_is_light_and_ends_in_an_example(verb):
+    code = f"""
+import sys
+from relo_edge.cli import main
+words = sys.argv[1:]
+sys.argv = ["relo-edge", *words, "--help"]
+try:
+    main()
+except SystemExit as stopped:
+    assert not stopped.code
+{REPORT}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *verb.split()], capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    *text, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    if verb:
+        assert f"Example: relo-edge {verb}" in " ".join(" ".join(text).split())
+
+
+def test_every_verb_is_tested_above():
+    from relo_edge.cli import app
+
+    names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert names == set(VERBS)
+
+
+TRACK = """
+import sys, numpy as np
+from relo_edge.runtime import open_runtime
+from relo_edge.tracker import Tracker
+tracker = Tracker(open_runtime(sys.argv[1], sys.argv[2]), color="rgb")
+frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+tracker.init(frame, (40, 30, 30, 30))
+tracker.update(frame)
+print(sorted({'torch', 'onnx', 'huggingface_hub'} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "auto"])
+def test_tracking_without_torch_or_onnx(demo_bundle, runtime):
+    assert run_fresh(TRACK, demo_bundle.path, runtime) == "[]"

@@ -1,0 +1,73 @@
+"""The package as users get it: the wheel, in an environment that has little else."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CONSTRAINTS = ROOT / "constraints.txt"
+
+
+def run(*command, **options):
+    done = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, timeout=600, **options
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, wheel):
+    """A virtual environment with the wheel and no extra."""
+    folder = tmp_path_factory.mktemp("base")
+    venv.create(folder, with_pip=True)
+    run(folder / "bin" / "pip", "install", "--quiet", "-c", CONSTRAINTS, wheel)
+    return folder / "bin"
+
+
+@pytest.mark.slow
+def test_the_wheel_drops_nothing_but_relo_edge(wheel):
+    listing = run(sys.executable, "-m", "zipfile", "-l", wheel)
+    tops = {line.split("/")[0] for line in listing.splitlines()[1:]}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"relo_edge"}
+    assert "relo_edge/py.typed" in listing
+    assert "relo_edge/export/graphs.py" in listing
+
+
+@pytest.mark.slow
+def test_the_base_install_helps_and_says_what_is_missing(base, tmp_path):
+    packages = run(base / "pip", "list", "--format=freeze")
+    assert "torch" not in packages
+    assert "onnx" not in packages
+    assert "Usage: relo-edge" in run(base / "relo-edge", "--help")
+    doctor = subprocess.run(
+        [base / "relo-edge", "doctor"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert doctor.returncode == 1
+    assert "relo-edge[cpu]" in doctor.stdout
+    words = ["track", "x.mp4", "--bundle", "demo", "--init", "1,2,3,4"]
+    track = subprocess.run([base / "relo-edge", *words], capture_output=True, text=True)
+    assert track.returncode == 2
+    assert len(track.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_wheel_tracks_with_onnxruntime_and_no_torch(base, demo_bundle, tmp_path):
+    run(base / "pip", "install", "--quiet", "-c", CONSTRAINTS, "onnxruntime")
+    code = "from relo_edge.synthetic import make_clip; import cv2, sys\n"
+    code += "for i, f in enumerate(make_clip(1, 5).frames()): cv2.imwrite(f'{i}.png', f)"
+    run(base / "python", "-c", code, cwd=tmp_path)
+    words = ["--bundle", demo_bundle.path, "--init", "200,100,60,60", "--boxes", "boxes.csv"]
+    out = run(base / "relo-edge", "track", tmp_path, *words, cwd=tmp_path)
+    assert "5 frames" in out
+    assert len((tmp_path / "boxes.csv").read_text().splitlines()) == 6
