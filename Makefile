@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKSHOPS := benchmarks export runtimes
+WORKSHOPS := benchmarks calibration export runtimes
 PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -12,19 +12,19 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade pip
+	$(PIP) install --upgrade pip
 
 demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
-	$(PIP) install --quiet --editable '.[export,cpu]'
+	$(PIP) install --editable '.[export,cpu]'
 	$(BIN)/relo-edge demo --output demo_out
 
 test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
-	$(PIP) install --quiet --editable '.[dev]'
+	$(PIP) install --editable '.[dev]'
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow
-	$(PIP) install --quiet --editable '.[dev]' --config-settings editable_mode=strict
+	$(PIP) install --editable '.[dev]' --config-settings editable_mode=strict
 
 # mypy sees the package as it installs: the core with the workshops inside it.
 lint:
