@@ -215,9 +215,9 @@ def bench(
 
 def main() -> None:
     """Run a verb; whatever goes wrong ends in one line and the right exit code."""
-    log = logging.getLogger("relo_edge")
-    log.addHandler(logging.StreamHandler())
+    log, chatter = logging.getLogger("relo_edge"), logging.StreamHandler()
     log.setLevel(logging.INFO)
+    log.addHandler(chatter)
     try:
         code = app(standalone_mode=False)
     except ReloError as error:
@@ -229,6 +229,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         code = 0
+    finally:
+        log.removeHandler(chatter)
     sys.exit(code)
 
 
@@ -236,13 +238,13 @@ def _print_result(result: Result, as_json: bool) -> None:
     print(json.dumps(result.to_dict()) if as_json else result.describe())
 
 
-def _report_usage(problem: Exception) -> int:
+def _report_usage(problem: Any) -> int:
     """Typer's own complaints in our one-line form; a bare call is answered with the help."""
-    message = " ".join(str(getattr(problem, "message", problem)).split())
     if type(problem).__name__ == "NoArgsIsHelpError":
         print(problem, file=sys.stderr)
         return 2
-    command = getattr(getattr(problem, "ctx", None), "command_path", "relo-edge")
+    message = " ".join(problem.format_message().split()).rstrip(".")
+    command = problem.ctx.command_path if problem.ctx else "relo-edge"
     return _complain(f"{message}; see `{command} --help`", 2)
 
 

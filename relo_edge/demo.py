@@ -29,16 +29,22 @@ class DemoResult:
     """How the demo went; the overlap leaves out the start frame, whose box is the true one."""
 
     track: TrackSummary
+    runtime: str
     mean_iou: float | None
     trained: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return {**self.track.to_dict(), "mean_iou": self.mean_iou, "trained": self.trained}
+        return {
+            **self.track.to_dict(),
+            "runtime": self.runtime,
+            "mean_iou": self.mean_iou,
+            "trained": self.trained,
+        }
 
     def describe(self) -> str:
         """The same for a reader."""
-        lines = [self.track.describe()]
+        lines = [self.track.describe(), f"run by {self.runtime}"]
         if self.mean_iou is not None:
             lines.append(f"mean IoU with the truth {self.mean_iou:.3f}")
         return "\n".join(lines if self.trained else [*lines, UNTRAINED])
@@ -55,7 +61,7 @@ def run_demo(folder: Path) -> DemoResult:
     tracks: list[Track] = []
     with (
         FrameSource("demo", clip.frames(), RATE, FRAMES) as source,
-        closing(open_runtime("demo", "pytorch")) as runtime,
+        closing(open_runtime("demo")) as runtime,
     ):
         summary = track_source(
             source,
@@ -68,4 +74,5 @@ def run_demo(folder: Path) -> DemoResult:
     # An interrupted run has fewer tracks than the truth has boxes.
     overlaps = [box_iou(track.box, box) for track, box in zip(tracks, truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
-    return DemoResult(summary, mean, DEMO_IS_TRAINED)
+    ran = f"{runtime.name} in {runtime.precision} on {runtime.device}"
+    return DemoResult(summary, ran, mean, DEMO_IS_TRAINED)

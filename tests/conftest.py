@@ -13,6 +13,14 @@ from relo_edge.network.recipe import draw_weights
 from relo_edge.spec import VARIANTS
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Tests leave the user's cache alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def pytest_collection_modifyitems(items):
     """GPU tests run wherever a driver loads; elsewhere the report says why they did not."""
     try:

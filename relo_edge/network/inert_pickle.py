@@ -27,7 +27,7 @@ OPCODE_LIMIT = 4_000_000  # the largest release file takes a thirtieth
 SIZE_LIMIT = 1 << 48
 DAMAGED = "a truncated or damaged file"
 ZIP_START = b"PK\x03\x04"
-ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError)
+ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, OverflowError)
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # What torch calls a storage: the dtype it holds, and that dtype's bytes.
 STORAGES = {
@@ -222,10 +222,10 @@ def _read_legacy(unpickler: InertUnpickler) -> Any:
         storage = unpickler.storages[key if isinstance(key, str) else ""]
         (count,) = struct.unpack_from("<q", data, start)
         end = start + 8 + count * storage.item_size
+        if not start < end <= len(data):
+            raise ValueError(DAMAGED)
         unpickler.places[key] = (start + 8, end)
         start = end
-    if start > len(data):
-        raise ValueError(DAMAGED)
     return content
 
 

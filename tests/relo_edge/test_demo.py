@@ -58,4 +58,5 @@ def test_demo_verb_runs_with_the_built_in_weights(tmp_path, monkeypatch, capsys)
     assert result["frames"] == 6
     assert 0 <= result["mean_iou"] <= 1
     assert result["fps"] > 0
+    assert result["runtime"].endswith("on cpu")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["demo.csv", "demo.mp4"]

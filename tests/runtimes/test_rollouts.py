@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from support import load_vectors
-
-from relo_edge.cli import main
+from verbs import run_verb
 
 TOLERANCE = 0.1  # pixels
 
@@ -22,13 +21,6 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def run_verb(monkeypatch, *words):
-    monkeypatch.setattr("sys.argv", ["relo-edge", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    return stopped.value.code
-
-
 def read_boxes(path):
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -38,15 +30,14 @@ def read_boxes(path):
 @pytest.mark.parametrize(
     ("runtime", "precision"), [("onnxruntime", "fp32"), ("openvino", "fp32"), ("pytorch", "fp32")]
 )
-def test_track_equals_the_release(
-    t256_bundle, pictures, tmp_path, monkeypatch, capsys, runtime, precision
-):
+def test_track_equals_the_release(t256_bundle, pictures, tmp_path, capsys, runtime, precision):
     vectors, boxes = load_vectors("rollout_1"), tmp_path / "boxes.csv"
     init = ",".join(str(float(value)) for value in vectors["init_box_xywh"])
     words = ["track", pictures, "--bundle", t256_bundle.path, "--init", init, "--boxes", boxes]
-    code = run_verb(monkeypatch, *words, "--runtime", runtime, "--precision", precision, "--json")
-    assert not code
-    assert json.loads(capsys.readouterr().out)["frames"] == 20
+    words += ["--runtime", runtime, "--precision", precision, "--json"]
+    code, out, _ = run_verb(capsys, *words)
+    assert code == 0
+    assert json.loads(out)["frames"] == 20
     tracked = read_boxes(boxes)
     np.testing.assert_allclose(tracked[0], vectors["init_box_xywh"])
     expected = vectors["t256_default_boxes"]

@@ -195,7 +195,7 @@ def test_a_spoiled_weight_is_named(entry, tmp_path):
 @pytest.fixture(scope="module")
 def whole_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    return {kind: save_as(kind, folder / kind, tiny_weights()).read_bytes() for kind in FORMATS}
+    return {kind: save_as(kind, folder / kind, tiny_weights()) for kind in FORMATS}
 
 
 def read_bytes(content):
@@ -212,7 +212,7 @@ def read_bytes(content):
 @settings(deadline=None, max_examples=200)
 @given(kind=st.sampled_from(FORMATS), cut=st.floats(0, 1, exclude_max=True))
 def test_a_cut_file_is_always_refused(whole_files, kind, cut):
-    whole = whole_files[kind]
+    whole = whole_files[kind].read_bytes()
     assert "no readable checkpoint" in read_bytes(whole[: int(cut * len(whole))])
 
 
@@ -222,7 +222,7 @@ def test_a_cut_file_is_always_refused(whole_files, kind, cut):
     flips=st.lists(st.tuples(st.floats(-1, 1), st.integers(1, 255)), min_size=1, max_size=4),
 )
 def test_a_flipped_byte_is_refused_or_harmless(whole_files, kind, flips):
-    content = bytearray(whole_files[kind])
+    content = bytearray(whole_files[kind].read_bytes())
     for place, mask in flips:  # crowded at both ends, where headers and directories are
         position = int(abs(place) ** 3 * (len(content) - 1))
         content[position if place > 0 else -1 - position] ^= mask

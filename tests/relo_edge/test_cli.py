@@ -1,0 +1,116 @@
+"""The verbs' manners: results on stdout, one line per error, the right exit code."""
+
+import json
+import shutil
+
+import pytest
+from verbs import run_verb
+
+from relo_edge import hub
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["inspect", "nowhere"], "nothing there"),
+        (["export", "--checkpoint", "nowhere", "-o", "out"], "nowhere"),
+        (["export", "--variant", "x256", "--checkpoint", "nowhere", "-o", "out"], "x256"),
+        (["parity", "nowhere"], "nothing there"),
+        (["bench", "nowhere"], "nothing there"),
+        (["fetch", "demo"], "expected t256 | b256 | l256"),
+        (["track"], "Missing argument"),
+        (["inspect", "--nonsense"], "No such option"),
+        (["nonsense"], "No such command"),
+        (["bench", "nowhere", "--threads", "many"], "--help"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, words, word):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_verb(capsys, *words)
+    assert code == 2
+    assert not out
+    assert len(err.splitlines()) == 1
+    assert err.startswith("relo-edge: ")
+    assert word in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bare_call_shows_the_help(capsys):
+    code, _, err = run_verb(capsys)
+    assert code == 2
+    assert "Usage:" in err
+    assert "export" in err
+
+
+def test_a_file_that_is_no_checkpoint_is_exit_1(capsys, tmp_path):
+    (tmp_path / "x").write_text("hello")
+    words = ["export", "--checkpoint", tmp_path / "x", "-o", tmp_path / "out"]
+    code, _, err = run_verb(capsys, *words)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_then_inspect(capsys, tmp_path, demo_bundle):
+    checkpoint = demo_bundle.manifest["checkpoint"]["path"]
+    words = ["export", "--variant", "demo", "--checkpoint", checkpoint, "-o", tmp_path / "b"]
+    code, out, _ = run_verb(capsys, *words)
+    assert code == 0
+    assert "parity of fp32 with pytorch" in out
+    code, out, _ = run_verb(capsys, "inspect", tmp_path / "b", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["sound"] is True
+    assert found["manifest"]["variant"]["name"] == "demo"
+
+
+def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
+    shutil.copytree(demo_bundle.path, tmp_path / "b")
+    (tmp_path / "b" / "template.onnx").write_bytes(b"x")
+    engines = tmp_path / "b" / "engines"
+    engines.mkdir()
+    fresh = demo_bundle.manifest["files"]["step.onnx"]["sha256"]
+    for name, content in {
+        "a": {"graph_sha256": fresh, "precision": "fp32"},
+        "b": {"graph_sha256": "0", "precision": "fp16"},
+        "c": [],
+    }.items():
+        (engines / f"{name}.json").write_text(json.dumps(content))
+    code, out, _ = run_verb(capsys, "inspect", tmp_path / "b")
+    assert code == 1
+    assert "DAMAGED" in out
+    assert "found 1 bytes" in out
+    assert ["a.json" in line for line in out.splitlines() if line.endswith(", ok")] == [True]
+    assert "b.json: fp16, TensorRT ?, ?, STALE" in out
+    assert "unreadable sidecar" in out
+
+
+def test_fetch_without_network_says_how_to_go_on_by_hand(capsys, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    def fail(*_args, **_kwargs):
+        try:
+            raise OSError("no route")
+        except OSError as error:
+            raise RuntimeError("a long story") from error
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    code, _, err = run_verb(capsys, "fetch", "b256", "-o", tmp_path)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "OSError: no route" in err
+    assert hub.FILES["b256"] in err
+    assert "relo-edge export --variant b256 --checkpoint FILE" in err
+
+
+def test_fetch_shows_the_hash_and_the_next_command(capsys, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    (tmp_path / "weights").write_bytes(b"abc")
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda *_a, **_k: str(tmp_path / "weights")
+    )
+    code, out, _ = run_verb(capsys, "fetch", "t256", "-o", tmp_path)
+    assert code == 0
+    assert "sha256 ba7816bf" in out
+    assert f"--checkpoint {tmp_path / 'weights'} -o relo-t256" in out

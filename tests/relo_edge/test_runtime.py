@@ -1,0 +1,110 @@
+"""Opening a runtime: as asked, or a word on why not; `auto` says what it chose."""
+
+import logging
+import shutil
+
+import pytest
+
+from relo_edge.bundle import open_bundle
+from relo_edge.errors import BundleError, InputError, MissingDependency, RuntimeUnavailable
+from relo_edge.runtime import RUNTIMES, open_runtime
+
+
+def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, caplog):
+    with caplog.at_level(logging.INFO, "relo_edge"):
+        runtime = open_runtime(demo_bundle.path)
+    assert runtime.name == "openvino"
+    assert f"runtime: openvino in {runtime.precision} on cpu" in caplog.text
+    assert "passed over onnxruntime-cuda" in caplog.text
+
+
+def test_auto_with_a_precision_takes_a_runtime_that_has_it(demo_bundle):
+    assert open_runtime(demo_bundle.path, precision="fp32").precision == "fp32"
+    with pytest.raises(RuntimeUnavailable, match="no runtime can open this"):
+        open_runtime(demo_bundle.path, precision="fp7")
+
+
+def test_auto_with_a_checkpoint_is_the_reference(demo_bundle):
+    checkpoint = demo_bundle.manifest["checkpoint"]["path"]
+    assert open_runtime(None, checkpoint=checkpoint).name == "pytorch"
+    assert open_runtime(demo_bundle.path, checkpoint=checkpoint).name == "pytorch"
+
+
+def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
+    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+    (tmp_path / "bundle" / "step.onnx").unlink()
+    with pytest.raises(BundleError, match="no such file"):
+        open_runtime(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"name": "tensorflow"}, "found tensorflow, expected auto"),
+        ({"batch": 0}, "batch: found 0"),
+        ({"threads": 0}, "threads: found 0"),
+        ({"name": "onnxruntime", "checkpoint": "x"}, "expected a bundle alone"),
+    ],
+)
+def test_wrong_requests_are_told(demo_bundle, arguments, word):
+    with pytest.raises(InputError, match=word):
+        open_runtime(demo_bundle.path, **arguments)
+
+
+def test_neither_bundle_nor_checkpoint():
+    with pytest.raises(InputError, match="neither bundle nor checkpoint"):
+        open_runtime(None)
+
+
+def test_the_reference_wants_the_very_weights_of_the_bundle(demo_bundle, tmp_path):
+    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+    from relo_edge.bundle import write_manifest
+
+    manifest = dict(demo_bundle.manifest)
+    other = tmp_path / "other.safetensors"
+    manifest["checkpoint"] = {**manifest["checkpoint"], "path": str(other)}
+    write_manifest(tmp_path / "bundle", manifest)
+    with pytest.raises(InputError, match="name the checkpoint with --checkpoint"):
+        open_runtime(tmp_path / "bundle", "pytorch")
+    other.write_bytes(b"something else")
+    with pytest.raises(InputError, match="other weights than the bundle's"):
+        open_runtime(tmp_path / "bundle", "pytorch")
+
+
+def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(demo_bundle):
+    for name in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
+        try:
+            runtime = open_runtime(demo_bundle.path, name)
+        except RuntimeUnavailable as error:
+            assert "ExecutionProvider" in str(error)
+        else:
+            assert runtime.device == "cuda"
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "openvino", "torch"])
+def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
+    monkeypatch.setitem(__import__("sys").modules, package, None)
+    name = "pytorch" if package == "torch" else package
+    with pytest.raises(MissingDependency, match="pip install 'relo-edge"):
+        open_runtime(demo_bundle.path, name)
+
+
+def test_demo_is_a_bundle(demo_bundle):
+    first, second = open_runtime("demo", "onnxruntime"), open_runtime("demo", "openvino")
+    assert first.variant == second.variant == demo_bundle.variant
+
+
+def test_a_damaged_demo_is_made_again():
+    from relo_edge.export.demo import find_demo_bundle
+
+    path = find_demo_bundle().path
+    (path / "step.onnx").write_bytes(b"")
+    assert not find_demo_bundle().find_damage()
+    assert not open_bundle(path).find_damage()
+
+
+def test_every_module_named_is_there():
+    from importlib import import_module
+
+    for module in RUNTIMES.values():
+        assert callable(import_module(module).open_runtime)
