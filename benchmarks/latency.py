@@ -24,7 +24,8 @@ REFERENCE = "pytorch"
 SIZE = (1280, 720)
 FRAMES = 8
 TURNS = 12
-# Two untimed frames open each turn: the others' threads spin down, caches fill again.
+# A turn opens with a pause, in which the others' threads spin down, and two untimed frames.
+PAUSE = 0.1
 WARM_UP = 2
 TOOLS = ("relo-edge", "numpy", "opencv-python", "torch", "onnxruntime", "openvino")
 
@@ -102,6 +103,7 @@ class _Contender:
         """Track the frames; those after the warm-up count."""
         times = []
         self.timed.steps.clear()
+        time.sleep(PAUSE)
         for frame in frames:
             start = time.perf_counter()
             self._tracker.update(frame)
