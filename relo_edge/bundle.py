@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ from relo_edge.errors import BundleError, InputError, ReloError
 from relo_edge.files import hash_file, write_text
 from relo_edge.spec import VARIANTS, Variant
 
-__all__ = ["FORMAT", "MANIFEST", "Bundle", "describe_files", "open_bundle", "write_manifest"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "Bundle",
+    "describe_files",
+    "open_bundle",
+    "publish_precision",
+    "write_manifest",
+]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -105,6 +114,28 @@ def open_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{file} cannot be read", found=error, expected="JSON") from None
     _check_manifest(file, manifest)
     return Bundle(path, _read_variant(file, manifest), manifest)
+
+
+def publish_precision(
+    bundle: Bundle, candidate: Bundle, precision: str, extra: Mapping[str, Any]
+) -> Bundle:
+    """Take a candidate's files and graphs of one precision over into the bundle.
+
+    The manifest comes last and in one move: until then nothing names the new files. `extra` is
+    merged into the manifest's sections of the same name.
+    """
+    names = set(candidate.manifest["files"]) - set(bundle.manifest["graphs"]["fp32"].values())
+    for name in names:
+        shutil.copyfile(candidate.path / name, bundle.path / f".{name}.part")
+        (bundle.path / f".{name}.part").replace(bundle.path / name)
+    manifest = dict(bundle.manifest)
+    for section in ("graphs", "state_dtype"):
+        manifest[section] = {**manifest[section], precision: candidate.manifest[section][precision]}
+    manifest["files"] = {**manifest["files"], **candidate.manifest["files"]}
+    for section, entries in extra.items():
+        manifest[section] = {**manifest.get(section, {}), **entries}
+    write_manifest(bundle.path, manifest)
+    return open_bundle(bundle.path)
 
 
 def describe_files(folder: Path, *names: str) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-from relo_edge.errors import ReloError
+from relo_edge.errors import InputError, ReloError
 
 __all__ = ["app", "main"]
 
@@ -211,6 +211,36 @@ def bench(
         advance = stack.enter_context(show_progress("bench", count_turns(len(opened)), "turns"))
         result = bench_runtimes(opened, advance)
     _print_result(result, as_json)
+
+
+@app.command(
+    epilog="Example: relo-edge quantize relo-t256 --int8 --clips street.mp4 --clips GOT-10k"
+)
+def quantize(
+    bundle: Bundle,
+    int8: Annotated[bool, typer.Option("--int8", help="Add an INT8 graph (Q/DQ).")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Add FP16 graphs.")] = False,
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(help="Video, or folder of images with ground truth; repeat it."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Add a lower precision, calibrated while really tracking; exit 1 when it is not kept."""
+    from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
+    from relo_edge.runtime import RuntimeRequest
+
+    if int8 == fp16:
+        raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
+    opened = RuntimeRequest(bundle, "quantize").bundle
+    recording = record_clips(opened, clips or [])
+    quantized = (
+        quantize_int8(opened, recording, method) if int8 else quantize_half(opened, recording)
+    )
+    _print_result(quantized, as_json)
 
 
 def main() -> None:

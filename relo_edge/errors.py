@@ -2,6 +2,7 @@
 
 __all__ = [
     "BundleError",
+    "CalibrationError",
     "CheckpointError",
     "GateError",
     "InputError",
@@ -35,6 +36,10 @@ class InputError(ReloError):
     """The caller asked for something that cannot be: a bad box, an unknown name, no such file."""
 
     exit_code = 2
+
+
+class CalibrationError(ReloError):
+    """Samples or ranges that no quantization can be built on."""
 
 
 class CheckpointError(ReloError):

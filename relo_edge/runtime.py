@@ -89,7 +89,7 @@ class Runtime(Protocol):
 class RuntimeRequest:
     """What the caller asked for; a runtime opens exactly that or says why it cannot."""
 
-    source: str | Path | None
+    source: str | Path | Bundle | None
     name: str
     precision: str = "auto"
     checkpoint: str | Path | None = None
@@ -112,6 +112,8 @@ class RuntimeRequest:
                 expected="a bundle",
                 fix="make one with `relo-edge export`, or use `--runtime pytorch`",
             )
+        if isinstance(self.source, Bundle):
+            return self.source
         if str(self.source) == "demo":
             from relo_edge.export.demo import find_demo_bundle
 
@@ -130,7 +132,7 @@ class RuntimeRequest:
 
 
 def open_runtime(
-    bundle: str | Path | None,
+    bundle: str | Path | Bundle | None,
     name: str = "auto",
     precision: str = "auto",
     *,

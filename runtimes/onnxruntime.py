@@ -33,7 +33,7 @@ class OnnxRuntime(SlotwiseRuntime):
     def __init__(
         self, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None
     ) -> None:
-        super().__init__(bundle.variant, batch)
+        super().__init__(bundle.variant, batch, bundle.state_dtype(precision))
         self.precision = precision
         self._template = _open_session(bundle.graph("template", precision), threads)
         self._step = _open_session(bundle.graph("step", precision), threads)

@@ -16,12 +16,15 @@ from relo_edge.runtimes.slotwise import Answer, Array, Slot, SlotwiseRuntime
 __all__ = ["OpenVinoRuntime", "import_openvino", "open_runtime", "supports_bf16"]
 
 # What the graph is stored in, and what the CPU plugin is told to compute in.
-PRECISIONS = {"bf16": ("fp32", "bf16"), "fp32": ("fp32", "f32")}
+# The INT8 graph's float remainder is computed in bf16 where the CPU can.
+PRECISIONS = {"bf16": ("fp32", "bf16"), "fp32": ("fp32", "f32"), "int8": ("int8", "f32")}
 
 
 def open_runtime(request: RuntimeRequest) -> OpenVinoRuntime:
     """Open as asked; bf16 unless the CPU would only emulate it."""
-    offered = list(PRECISIONS) if supports_bf16() else ["fp32"]
+    offered = ["bf16", "fp32"] if supports_bf16() else ["fp32"]
+    if "int8" in request.bundle.precisions:
+        offered.append("int8")
     if request.precision == "bf16" and "bf16" not in offered:
         raise RuntimeUnavailable(
             "openvino in bf16",
@@ -41,10 +44,12 @@ class OpenVinoRuntime(SlotwiseRuntime):
     def __init__(
         self, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None
     ) -> None:
-        super().__init__(bundle.variant, batch)
+        stored, computed = PRECISIONS[precision]
+        super().__init__(bundle.variant, batch, bundle.state_dtype(stored))
         self.precision = precision
         openvino = import_openvino()
-        stored, computed = PRECISIONS[precision]
+        if stored == "int8" and supports_bf16():
+            computed = "bf16"
         config = {"INFERENCE_PRECISION_HINT": computed, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)

@@ -24,10 +24,10 @@ Answer = tuple[Array, Array, Array]
 class Slot:
     """One target's templates and temporal state; the two state buffers are used in turn."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, state_dtype: str) -> None:
         self.templates = np.zeros((1, variant.template_tokens, variant.width), np.float32)
         shape = (1, *variant.state_shape)
-        self.states: list[Array] = [np.zeros(shape, np.float32) for _ in range(2)]
+        self.states = [np.zeros(shape, state_dtype) for _ in range(2)]
         self.has_history = np.zeros(1, np.float32)
         self.turn = 0
 
@@ -37,10 +37,10 @@ class SlotwiseRuntime(ABC):
 
     device = "cpu"
 
-    def __init__(self, variant: Variant, batch: int) -> None:
+    def __init__(self, variant: Variant, batch: int, state_dtype: str) -> None:
         self.variant = variant
         self.batch = batch
-        self._slots = [Slot(variant) for _ in range(batch)]
+        self._slots = [Slot(variant, state_dtype) for _ in range(batch)]
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
@@ -70,7 +70,7 @@ class SlotwiseRuntime(ABC):
     def read_state(self, slot: int) -> Array:
         """A copy of the slot's temporal tokens."""
         kept = self._slots[slot]
-        state: Array = kept.states[kept.turn][0].copy()
+        state: Array = kept.states[kept.turn][0].astype(np.float32)
         return state
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ DOORS = {"cli.py", "runtime.py"}
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
-VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "track"]
+VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "track"]
 
 
 def list_imports(path):

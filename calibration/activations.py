@@ -1,0 +1,134 @@
+"""How activations are spread: histograms over a stream of samples, and where to clip them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.calibration.samples import Feeds
+from relo_edge.errors import CalibrationError
+
+__all__ = ["METHODS", "Spread", "collect_spreads"]
+
+BINS = 2048
+LEVELS = 127  # symmetric int8 uses -127 … 127
+PERCENTILE = 99.99
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One tensor's values over all samples, as a histogram of their magnitudes."""
+
+    counts: Floats
+    edges: Floats
+    largest: float
+    entropy: float
+    """The threshold that onnxruntime's entropy search finds."""
+
+    def find_threshold(self, method: str) -> float:
+        """The magnitude that becomes 127."""
+        return max(METHODS[method](self), float(np.finfo(np.float32).tiny))
+
+
+def collect_spreads(
+    graph: Path,
+    tensors: Sequence[str],
+    feeds: Iterable[Feeds],
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Spread]:
+    """Run the float graph over the samples, keeping only histograms."""
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    session = _expose_tensors(graph, tensors)
+    collector = HistogramCollector("entropy", True, BINS, LEVELS + 1, PERCENTILE, "same")
+    for sample in feeds:
+        values = session.run(list(tensors), sample)
+        _check_finite(tensors, values)
+        with contextlib.redirect_stdout(io.StringIO()):
+            collector.collect({n: [v] for n, v in zip(tensors, values, strict=True)})
+        advance()
+    if not collector.histogram_dict:
+        raise CalibrationError("calibration", found="no samples", expected="1 or more")
+    with contextlib.redirect_stdout(io.StringIO()):
+        entropy = collector.compute_entropy()
+    return {
+        name: _fold_histogram(*histogram[:4], entropy=max(abs(float(t)) for t in entropy[name][:2]))
+        for name, histogram in collector.histogram_dict.items()
+    }
+
+
+def _expose_tensors(graph: Path, tensors: Sequence[str]) -> Any:
+    """A session whose outputs include these tensors of the graph."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(graph)
+    present = {output.name for output in model.graph.output}
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in tensors
+        if name not in present
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+
+def _check_finite(tensors: Sequence[str], values: Sequence[NDArray[np.float32]]) -> None:
+    for name, value in zip(tensors, values, strict=True):
+        if not np.isfinite(value).all():
+            raise CalibrationError(
+                f"activation {name}", found="NaN or infinity", expected="numbers"
+            )
+
+
+def _fold_histogram(
+    counts: Floats, edges: Floats, least: float, most: float, *, entropy: float
+) -> Spread:
+    """The collector's bins are symmetric about zero: add each to its mirror image."""
+    half = len(counts) // 2
+    folded = counts[-half:] + counts[:half][::-1]
+    largest = max(abs(float(least)), abs(float(most)))
+    return Spread(np.asarray(folded, np.float64), np.asarray(edges[-half - 1 :]), largest, entropy)
+
+
+def _cover_all(spread: Spread) -> float:
+    return spread.largest
+
+
+def _cover_percentile(spread: Spread) -> float:
+    share = np.cumsum(spread.counts) / spread.counts.sum()
+    return float(spread.edges[1 + np.searchsorted(share, PERCENTILE / 100)])
+
+
+def _minimise_error(spread: Spread) -> float:
+    """The threshold with the least squared error of rounding within it and clipping beyond."""
+    middles = (spread.edges[:-1] + spread.edges[1:]) / 2
+    candidates = spread.edges[1:][len(middles) // 32 :: 8]
+    errors = []
+    for threshold in candidates:
+        step = threshold / LEVELS
+        shown = np.minimum(np.round(middles / step), LEVELS) * step
+        errors.append((spread.counts * (middles - shown) ** 2).sum())
+    return float(candidates[int(np.argmin(errors))])
+
+
+def _follow_entropy(spread: Spread) -> float:
+    return spread.entropy
+
+
+METHODS: dict[str, Callable[[Spread], float]] = {
+    "minmax": _cover_all,
+    "percentile": _cover_percentile,
+    "entropy": _follow_entropy,
+    "mse": _minimise_error,
+}

@@ -1,0 +1,133 @@
+"""Which nodes of a half-precision graph stay in float32, each with its reason.
+
+LayerNormalization and Softmax may take half. The statistics of the first are float32 all the same:
+stash_type is 1, TensorRT's compute precision is float32 by default and strong typing forbids to
+change it (NvInfer.h, INormalizationLayer), onnxruntime's kernels sum in float32. The exception is
+measured for: before its pull request 28682, onnxruntime-CUDA fused Add and LayerNormalization
+into a kernel that sums x²/n in half. Softmax has a few hundred keys, too few for a sum to
+overflow, and TensorRT fuses attention only between products in half; what is measured is how
+steep its logits are, as half's steps grow with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from relo_edge.calibration.ranges import FLOAT, Range
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+__all__ = ["KNOWN_HAZARDS", "find_kept_nodes"]
+
+LARGEST_HALF = 65504.0
+
+HEADROOM = 8
+"""How far beyond its recorded range a tensor may go: other clips, and sums kept in half."""
+
+STEEPEST_LOGIT = 32.0
+"""Up to here rounding to half changes no attention weight by more than 1 %."""
+
+WEIGHT_LOSS = 1e-3
+"""The share of its norm that a weight may lose; one without tiny numbers loses 0.0002."""
+
+INTERFACE = "float32 at the interface"
+POSITION = "a position of up to 16 cells has 11 bits in half: it would move by 1/16 pixel"
+KNOWN_HAZARDS = {
+    "box": POSITION,
+    "choice/*": f"{POSITION}, and cells of nearly the same windowed logit would tie",
+    "history/known": INTERFACE,
+    "patch_embed*": "pixels are not centred: rounded weights times their mean shift every token",
+    "policy_logits": INTERFACE,
+    "role*": "the box's edges are compared with pixels: above 64, half's steps are 1/16",
+    "score": INTERFACE,
+    "size/map": "clips at 1 - 0.0001, which in half is 1",
+    "size/sigmoid": "makes what is clipped at 1 - 0.0001, which in half is 1",
+    "template_tokens": INTERFACE,
+    "temporal/batch": INTERFACE,
+}
+"""By pattern of the nodes' names, which are the same in every variant."""
+
+
+def find_kept_nodes(
+    model: ModelProto, floats: Collection[str], ranges: Mapping[str, Range]
+) -> dict[str, str]:
+    """The nodes to keep in float32, and why; `floats` are the graph's float tensors."""
+    touchy = dict(_find_steep_logits(model, ranges)) | dict(_find_large_tensors(ranges))
+    lossy = dict(_find_lossy_weights(model))
+    known, kept = set(floats), {}
+    for node in model.graph.node:
+        reasons = [touchy[t] for t in (*node.output, *node.input) if t in touchy]
+        reasons += [lossy[t] for t in node.input if t in lossy]
+        reasons += _judge_norm(node, ranges)
+        if known.intersection((*node.input, *node.output)):
+            reasons += [KNOWN_HAZARDS[p] for p in KNOWN_HAZARDS if fnmatch(node.name, p)]
+        if reasons:
+            kept[node.name] = reasons[0]
+    return kept | _follow_readers(model, kept)
+
+
+def _find_large_tensors(ranges: Mapping[str, Range]) -> Iterator[tuple[str, str]]:
+    """Who makes such a tensor and who reads it must both hold it."""
+    for tensor, seen in ranges.items():
+        if not _fits(seen.largest):
+            yield tensor, _explain_limit(tensor, seen.largest)
+
+
+def _find_steep_logits(model: ModelProto, ranges: Mapping[str, Range]) -> Iterator[tuple[str, str]]:
+    """What a Softmax reads is as exact as the product that makes it."""
+    for node in model.graph.node:
+        seen = ranges.get(node.input[0]) if node.op_type == "Softmax" else None
+        if seen and seen.largest > STEEPEST_LOGIT:
+            steps = f"above {STEEPEST_LOGIT:g} half's steps change a weight by over 1 %"
+            yield node.input[0], f"{node.input[0]} reached {seen.largest:.3g}, and {steps}"
+
+
+def _find_lossy_weights(model: ModelProto) -> Iterator[tuple[str, str]]:
+    """Constants with numbers too small for half, or too large."""
+    from onnx import numpy_helper
+
+    for tensor in model.graph.initializer:
+        if tensor.data_type != FLOAT:
+            continue
+        weight = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            error = np.linalg.norm(weight - weight.astype(np.float16))
+        norm = np.linalg.norm(weight)
+        if not error <= WEIGHT_LOSS * norm:
+            yield tensor.name, f"{tensor.name} in half would lose {error / norm:.2g} of its norm"
+
+
+def _judge_norm(node: NodeProto, ranges: Mapping[str, Range]) -> list[str]:
+    """Why a LayerNormalization's squares might not fit into half."""
+    seen = ranges.get(node.input[0]) if node.op_type == "LayerNormalization" else None
+    if seen is None or seen.row_square is None or _fits(seen.row_square):
+        return []
+    return [_explain_limit(f"{node.input[0]}'s mean of squares", seen.row_square)]
+
+
+def _follow_readers(model: ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
+    """A cast of integers takes the type of what reads it, or a second cast would follow."""
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for tensor in node.input:
+            readers.setdefault(tensor, []).append(node.name)
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.name not in kept]
+    return {
+        node.name: "read in float32 alone"
+        for node in casts
+        if all(name in kept for name in readers[node.output[0]])
+    }
+
+
+def _fits(value: float) -> bool:
+    """Also false for what is not a number."""
+    return value * HEADROOM <= LARGEST_HALF
+
+
+def _explain_limit(what: str, reached: float) -> str:
+    return f"{what} reached {reached:.3g}, and half ends at {LARGEST_HALF:g} (headroom {HEADROOM})"

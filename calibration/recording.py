@@ -1,0 +1,100 @@
+"""What the graphs see while the tracker really tracks: recorded once, then read as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.bundle import Bundle
+from relo_edge.calibration.identity import claim_folder, describe_recording
+from relo_edge.calibration.plan import Run
+from relo_edge.calibration.recorder import RecordingRuntime, open_encoder
+from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
+from relo_edge.errors import InputError
+from relo_edge.runtime import Runtime, open_runtime
+from relo_edge.tracker import Tracker
+
+__all__ = ["Recording", "record_samples", "track_run"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A folder with a file for each run."""
+
+    folder: Path
+    runs: tuple[Run, ...]
+
+    def list_files(self) -> list[Path]:
+        """Where each run's samples are, or will be."""
+        return [self.folder / f"run-{index:04}.npz" for index in range(len(self.runs))]
+
+    def step_feeds(self) -> Iterator[Feeds]:
+        """What the step graph was fed, one sample in memory at a time."""
+        for path in self.list_files():
+            yield from read_samples(path, "step")
+
+    def template_feeds(self) -> Iterator[Feeds]:
+        """The same for the template graph."""
+        for path in self.list_files():
+            yield from read_samples(path, "template")
+
+    def boxes(self) -> Iterator[Floats]:
+        """Where the float tracker saw each run's target: [length,4], beside the run's `truth`."""
+        for path in self.list_files():
+            yield read_array(path, "boxes")
+
+
+def record_samples(
+    bundle: Bundle,
+    runs: Sequence[Run],
+    folder: Path,
+    advance: Callable[[], None] = lambda: None,
+) -> Recording:
+    """Track every run that the folder does not hold yet; `advance` is called for each frame.
+
+    Whatever ends it, whole runs are kept, and the same call goes on from there.
+    """
+    if not runs:
+        raise InputError("runs to record", found="none", expected="1 or more")
+    recording = Recording(folder, tuple(runs))
+    claim_folder(folder, describe_recording(bundle, runs))
+    missing = []
+    for path, run in zip(recording.list_files(), runs, strict=True):
+        if path.exists():
+            for _ in range(run.length):
+                advance()
+        else:
+            missing.append((path, run))
+    if missing:
+        _record_runs(bundle, missing, advance)
+    return recording
+
+
+def track_run(runtime: Runtime, run: Run, advance: Callable[[], None] = lambda: None) -> Floats:
+    """The boxes of the frames after the start frame, [length,4] x, y, w, h."""
+    tracker = Tracker(runtime, color="bgr")
+    boxes = []
+    with closing(run.clip.read_frames(run.frames)) as frames:
+        tracker.init(next(frames), run.box)
+        for frame in frames:
+            boxes.append(tracker.update(frame).box)
+            advance()
+    return np.array(boxes)
+
+
+def _record_runs(
+    bundle: Bundle, missing: Sequence[tuple[Path, Run]], advance: Callable[[], None]
+) -> None:
+    with closing(open_runtime(bundle.path, "onnxruntime", "fp32")) as runtime:
+        encode = open_encoder(bundle)
+        for path, run in missing:
+            with create_samples(path) as writer:
+                recorder = RecordingRuntime(runtime, encode, writer)
+                writer.write_array("boxes", track_run(recorder, run, advance))

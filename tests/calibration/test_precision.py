@@ -1,0 +1,153 @@
+"""`quantize` from end to end: what is published, what is refused, and what is left behind."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from verbs import run_verb
+
+from relo_edge.bundle import open_bundle
+from relo_edge.calibration import gate, precision
+from relo_edge.calibration.gate import Gate, OutputError, judge
+from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
+from relo_edge.errors import GateError, InputError
+from relo_edge.runtime import open_runtime
+from relo_edge.tracker import Tracker
+
+FRAMES = 16
+
+
+@pytest.fixture
+def bundle(demo_bundle, tmp_path):
+    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+    return open_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def recording(demo_bundle):
+    return record_clips(demo_bundle, [], FRAMES)
+
+
+def track_few(bundle, runtime, name):
+    rng = np.random.default_rng(0)
+    tracker = Tracker(open_runtime(bundle.path, runtime, name), color="bgr")
+    frame = rng.integers(0, 256, (120, 160, 3), np.uint8)
+    tracker.init(frame, (50, 40, 40, 30))
+    return [tracker.update(frame).score for _ in range(3)]
+
+
+def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
+    result = quantize_int8(bundle, recording, "percentile")
+    after = open_bundle(bundle.path)
+    assert after.precisions == ("fp32", "int8")
+    assert not after.find_damage()
+    notes = json.loads((bundle.path / "calibration.json").read_text())
+    assert notes["method"] == "percentile"
+    assert notes["samples"] == FRAMES
+    assert {"graph", "clip", "plan"} <= set(notes["recorded_from"])
+    assert after.manifest["verdicts"]["int8"]["passed"] is True
+    assert result.to_dict()["share_of_float32"] <= 0.30
+    floats = track_few(bundle, "onnxruntime", "fp32")
+    for runtime in ("onnxruntime", "openvino"):
+        assert track_few(bundle, runtime, "int8") == pytest.approx(floats, abs=0.2)
+
+
+def test_auto_keeps_the_method_whose_track_is_closest(bundle, recording, caplog):
+    with caplog.at_level("INFO", "relo_edge"):
+        result = quantize_int8(bundle, recording)
+    scores = {
+        line.split(":")[0]: float(line.split("IoU ")[1].split(",")[0])
+        for line in caplog.messages
+        if "closed-loop IoU" in line
+    }
+    assert set(scores) == {"minmax", "percentile", "entropy", "mse"}
+    assert scores[result.method] == max(scores.values())
+
+
+def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
+    result = quantize_half(bundle, recording)
+    after = open_bundle(bundle.path)
+    assert not after.find_damage()
+    assert after.state_dtype("fp16") == "float16"
+    assert result.verdict.outputs["policy_logits"].relative <= 5e-3
+    assert result.to_dict()["share_of_float32"] <= 0.52
+    kept = json.loads((bundle.path / "fp16.json").read_text())["kept_in_float32"]
+    assert kept["step"]
+    assert all(kept["step"].values())
+    floats = track_few(bundle, "onnxruntime", "fp32")
+    assert track_few(bundle, "onnxruntime", "fp16") == pytest.approx(floats, abs=2e-2)
+
+
+def test_both_precisions_live_side_by_side(bundle, recording):
+    quantize_int8(bundle, recording, "minmax")
+    quantize_half(open_bundle(bundle.path), recording)
+    assert open_bundle(bundle.path).precisions == ("fp32", "int8", "fp16")
+    assert not open_bundle(bundle.path).find_damage()
+
+
+def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
+    before = sorted(p.name for p in bundle.path.iterdir())
+    strict = Gate(cosine=0.999999, relative=1e-6, argmax_agreement=1.0, closed_loop_iou=1.0)
+    monkeypatch.setitem(gate.GATES, "int8", strict)
+    with pytest.raises(GateError, match=r"int8 of .* is not kept: found .*offsets cosine 0\.\d+"):
+        quantize_int8(bundle, recording, "minmax")
+    assert sorted(p.name for p in bundle.path.iterdir()) == before
+    assert open_bundle(bundle.path).precisions == ("fp32",)
+
+
+def test_an_unknown_method_is_refused(bundle, recording):
+    with pytest.raises(InputError, match="found guess, expected auto | minmax"):
+        quantize_int8(bundle, recording, "guess")
+
+
+def good_outputs(**changes):
+    errors = dict.fromkeys(gate.OUTPUTS, OutputError(0.9999, 1e-3)) | changes
+    return errors, 1.0, 10
+
+
+def test_one_lost_output_fails_whatever_the_others_say():
+    verdict = judge("int8", good_outputs(offsets=OutputError(-0.42, 2.0)), 1.0, None)
+    assert verdict.failures[0] == "offsets cosine -0.4200 < 0.99"
+    assert judge("int8", good_outputs(), 1.0, None).passed
+
+
+def test_nan_fails():
+    nan = float("nan")
+    assert not judge("int8", good_outputs(sizes=OutputError(nan, nan)), 1.0, None).passed
+    assert not judge("fp16", good_outputs(), nan, None).passed
+
+
+def test_the_closed_loop_is_judged_only_where_float32_tracks():
+    assert not judge("fp16", good_outputs(), 0.5, 0.9).passed
+    assert not judge("fp16", good_outputs(), 0.5, None).passed
+    unjudged = judge("fp16", good_outputs(), 0.5, 0.1)
+    assert unjudged.passed
+    assert "cells and track not judged" in unjudged.describe()
+
+
+def test_the_verb(bundle, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "FRAMES", FRAMES)
+    code, out, err = run_verb(capsys, "quantize", bundle.path, "--fp16", "--json")
+    assert code == 0
+    assert json.loads(out)["passed"] is True
+    assert "recording:" in err
+    code, out, _ = run_verb(capsys, "inspect", bundle.path)
+    assert code == 0
+    assert "step.fp16.onnx" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        ([], "expected --int8 or --fp16"),
+        (["--int8", "--fp16"], "found both"),
+        (["--int8", "--clips", "nowhere.mp4"], "nowhere.mp4"),
+    ],
+)
+def test_wrong_use_is_one_line(bundle, capsys, words, word):
+    code, out, err = run_verb(capsys, "quantize", bundle.path, *words)
+    assert code in (1, 2)
+    assert not out
+    assert len(err.splitlines()) == 1
+    assert word in err
