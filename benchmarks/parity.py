@@ -35,6 +35,7 @@ GATES = {
     "fp32": Gate(logits_relative=1e-3, argmax_agreement=0.99, closed_loop_iou=0.99),
     "bf16": Gate(logits_relative=5e-2, argmax_agreement=0.90, closed_loop_iou=0.90),
     "fp16": Gate(logits_relative=5e-3, argmax_agreement=0.97, closed_loop_iou=0.98),
+    "int8": Gate(logits_relative=5e-1, argmax_agreement=0.80, closed_loop_iou=0.85),
 }
 
 

@@ -27,8 +27,8 @@ OUTPUTS = {
     "temporal_tokens": "temporal_tokens_out",
 }
 TRACKS = 0.5
-"""A float tracker that overlaps the truth by less does not track the clips itself: its choices of
-cells are near ties, and whether another precision follows it says nothing. They are reported only."""
+"""A float tracker that overlaps the truth by less does not track the clips itself: its cells are
+near ties, and whether another precision follows them says nothing. They are reported only."""
 
 Floats = NDArray[np.float64]
 

@@ -98,7 +98,9 @@ def _find_lossy_weights(model: ModelProto) -> Iterator[tuple[str, str]]:
         with np.errstate(over="ignore"):
             error = np.linalg.norm(weight - weight.astype(np.float16))
         norm = np.linalg.norm(weight)
-        if not error <= WEIGHT_LOSS * norm:
+        if not np.isfinite(error):
+            yield tensor.name, _explain_limit(tensor.name, float(np.abs(weight).max()))
+        elif error > WEIGHT_LOSS * norm:
             yield tensor.name, f"{tensor.name} in half would lose {error / norm:.2g} of its norm"
 
 

@@ -39,6 +39,7 @@ Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Weights for the pytorch runtime: in place of a bundle's own.")
 ]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -72,6 +73,7 @@ def track(
     dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
     save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
     boxes: Annotated[Path | None, typer.Option(help="Boxes to write (.csv or .json).")] = None,
+    threads: Threads = None,
     show: Annotated[bool, typer.Option("--show", help="Watch in a window; q ends it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -88,7 +90,9 @@ def track(
     check_outputs(source, save, boxes)
     with (
         open_source(source) as frames,
-        closing(open_runtime(bundle, runtime, precision, checkpoint=checkpoint)) as opened,
+        closing(
+            open_runtime(bundle, runtime, precision, checkpoint=checkpoint, threads=threads)
+        ) as opened,
     ):
         tracker = Tracker(opened, opened.variant.protocol(dataset), color="bgr")
         summary = track_source(frames, tracker, box, video_path=save, boxes_path=boxes, show=show)
@@ -194,7 +198,7 @@ def bench(
         typer.Option(help="NAME or NAME:PRECISION; repeat it. All that open here if absent."),
     ] = None,
     checkpoint: Checkpoint = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")] = None,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Time runtimes in one run, taking turns, with their ratios to the reference network."""
