@@ -7,12 +7,15 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.doctor.evidence import count_cores, read_text
+from relo_edge.doctor.machine import judge_instructions, name_cpu
 from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime, StepResult
 from relo_edge.synthetic import make_clip
@@ -156,12 +159,14 @@ def _make_row(contender: _Contender, network: float, reference: float | None) ->
 
 
 def _describe_machine() -> dict[str, Any]:
+    cpuinfo = read_text("/proc/cpuinfo")
     found: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "cpu": name_cpu(cpuinfo),
+        "instructions": "; ".join(finding.detail for finding in judge_instructions(cpuinfo)),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": count_cores(),
         "load": round(os.getloadavg()[0], 2),
         "frame": "{}x{}".format(*SIZE),
     }

@@ -53,7 +53,9 @@ _GIB = 2**20  # in the KiB of /proc/meminfo
 def judge_machine(evidence: Evidence) -> Iterator[Finding]:
     """What the computer is and which of its abilities matter here."""
     yield Finding("machine", "python", "ok", f"{evidence.python} on {evidence.platform}")
-    yield Finding("machine", "cpu", "ok", f"{name_cpu(evidence)}, {count_usable_cores(evidence)}")
+    yield Finding(
+        "machine", "cpu", "ok", f"{name_cpu(evidence.cpuinfo)}, {count_usable_cores(evidence)}"
+    )
     yield from judge_instructions(evidence.cpuinfo)
     if evidence.meminfo:
         yield judge_memory(evidence)
@@ -63,15 +65,15 @@ def judge_machine(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("machine", "board", "ok", evidence.board)
 
 
-def name_cpu(evidence: Evidence) -> str:
+def name_cpu(cpuinfo: str) -> str:
     """The CPU's name, or on ARM those of its kinds of core."""
     parts = zip(
-        find_values(evidence.cpuinfo, "CPU implementer"),
-        find_values(evidence.cpuinfo, "CPU part"),
+        find_values(cpuinfo, "CPU implementer"),
+        find_values(cpuinfo, "CPU part"),
         strict=False,
     )
     names = [_ARM_CORES.get(part, f"ARM core {'/'.join(part)}") for part in parts]
-    names = names or find_values(evidence.cpuinfo, "model name")
+    names = names or find_values(cpuinfo, "model name")
     return " + ".join(dict.fromkeys(names)) or "unknown CPU"
 
 
