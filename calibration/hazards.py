@@ -41,7 +41,6 @@ KNOWN_HAZARDS = {
     "box": POSITION,
     "choice/*": f"{POSITION}, and cells of nearly the same windowed logit would tie",
     "history/known": INTERFACE,
-    "patch_embed*": "pixels are not centred: rounded weights times their mean shift every token",
     "policy_logits": INTERFACE,
     "role*": "the box's edges are compared with pixels: above 64, half's steps are 1/16",
     "score": INTERFACE,

@@ -6,8 +6,10 @@ import numpy as np
 
 from relo_edge.contract import BATCH
 from relo_edge.export.folding import (
+    PIXEL_CENTRE,
     Affine,
     Scope,
+    centre_pixels,
     fold_layer_scale,
     fold_normalisation,
     fuse_outputs,
@@ -52,7 +54,7 @@ def add_pixel_encoder(
     merges = [body.below(f"blocks.{first}"), body.below(f"blocks.{first + 1 + second}")]
     embed = fold_normalisation(body.affine("patch_embed.proj"), PIXEL_MEAN, PIXEL_STD)
     tokens = _order_patches(graph, pixels, side)
-    tokens = add_affine(graph, "patch_embed", tokens, patch_matrix(embed))
+    tokens = add_affine(graph, "patch_embed", tokens, centre_pixels(patch_matrix(embed)))
     for index in range(first):
         tokens = _add_stage_block(graph, f"stage1.{index}", tokens, body.below(f"blocks.{index}"))
     reduction = patch_matrix(merges[0].affine("reduction"))
@@ -88,7 +90,7 @@ def add_main_block(
 
 
 def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
-    """[B,side,side,3] → [B,patches,48], the sixteen patches of one token together, by merges."""
+    """[B,side,side,3] → [B,patches,48] less 128, a token's sixteen patches together, by merges."""
     cells, run = side // (EMBED_SIDE << MERGES), EMBED_SIDE * 3
     patches, values = (side // EMBED_SIDE) ** 2, EMBED_SIDE * run
     # Rank 8 is the most that TensorRT takes, so the batch shares an axis with the rows of cells.
@@ -100,7 +102,9 @@ def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
     graph.describe(split, "uint8", (rows, *shape))
     graph.describe(order, "uint8", tuple((rows, *shape)[axis] for axis in perm))
     graph.describe(ordered, "uint8", (BATCH, patches, values))
-    return graph.add("Cast", "pixels/float", [ordered], to=FLOAT)
+    levels = graph.add("Cast", "pixels/float", [ordered], to=FLOAT)
+    centre = graph.weight("pixels/centre", np.array(PIXEL_CENTRE))
+    return graph.add("Sub", "pixels/centred", [levels, centre])
 
 
 def _add_stage_block(graph: GraphBuilder, name: str, tokens: str, block: Scope) -> str:

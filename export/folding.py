@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "PIXEL_CENTRE",
     "Affine",
     "Scope",
+    "centre_pixels",
     "fold_batch_norm",
     "fold_layer_scale",
     "fold_normalisation",
@@ -22,6 +24,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 BATCH_NORM_EPS = 1e-5
+PIXEL_CENTRE = 128.0
 
 
 class Affine(NamedTuple):
@@ -68,6 +71,15 @@ def fold_normalisation(conv: Affine, mean: tuple[float, ...], std: tuple[float, 
     centred = weight / np.reshape(std, channels)
     shift = (centred * np.reshape(mean, channels)).sum(axis=(1, 2, 3))
     return Affine(centred / 255, bias - shift)
+
+
+def centre_pixels(matrix: Affine) -> Affine:
+    """The same product for pixels less 128.
+
+    Exact in float32; in half, TF32 or int8 the rounded weights are no longer multiplied by the
+    pixels' mean, and the pixels themselves are exact.
+    """
+    return Affine(matrix.weight, matrix.bias + PIXEL_CENTRE * matrix.weight.sum(axis=0))
 
 
 def fold_batch_norm(conv: Affine, norm: Scope) -> Affine:

@@ -131,14 +131,13 @@ def test_casts_stand_at_real_borders_alone(demo):
     }
     assert casts["step"] == [
         "pixels/float",
-        "patch_embed/half",
         "template_tokens/half",
         "size/raw/float",
         "policy/logits/float",
         "offset/map/float",
     ]
     ends = ["role/columns/count", "role/rows/count", "merge2/float"]
-    assert casts["template"] == ["pixels/float", "patch_embed/half", *ends]
+    assert casts["template"] == ["pixels/float", *ends]
 
 
 @pytest.mark.parametrize("name", GRAPHS)

@@ -7,8 +7,10 @@ import torch.nn.functional as F
 from support import recipe_network
 
 from relo_edge.export.folding import (
+    PIXEL_CENTRE,
     Affine,
     Scope,
+    centre_pixels,
     fold_batch_norm,
     fold_layer_scale,
     fold_normalisation,
@@ -44,7 +46,7 @@ def assert_equal(got, expected):
     np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=TOLERANCE)
 
 
-def test_normalisation_goes_into_the_patch_embed(network, weights):
+def test_normalisation_and_centring_go_into_the_patch_embed(network, weights):
     pixels = torch.from_numpy(RNG.integers(0, 256, (1, 4, 4, 3), np.uint8))
     mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
     body = network.encoder.body
@@ -52,6 +54,8 @@ def test_normalisation_goes_into_the_patch_embed(network, weights):
     conv = weights.below("encoder.body").affine("patch_embed.proj")
     folded = patch_matrix(fold_normalisation(conv, PIXEL_MEAN, PIXEL_STD))
     assert_equal(apply(pixels.reshape(1, -1), folded), expected)
+    centred = pixels.reshape(1, -1).float() - PIXEL_CENTRE
+    assert_equal(apply(centred, centre_pixels(folded)), expected)
 
 
 @pytest.mark.parametrize("name", ["blocks.0.mlp.fc1", "blocks.1.reduction", "blocks.3.reduction"])
