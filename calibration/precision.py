@@ -201,7 +201,7 @@ def _publish_best(bundle: Bundle, attempts: Sequence[_Attempt]) -> Quantized:
             f"{best.precision} of {bundle.path} is not kept",
             found="; ".join(best.verdict.failures),
             expected="every output within its gate",
-            fix="calibrate on clips like those that will be tracked, with --clips",
+            fix="record clips like those that will be tracked, with --clips",
         )
     extra = {"verdicts": {best.precision: best.verdict.to_dict()}}
     published = publish_precision(bundle, best.candidate, best.precision, extra)

@@ -20,7 +20,7 @@ from relo_edge.files import publish_folder
 if TYPE_CHECKING:
     from relo_edge.network.checkpoint import Checkpoint
 
-__all__ = ["export_bundle"]
+__all__ = ["check_output", "export_bundle"]
 
 log = logging.getLogger("relo_edge")
 
@@ -32,7 +32,7 @@ BUILDERS = {"template": build_template_graph, "step": build_step_graph}
 def export_bundle(checkpoint: Checkpoint, output: Path, *, replace: bool = False) -> Bundle:
     """Publish the checkpoint's float32 bundle at `output`; a failure leaves nothing there."""
     _require_packages()
-    _check_output(output, replace)
+    check_output(output, replace=replace)
     with publish_folder(output) as folder:
         log.info("building the %s graphs", checkpoint.variant.name)
         _write_graphs(checkpoint, folder)
@@ -49,7 +49,8 @@ def _require_packages() -> None:
             raise MissingDependency("export", found=f"no {package}", expected="it", fix=fix)
 
 
-def _check_output(output: Path, replace: bool) -> None:
+def check_output(output: Path, *, replace: bool) -> None:
+    """Say at once, before any long work, that the output cannot be written."""
     if not output.exists():
         return
     if not output.is_dir() or (any(output.iterdir()) and not (output / "manifest.json").exists()):

@@ -193,10 +193,11 @@ def _box_error(box: Array, score: Array, maps: Any, rollout: _Rollout) -> float:
     every = np.concatenate([centres, maps.sizes.numpy()], axis=1).reshape(len(box), 4, -1)
     windowed = (maps.policy_logits.numpy() * rollout.window).reshape(len(box), -1)
     best = windowed.max(axis=1, keepdims=True)
-    tied = windowed >= best - TOLERANCE
+    scale = np.maximum(1, np.abs(windowed).max(axis=1, keepdims=True))
+    tied = windowed >= best - TOLERANCE * scale
     distance = np.abs(every - box[:, :, None]).max(axis=1)
     nearest = np.where(tied, distance, np.inf).min(axis=1)
-    return float(max(nearest.max(), np.abs(score - best[:, 0]).max()))
+    return float(max(nearest.max(), (np.abs(score - best[:, 0]) / scale[:, 0]).max()))
 
 
 def _check_errors(errors: FrameErrors) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.files import hash_file, write_text
+from relo_edge.files import hash_file, publish_folder, write_text
 from relo_edge.spec import VARIANTS, Variant
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+STATE_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Bundle:
                 f"{self.path}: precision",
                 found=" | ".join(self.precisions),
                 expected=precision,
-                fix=f"make it with `relo-edge quantize {self.path} --{precision}`",
+                fix=f"make it with `relo-edge quantize {quote(str(self.path))} --{precision}`",
             )
         return self.check_file(self.manifest["graphs"][precision][name])
 
@@ -85,9 +88,9 @@ class Bundle:
 
     @property
     def _fix(self) -> str:
-        source = self.manifest["checkpoint"]["path"]
+        source, target = quote(self.manifest["checkpoint"]["path"]), quote(str(self.path))
         command = f"relo-edge export --variant {self.variant.name} --checkpoint {source}"
-        return f"make it again with `{command} -o {self.path} --force`"
+        return f"make it again with `{command} -o {target} --force`"
 
 
 def open_bundle(path: str | Path) -> Bundle:
@@ -121,20 +124,22 @@ def publish_precision(
 ) -> Bundle:
     """Take a candidate's files and graphs of one precision over into the bundle.
 
-    The manifest comes last and in one move: until then nothing names the new files. `extra` is
-    merged into the manifest's sections of the same name.
+    A copy of hard links is changed and moved into place, so that no reader sees half of it.
+    `extra` is merged into the manifest's sections of the same name.
     """
     names = set(candidate.manifest["files"]) - set(bundle.manifest["graphs"]["fp32"].values())
-    for name in names:
-        shutil.copyfile(candidate.path / name, bundle.path / f".{name}.part")
-        (bundle.path / f".{name}.part").replace(bundle.path / name)
     manifest = dict(bundle.manifest)
     for section in ("graphs", "state_dtype"):
         manifest[section] = {**manifest[section], precision: candidate.manifest[section][precision]}
     manifest["files"] = {**manifest["files"], **candidate.manifest["files"]}
     for section, entries in extra.items():
         manifest[section] = {**manifest.get(section, {}), **entries}
-    write_manifest(bundle.path, manifest)
+    with publish_folder(bundle.path) as folder:
+        shutil.copytree(bundle.path, folder, copy_function=os.link, dirs_exist_ok=True)
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            shutil.copyfile(candidate.path / name, folder / name)
+        write_manifest(folder, manifest)
     return open_bundle(bundle.path)
 
 
@@ -155,7 +160,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 def _check_manifest(file: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise BundleError(f"{file}", found="no format version", expected="a bundle's manifest")
-    if manifest["format"] > FORMAT:
+    if not 1 <= manifest["format"] <= FORMAT:
         raise BundleError(
             f"{file}: bundle format",
             found=manifest["format"],
@@ -166,8 +171,13 @@ def _check_manifest(file: Path, manifest: Any) -> None:
     if missing:
         raise BundleError(f"{file}", found=f"no {', '.join(sorted(missing))}", expected="all parts")
     try:
-        listed = {name for graphs in manifest["graphs"].values() for name in graphs}
-        complete = set(GRAPHS) <= listed and manifest["checkpoint"]["path"]
+        complete = "fp32" in manifest["graphs"] and all(
+            set(GRAPHS) <= set(graphs) and manifest["state_dtype"][precision] in STATE_DTYPES
+            for precision, graphs in manifest["graphs"].items()
+        )
+        named = {name for graphs in manifest["graphs"].values() for name in graphs.values()}
+        complete = complete and named <= set(manifest["files"])
+        complete = complete and all(manifest["checkpoint"][key] for key in ("path", "sha256"))
         complete = complete and all(
             e["sha256"] and isinstance(e["bytes"], int) for e in manifest["files"].values()
         )

@@ -27,6 +27,9 @@ app = typer.Typer(
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+INTERRUPTED = 130
+
+
 class Result(Protocol):
     """What a verb has to say, for a program and for a reader."""
 
@@ -98,7 +101,7 @@ def track(
         summary = track_source(frames, tracker, box, video_path=save, boxes_path=boxes, show=show)
     _print_result(summary, as_json)
     if summary.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command(epilog="Example: relo-edge demo --output demo_out")
@@ -114,7 +117,7 @@ def demo(
     result = run_demo(output)
     _print_result(result, as_json)
     if result.track.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command(
@@ -130,10 +133,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle, verified against the reference network."""
-    from relo_edge.export.publishing import export_bundle
+    from relo_edge.export.publishing import check_output, export_bundle
     from relo_edge.inspection import inspect_bundle
     from relo_edge.network.checkpoint import read_checkpoint
 
+    check_output(output, replace=force)
     bundle = export_bundle(read_checkpoint(checkpoint, variant), output, replace=force)
     _print_result(inspect_bundle(bundle), as_json)
 
@@ -259,12 +263,11 @@ def main() -> None:
     except _UsageProblem as problem:
         code = _report_usage(problem)
     except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
+        code = INTERRUPTED
     finally:
         log.removeHandler(chatter)
+    if code == INTERRUPTED:
+        _complain("interrupted", code)
     sys.exit(code)
 
 

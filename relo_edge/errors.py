@@ -7,6 +7,7 @@ __all__ = [
     "GateError",
     "InputError",
     "MissingDependency",
+    "PrecisionError",
     "ReloError",
     "RuntimeUnavailable",
     "SourceError",
@@ -36,6 +37,10 @@ class InputError(ReloError):
     """The caller asked for something that cannot be: a bad box, an unknown name, no such file."""
 
     exit_code = 2
+
+
+class PrecisionError(InputError):
+    """A precision that this runtime or bundle does not have."""
 
 
 class CalibrationError(ReloError):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relo_edge.errors import InputError
+from relo_edge.errors import InputError, SourceError
 
 __all__ = ["find_cache", "hash_file", "publish_folder", "write_text"]
 
@@ -54,14 +54,19 @@ def write_text(path: Path, text: str) -> None:
 @contextmanager
 def publish_folder(path: Path) -> Iterator[Path]:
     """A temporary sibling to fill; it becomes `path`, replacing it, once the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    path = path.resolve()
+    part = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         yield part
         part.chmod(0o755)
         _swap_folder(part, path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written", found=error.strerror or error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _swap_folder(new: Path, path: Path) -> None:
@@ -70,6 +75,12 @@ def _swap_folder(new: Path, path: Path) -> None:
         new.rename(path)
         return
     old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    path.rename(old / path.name)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        path.rename(old / path.name)
+        try:
+            new.rename(path)
+        except BaseException:
+            (old / path.name).rename(path)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
@@ -71,4 +72,6 @@ def _find_cause(error: BaseException) -> str:
 
 
 def _write_export_command(variant: str, checkpoint: str) -> str:
-    return f"relo-edge export --variant {variant} --checkpoint {checkpoint} -o relo-{variant}"
+    return (
+        f"relo-edge export --variant {variant} --checkpoint {quote(checkpoint)} -o relo-{variant}"
+    )

@@ -43,6 +43,7 @@ class Inspection:
             self._describe_model(),
             self._describe_graphs(),
             self._describe_parity(),
+            self._describe_verdicts(),
             self._describe_engines(),
             list(self.damage.values()),
             ["sound" if self.is_sound else "DAMAGED"],
@@ -81,6 +82,15 @@ class Inspection:
                 errors = (row["policy_logits"], row["box"], row["temporal_tokens"])
                 numbers = "".join(f"{error:>10.1e}" for error in errors)
                 lines.append(f"  {row['frame']:<7}{restarted:<12}{numbers}")
+        return lines
+
+    def _describe_verdicts(self) -> list[str]:
+        lines = []
+        for precision, verdict in self.manifest.get("verdicts", {}).items():
+            cosines = ", ".join(
+                f"{name} {error['cosine']:.4f}" for name, error in verdict["outputs"].items()
+            )
+            lines.append(f"  {precision} against float32 when quantized: cosine {cosines}")
         return lines
 
     def _describe_engines(self) -> list[str]:

@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle, open_bundle
-from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
+from relo_edge.errors import (
+    InputError,
+    MissingDependency,
+    PrecisionError,
+    RuntimeUnavailable,
+)
 from relo_edge.spec import Variant
 
 __all__ = [
@@ -27,6 +32,8 @@ __all__ = [
 ]
 
 log = logging.getLogger("relo_edge")
+
+QUANTIZED = ("int8", "fp16")
 
 # Each module has `open_runtime(request)`. In the order in which `auto` tries them: fastest first.
 RUNTIMES = {
@@ -125,8 +132,12 @@ class RuntimeRequest:
         if self.precision == "auto":
             return offered[0]
         if self.precision not in offered:
-            raise InputError(
-                f"precision of {self.name}", found=self.precision, expected=" | ".join(offered)
+            makeable = self.precision in QUANTIZED and self.name != "pytorch"
+            raise PrecisionError(
+                f"precision of {self.name}",
+                found=self.precision,
+                expected=" | ".join(offered),
+                fix=f"make it with `relo-edge quantize --{self.precision}`" if makeable else None,
             )
         return self.precision
 
@@ -165,20 +176,23 @@ def open_runtimes(
     threads: int | None = None,
 ) -> list[Runtime]:
     """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
+    source = RuntimeRequest(bundle, "each").bundle
     opened: list[Runtime] = []
     for word in names or RUNTIMES:
         name, _, precision = word.partition(":")
         weights = checkpoint if name == "pytorch" else None
         try:
             runtime = open_runtime(
-                bundle, name, precision or "auto", checkpoint=weights, threads=threads
+                source, name, precision or "auto", checkpoint=weights, threads=threads
             )
-        except (MissingDependency, RuntimeUnavailable) as error:
+        except (MissingDependency, RuntimeUnavailable, InputError) as error:
             if names:
                 raise
             log.info("left out %s: %s", name, error)
             continue
         opened.append(runtime)
+    if not opened:
+        raise RuntimeUnavailable("no runtime opens here", fix="see `relo-edge doctor`")
     return opened
 
 
@@ -188,12 +202,14 @@ def _open_named(request: RuntimeRequest) -> Runtime:
 
 def _open_best(request: RuntimeRequest) -> Runtime:
     """The first in RUNTIMES that opens; a bad bundle is an error, not a reason to try the next."""
+    if request.source is not None:
+        request = replace(request, source=request.bundle)
     reasons = []
     for name in ["pytorch"] if request.checkpoint else RUNTIMES:
         try:
             runtime = _open_named(replace(request, name=name))
-        except (MissingDependency, RuntimeUnavailable, InputError) as error:
-            reasons.append(f"{name}: {error}")
+        except (MissingDependency, RuntimeUnavailable, PrecisionError) as error:
+            reasons.append(str(error))
             continue
         log.info("runtime: %s in %s on %s", runtime.name, runtime.precision, runtime.device)
         for reason in reasons:

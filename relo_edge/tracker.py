@@ -29,6 +29,8 @@ __all__ = ["LostRule", "MultiTracker", "Track", "Tracker"]
 Frame = NDArray[np.uint8]
 Color = Literal["bgr", "rgb"]
 
+LARGEST = 2
+
 
 @dataclass(frozen=True)
 class Track:
@@ -103,7 +105,9 @@ class _View:
             crop_into(target, frame, window)
             return
         size = target.shape[0]
-        scratch = self.scratch.setdefault(size, np.empty_like(target))
+        if size not in self.scratch:
+            self.scratch[size] = np.empty_like(target)
+        scratch = self.scratch[size]
         cv2.cvtColor(crop_into(scratch, frame, window), cv2.COLOR_BGR2RGB, dst=target)
 
 
@@ -202,7 +206,8 @@ class MultiTracker:
         target.frames += 1
 
     def _judge_lost(self, target: _Target, confidence: float) -> bool:
-        doubtful = confidence < self.lost_rule.threshold
+        # So written that a confidence of NaN is doubtful too.
+        doubtful = not confidence >= self.lost_rule.threshold
         target.doubtful = target.doubtful + 1 if doubtful else 0
         return target.doubtful >= self.lost_rule.patience
 
@@ -278,5 +283,9 @@ def _check_box(box: Box, frame: Frame) -> Box:
     if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
         raise InputError(
             "box outside the frame", found=found, expected=f"a box within {columns}x{rows}"
+        )
+    if width > LARGEST * columns or height > LARGEST * rows:
+        raise InputError(
+            "box", found=found, expected=f"at most {LARGEST} times the frame, {columns}x{rows}"
         )
     return (x, y, width, height)

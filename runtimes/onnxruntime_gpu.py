@@ -21,6 +21,12 @@ PROVIDERS = {
     "onnxruntime-cuda": "CUDAExecutionProvider",
     "onnxruntime-tensorrt": "TensorrtExecutionProvider",
 }
+# TF32 would round what is asked for in float32; TensorRT leaves to CUDA what it cannot take.
+CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
+PROVIDER_CHAINS = {
+    "CUDAExecutionProvider": [CUDA],
+    "TensorrtExecutionProvider": ["TensorrtExecutionProvider", CUDA],
+}
 STATE = "temporal_tokens"
 Array = NDArray[np.float32]
 
@@ -136,7 +142,9 @@ class OnnxGpuRuntime:
         if provider not in offered:
             self._refuse(provider, " | ".join(offered))
         try:
-            session = self._onnxruntime.InferenceSession(graph, options, providers=[provider])
+            session = self._onnxruntime.InferenceSession(
+                graph, options, providers=PROVIDER_CHAINS.get(provider, [provider])
+            )
         except Exception as error:  # onnxruntime's own errors share no public base class
             raise BundleError(f"onnxruntime cannot open {graph}", found=error) from None
         if session.get_providers()[0] != provider:

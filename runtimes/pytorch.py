@@ -47,7 +47,8 @@ def _find_checkpoint(request: RuntimeRequest) -> Checkpoint:
     from relo_edge.network.demo import find_demo_checkpoint
 
     if request.checkpoint is not None:
-        return read_checkpoint(Path(request.checkpoint))
+        asked = request.bundle.variant.name if request.source is not None else None
+        return read_checkpoint(Path(request.checkpoint), asked)
     if str(request.source) == "demo":
         return read_checkpoint(find_demo_checkpoint())
     bundle = request.bundle

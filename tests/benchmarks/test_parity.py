@@ -67,7 +67,7 @@ def test_equal_runtimes_pass(pair):
         ("no history", "logits relative error"),
         ("bgr", "logits relative error"),
         ("nan", "logits relative error nan"),
-        ("box", "closed-loop IoU"),
+        ("box", "box error"),
     ],
 )
 def test_a_fault_fails(pair, fault, word):
@@ -75,6 +75,12 @@ def test_a_fault_fails(pair, fault, word):
     result = measure_parity(reference, Spoilt(candidate, fault))
     assert not result.passed
     assert word in result.describe().splitlines()[-1]
+
+
+def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
+    monkeypatch.setattr(parity, "TRACKS", 0.0)
+    result = measure_parity(pair[0], Spoilt(pair[1], "box"))
+    assert "closed-loop IoU" in result.describe().splitlines()[-1]
 
 
 def test_a_lost_state_shows_in_the_first_divergence_and_its_margin(pair):

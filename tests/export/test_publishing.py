@@ -135,3 +135,15 @@ def test_large_activations_are_judged_by_their_size(tmp_path):
 
     save_file(weights, path)
     export_bundle(Checkpoint(DEMO, weights, path), tmp_path / "bundle")
+
+
+def test_a_trained_policys_large_logits_are_judged_by_their_size(tmp_path):
+    """The release's thresholds speak of scores near 50; a tie is a tie at any scale."""
+    from safetensors.torch import save_file
+
+    weights = dict(draw_weights(DEMO))
+    for name in ("policy_model.conv5_ctr.weight", "policy_model.conv5_ctr.bias"):
+        weights[name] = weights[name] * 100
+    path = tmp_path / "large.safetensors"
+    save_file(weights, path)
+    export_bundle(Checkpoint(DEMO, weights, path), tmp_path / "bundle")

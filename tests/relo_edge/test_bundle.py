@@ -66,6 +66,23 @@ def test_a_variant_that_is_not_this_versions_is_refused(copied):
         open_bundle(copied.path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["files"].pop("step.onnx"),
+        lambda m: m["checkpoint"].pop("sha256"),
+        lambda m: m["state_dtype"].pop("fp32"),
+        lambda m: m["state_dtype"].update(fp32="nonsense"),
+        lambda m: m["graphs"].update(int8=m["graphs"].pop("fp32")),
+        lambda m: m["graphs"]["fp32"].pop("step"),
+    ],
+)
+def test_an_incomplete_manifest_is_told(copied, change):
+    rewrite(copied, change)
+    with pytest.raises(BundleError, match="damaged"):
+        open_bundle(copied.path)
+
+
 def test_a_precision_that_is_not_there_names_the_command(copied):
     with pytest.raises(BundleError, match="relo-edge quantize .* --int8"):
         copied.graph("step", "int8")

@@ -1,8 +1,10 @@
 """Files and folders that are there whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 
-from relo_edge.errors import InputError
+from relo_edge.errors import InputError, SourceError
 from relo_edge.files import find_cache, hash_file, publish_folder, write_text
 
 
@@ -57,3 +59,36 @@ def test_a_cache_that_cannot_be_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match="XDG_CACHE_HOME"):
         find_cache()
+
+
+def test_a_place_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SourceError, match="cannot be written"), publish_folder(tmp_path / "file/b"):
+        pass
+
+
+def test_the_current_folder_can_be_published_to(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with publish_folder(Path()) as part:
+        (part / "file").write_text("x")
+    assert (tmp_path / "here" / "file").read_text() == "x"
+    assert [p.name for p in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_failed_move_puts_the_old_folder_back(tmp_path, monkeypatch):
+    with publish_folder(tmp_path / "b") as part:
+        (part / "file").write_text("old")
+    move, calls = Path.rename, []
+
+    def fail_second(self, target):
+        calls.append(self)
+        if len(calls) == 2:
+            raise OSError(5, "broken disk")
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_second)
+    with pytest.raises(SourceError, match="broken disk"), publish_folder(tmp_path / "b") as part:
+        (part / "file").write_text("new")
+    assert (tmp_path / "b" / "file").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]

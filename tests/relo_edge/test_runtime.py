@@ -6,7 +6,13 @@ import shutil
 import pytest
 
 from relo_edge.bundle import open_bundle
-from relo_edge.errors import BundleError, InputError, MissingDependency, RuntimeUnavailable
+from relo_edge.errors import (
+    BundleError,
+    CheckpointError,
+    InputError,
+    MissingDependency,
+    RuntimeUnavailable,
+)
 from relo_edge.runtime import RUNTIMES, open_runtime
 
 
@@ -22,6 +28,23 @@ def test_auto_with_a_precision_takes_a_runtime_that_has_it(demo_bundle):
     assert open_runtime(demo_bundle.path, precision="fp32").precision == "fp32"
     with pytest.raises(RuntimeUnavailable, match="no runtime can open this"):
         open_runtime(demo_bundle.path, precision="fp7")
+
+
+def test_a_precision_that_could_be_made_says_how(demo_bundle):
+    with pytest.raises(InputError, match="found int8, expected fp32; .*quantize --int8"):
+        open_runtime(demo_bundle.path, "onnxruntime", "int8")
+
+
+def test_auto_says_once_that_there_is_no_bundle(tmp_path):
+    with pytest.raises(InputError, match="nothing there") as told:
+        open_runtime(tmp_path / "none")
+    assert str(told.value).count("nothing there") == 1
+
+
+def test_another_variants_checkpoint_is_refused_beside_a_bundle(demo_bundle, t256_bundle):
+    other = t256_bundle.manifest["checkpoint"]["path"]
+    with pytest.raises(CheckpointError, match="found t256, expected demo"):
+        open_runtime(demo_bundle.path, "pytorch", checkpoint=other)
 
 
 def test_auto_with_a_checkpoint_is_the_reference(demo_bundle):

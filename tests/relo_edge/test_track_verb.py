@@ -85,8 +85,9 @@ def test_interrupted_run_keeps_whole_files(tmp_path):
     assert 5 <= summary["frames"] < 40
     assert count_rows(tmp_path / "out.csv") == count_frames(tmp_path / "out.mp4")
     assert count_rows(tmp_path / "out.csv") == summary["frames"]
-    assert err.count("\n") == 1
-    assert err.startswith("tracking clip.mp4:")
+    tracking, verdict = err.splitlines()
+    assert tracking.startswith("tracking clip.mp4:")
+    assert verdict == "relo-edge: interrupted"
 
 
 def test_killed_run_leaves_no_half_video_and_whole_rows(tmp_path):

@@ -160,6 +160,11 @@ def test_lost_after_patience_found_at_once_and_the_box_untouched():
     assert not any(t.lost for t in never)
 
 
+def test_an_answer_of_nan_is_a_lost_target():
+    tracker = Tracker(PlayedRuntime([float("nan")] * 3), color="rgb")
+    assert [t.lost for t in follow(tracker, [FRAME] * 4, BOX)] == [False, False, True]
+
+
 def test_templates_are_renewed_on_time_and_only_above_the_threshold():
     runtime = PlayedRuntime([1, 1, 30, 1, 1, 1, 1, 1, 30])
     runtime.variant = replace(DEMO, name="two", templates=2)
@@ -177,6 +182,7 @@ def test_templates_are_renewed_on_time_and_only_above_the_threshold():
         ((float("inf"), 0, 10, 10), "finite"),
         ((120, 0, 10, 10), "within 120x100"),
         ((-10, 0, 10, 10), "within 120x100"),
+        ((0, 0, 3e4, 3e4), "at most 2 times the frame"),
         ((1, 2, 3), "four numbers"),
         (("a", 2, 3, 4), "four numbers"),
         (None, "four numbers"),
