@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from relo_edge.errors import BundleError
 from relo_edge.spec import Variant
 
-__all__ = ["BATCH", "GRAPHS", "GraphContract", "TensorSpec", "describe_graph"]
+__all__ = ["BATCH", "GRAPHS", "GraphContract", "TensorSpec", "check_inputs", "describe_graph"]
 
 BATCH = "batch"
 GRAPHS = ("template", "step")
@@ -55,6 +58,21 @@ def describe_graph(variant: Variant, graph: str, state_dtype: str = "float32") -
             TensorSpec("temporal_tokens_out", state_dtype, state),
         ),
     )
+
+
+def check_inputs(
+    path: Path, variant: Variant, graph: str, found: Mapping[str, Sequence[object]]
+) -> None:
+    """Hold a graph's own inputs against the variant of its manifest; the batch may be any."""
+    for spec in describe_graph(variant, graph).inputs:
+        shape = list(found.get(spec.name, ()))
+        if shape[1:] != list(spec.shape[1:]):
+            raise BundleError(
+                f"{path} is not of the manifest's variant, {variant.name}: {spec.name}",
+                found=shape,
+                expected=list(spec.shape),
+                fix="export the checkpoint again",
+            )
 
 
 def _describe_template(variant: Variant) -> GraphContract:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import BATCH
+from relo_edge.contract import BATCH, GRAPHS, check_inputs
 from relo_edge.errors import BundleError, MissingDependency
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.slotwise import Answer, Array, Slot, SlotwiseRuntime
@@ -35,8 +35,9 @@ class OnnxRuntime(SlotwiseRuntime):
     ) -> None:
         super().__init__(bundle.variant, batch, bundle.state_dtype(precision))
         self.precision = precision
-        self._template = _open_session(bundle.graph("template", precision), threads)
-        self._step = _open_session(bundle.graph("step", precision), threads)
+        self._template, self._step = (
+            _open_checked(bundle, name, precision, threads) for name in GRAPHS
+        )
 
     def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
         tokens: Array = self._template.run(None, {"template": template, "box": box})[0]
@@ -64,6 +65,14 @@ def import_onnxruntime() -> Any:
             "onnxruntime does not import", found=error, fix="`pip install 'relo-edge[cpu]'`"
         ) from None
     return onnxruntime
+
+
+def _open_checked(bundle: Bundle, name: str, precision: str, threads: int | None) -> Any:
+    path = bundle.graph(name, precision)
+    session = _open_session(path, threads)
+    shapes = {value.name: value.shape for value in session.get_inputs()}
+    check_inputs(path, bundle.variant, name, shapes)
+    return session
 
 
 def _open_session(graph: Path, threads: int | None) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
+from relo_edge.contract import GRAPHS, check_inputs
 from relo_edge.errors import BundleError, MissingDependency, RuntimeUnavailable
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.slotwise import Answer, Array, Slot, SlotwiseRuntime
@@ -55,8 +55,9 @@ class OpenVinoRuntime(SlotwiseRuntime):
             config["INFERENCE_NUM_THREADS"] = str(threads)
         self._tensor = openvino.Tensor
         core = openvino.Core()
-        self._template = _compile_graph(core, bundle.graph("template", stored), config)
-        self._step = _compile_graph(core, bundle.graph("step", stored), config)
+        self._template, self._step = (
+            _compile_graph(core, bundle, name, stored, config) for name in GRAPHS
+        )
 
     def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
         self._template.set_tensor("template", self._share(template))
@@ -98,11 +99,17 @@ def supports_bf16() -> bool:
     return "BF16" in capabilities
 
 
-def _compile_graph(core: Any, graph: Path, config: dict[str, str]) -> Any:
+def _compile_graph(
+    core: Any, bundle: Bundle, name: str, precision: str, config: dict[str, str]
+) -> Any:
     """An infer request at batch 1."""
+    graph = bundle.graph(name, precision)
     try:
         model = core.read_model(graph)
-        model.reshape({port: _set_batch(port.partial_shape) for port in model.inputs})
+        shapes = {port: _set_batch(port.partial_shape) for port in model.inputs}
+        named = {port.get_any_name(): shape for port, shape in shapes.items()}
+        check_inputs(graph, bundle.variant, name, named)
+        model.reshape(shapes)
         return core.compile_model(model, "CPU", config).create_infer_request()
     except RuntimeError as error:
         raise BundleError(f"openvino cannot open {graph}", found=error) from None

@@ -60,6 +60,13 @@ def test_another_variants_manifest_is_refused(copied, t256_bundle):
         open_runtime(copied.path, "onnxruntime")
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_another_variants_section_is_refused(copied, runtime):
+    rewrite(copied, lambda m: m.update(variant=VARIANTS["t256"].to_dict()))
+    with pytest.raises(BundleError, match="not of the manifest's variant, t256: template_tokens"):
+        open_runtime(copied.path, runtime)
+
+
 def test_a_variant_that_is_not_this_versions_is_refused(copied):
     rewrite(copied, lambda m: m["variant"].update(heads=6))
     with pytest.raises(BundleError, match="demo's heads: found 6, expected 3"):
