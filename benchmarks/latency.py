@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from relo_edge.doctor.evidence import count_cores, read_text
 from relo_edge.doctor.machine import judge_instructions, name_cpu
-from relo_edge.geometry import Box
+from relo_edge.geometry import Box, read_box
 from relo_edge.runtime import Runtime, StepResult
 from relo_edge.synthetic import make_clip
 from relo_edge.tracker import Tracker
@@ -121,8 +121,7 @@ def bench_runtimes(
     """Time the runtimes turn by turn; `advance` is called after each turn."""
     clip = make_clip(0, frames=WARM_UP + FRAMES + 1, size=SIZE)
     first, *frames = clip.frames()
-    x, y, width, height = map(float, clip.boxes[0])
-    contenders = [_Contender(runtime, first, (x, y, width, height)) for runtime in runtimes]
+    contenders = [_Contender(runtime, first, read_box(clip.boxes[0])) for runtime in runtimes]
     for _ in range(TURNS):
         for contender in contenders:
             contender.take_turn(frames)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from relo_edge.benchmarks.twin import FramePair, TwinRuntime
 from relo_edge.errors import InputError
-from relo_edge.geometry import Box, box_iou
+from relo_edge.geometry import Box, box_iou, read_box
 from relo_edge.runtime import Runtime
 from relo_edge.synthetic import SyntheticClip, make_clip
 from relo_edge.tracker import Tracker
@@ -125,7 +125,7 @@ def measure_parity(
         twin = TwinRuntime(reference, candidate)
         expected = _track_clip(twin, clip, advance)
         pairs.append(twin.pairs)
-        truth = [_read_box(row) for row in clip.boxes[1:]]
+        truth = [read_box(row) for row in clip.boxes[1:]]
         own += [box_iou(one, other) for one, other in zip(expected, truth, strict=True)]
         boxes = _track_clip(candidate, clip, advance)
         overlaps += [box_iou(one, other) for one, other in zip(expected, boxes, strict=True)]
@@ -140,17 +140,12 @@ def count_frames() -> int:
 def _track_clip(runtime: Runtime, clip: SyntheticClip, advance: Callable[[], None]) -> list[Box]:
     tracker = Tracker(runtime, color="bgr")
     frames = clip.frames()
-    tracker.init(next(frames), _read_box(clip.boxes[0]))
+    tracker.init(next(frames), read_box(clip.boxes[0]))
     boxes = []
     for frame in frames:
         boxes.append(tracker.update(frame).box)
         advance()
     return boxes
-
-
-def _read_box(row: NDArray[np.float64]) -> Box:
-    x, y, width, height = map(float, row)
-    return (x, y, width, height)
 
 
 def _judge_parity(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
-from relo_edge.geometry import box_iou
+from relo_edge.geometry import box_iou, read_box
 from relo_edge.runtime import open_runtime
 
 __all__ = ["GATES", "Gate", "OutputError", "Verdict", "judge", "measure_outputs", "measure_track"]
@@ -187,8 +187,7 @@ class _Tally:
 
 
 def _overlap(first: Floats, second: Floats) -> float:
-    (ax, ay, aw, ah), (bx, by, bw, bh) = map(float, first), map(float, second)
-    return box_iou((ax, ay, aw, ah), (bx, by, bw, bh))
+    return box_iou(read_box(first), read_box(second))
 
 
 def _open_exposed(graph: Path) -> Any:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import GateError
-from relo_edge.geometry import Box, box_in_template, crop_into, hann_window, place_crop
+from relo_edge.geometry import box_in_template, crop_into, hann_window, place_crop, read_box
 from relo_edge.spec import Variant
-from relo_edge.synthetic import SyntheticClip, make_clip
+from relo_edge.synthetic import make_clip
 
 if TYPE_CHECKING:
     from relo_edge.network.relo import Relo
@@ -99,7 +99,7 @@ class _Crops:
         size = self._variant.template_size
         crops, boxes = [], []
         for clip in self._clips:
-            box = _box_at(clip, 0)
+            box = read_box(clip.boxes[0])
             window = place_crop(box, 2.0, size)
             frame = next(iter(clip.frames()))
             crop = crop_into(np.empty((size, size, 3), np.uint8), frame, window)
@@ -114,13 +114,8 @@ class _Crops:
         for index, pictures in enumerate(frames):
             crops = np.empty((TARGETS, size, size, 3), np.uint8)
             for crop, clip, picture in zip(crops, self._clips, pictures, strict=True):
-                crop_into(crop, picture, place_crop(_box_at(clip, index), 4.0, size))
+                crop_into(crop, picture, place_crop(read_box(clip.boxes[index]), 4.0, size))
             yield crops
-
-
-def _box_at(clip: SyntheticClip, index: int) -> Box:
-    x, y, width, height = map(float, clip.boxes[index])
-    return (x, y, width, height)
 
 
 def _compare_templates(session: Any, network: Relo, crops: _Crops) -> Array:

@@ -21,10 +21,17 @@ __all__ = [
     "crop_into",
     "hann_window",
     "place_crop",
+    "read_box",
 ]
 
 Box = tuple[float, float, float, float]
 """x, y, w, h in pixels; x and y are the top left corner, counted from 0."""
+
+
+def read_box(row: NDArray[np.floating]) -> Box:
+    """A box that stands in a row of an array, as plain numbers."""
+    x, y, width, height = map(float, row)
+    return (x, y, width, height)
 
 
 class CropWindow(NamedTuple):
