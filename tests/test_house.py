@@ -25,8 +25,8 @@ HEAVY = {
 }
 # The reference network is made of torch modules; whoever imports it has asked for torch.
 MADE_OF_TORCH = {"layers.py", "encoder.py", "heads.py", "relo.py"}
-# The two doors from the core into the workshops.
-DOORS = {"cli.py", "runtime.py"}
+# The doors from the core into the workshops.
+DOORS = {"runtime.py", *(path.name for path in (ROOT / "relo_edge" / "verbs").glob("*.py"))}
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )

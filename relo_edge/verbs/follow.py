@@ -1,0 +1,81 @@
+"""What follows targets, and says what this machine can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, print_result
+
+__all__ = ["demo", "doctor", "track"]
+
+
+@app.command(epilog="Example: relo-edge demo --output demo_out")
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the video and boxes.")] = Path(
+        "demo_out"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Track a synthetic clip with the built-in weights: nothing to download, no GPU needed."""
+    from relo_edge.demo import run_demo
+
+    result = run_demo(output)
+    print_result(result, as_json)
+    if result.track.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(epilog="Example: relo-edge track clip.mp4 --bundle demo --init 120,80,64,48")
+def track(
+    source: Annotated[str, typer.Argument(help="Video file, folder of images or camera number.")],
+    init: Annotated[
+        str, typer.Option(metavar="X,Y,W,H", help="The target's box in the first frame, in pixels.")
+    ],
+    bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
+    checkpoint: Checkpoint = None,
+    runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
+    dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
+    save: Annotated[Path | None, typer.Option(help="Annotated video to write (.mp4).")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="Boxes to write (.csv or .json).")] = None,
+    threads: Threads = None,
+    show: Annotated[bool, typer.Option("--show", help="Watch in a window; q ends it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Follow one target through a video, a folder of images or a camera."""
+    from contextlib import closing
+
+    from relo_edge.recording import check_outputs
+    from relo_edge.runtime import open_runtime
+    from relo_edge.session import parse_box, track_source
+    from relo_edge.tracker import Tracker
+    from relo_edge.video import open_source
+
+    box = parse_box(init)
+    check_outputs(source, save, boxes)
+    with (
+        open_source(source) as frames,
+        closing(
+            open_runtime(bundle, runtime, precision, checkpoint=checkpoint, threads=threads)
+        ) as opened,
+    ):
+        tracker = Tracker(opened, opened.variant.protocol(dataset), color="bgr")
+        summary = track_source(frames, tracker, box, video_path=save, boxes_path=boxes, show=show)
+    print_result(summary, as_json)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(epilog="Example: relo-edge doctor --json")
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can run, and why not the rest."""
+    from relo_edge.doctor import collect_evidence, judge_evidence
+    from relo_edge.doctor.report import print_json, print_report
+
+    diagnosis = judge_evidence(collect_evidence())
+    (print_json if as_json else print_report)(diagnosis)
+    if not diagnosis.can_track:
+        raise typer.Exit(1)

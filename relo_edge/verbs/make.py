@@ -1,0 +1,91 @@
+"""What makes a bundle and its precisions out of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from relo_edge.errors import InputError
+from relo_edge.verbs.shared import Bundle, Json, app, print_result
+
+__all__ = ["export", "fetch", "inspect", "quantize"]
+
+
+@app.command(epilog="Example: relo-edge fetch t256 -o checkpoints")
+def fetch(
+    variant: Annotated[str, typer.Argument(help="t256, b256 or l256.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to download into.")] = Path(
+        "checkpoints"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Download the authors' public weights; a broken download is resumed."""
+    from relo_edge.hub import fetch_checkpoint
+
+    print_result(fetch_checkpoint(variant, output), as_json)
+
+
+@app.command(
+    epilog="Example: relo-edge export --variant t256 --checkpoint RELO_ep0090.pth.tar -o relo-t256"
+)
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="Released, saved or safetensors weights.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    variant: Annotated[
+        str | None, typer.Option(help="t256, b256, l256 or demo; found from the weights if absent.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn a checkpoint into a bundle, verified against the reference network."""
+    from relo_edge.export.publishing import check_output, export_bundle
+    from relo_edge.inspection import inspect_bundle
+    from relo_edge.network.checkpoint import read_checkpoint
+
+    check_output(output, replace=force)
+    bundle = export_bundle(read_checkpoint(checkpoint, variant), output, replace=force)
+    print_result(inspect_bundle(bundle), as_json)
+
+
+@app.command(
+    epilog="Example: relo-edge quantize relo-t256 --int8 --clips street.mp4 --clips GOT-10k"
+)
+def quantize(
+    bundle: Bundle,
+    int8: Annotated[bool, typer.Option("--int8", help="Add an INT8 graph (Q/DQ).")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Add FP16 graphs.")] = False,
+    clips: Annotated[
+        list[str] | None,
+        typer.Option(help="Video, or folder of images with ground truth; repeat it."),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Add a lower precision, calibrated while really tracking; exit 1 when it is not kept."""
+    from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
+    from relo_edge.runtime import RuntimeRequest
+
+    if int8 == fp16:
+        raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
+    opened = RuntimeRequest(bundle, "quantize").bundle
+    recording = record_clips(opened, clips or [])
+    quantized = (
+        quantize_int8(opened, recording, method) if int8 else quantize_half(opened, recording)
+    )
+    print_result(quantized, as_json)
+
+
+@app.command(epilog="Example: relo-edge inspect relo-t256")
+def inspect(bundle: Bundle, as_json: Json = False) -> None:
+    """List a bundle's graphs, engines and parity; exit 1 when a file is not as published."""
+    from relo_edge.inspection import inspect_bundle
+    from relo_edge.runtime import RuntimeRequest
+
+    inspection = inspect_bundle(RuntimeRequest(bundle, "inspect").bundle)
+    print_result(inspection, as_json)
+    if not inspection.is_sound:
+        raise typer.Exit(1)

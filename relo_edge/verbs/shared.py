@@ -1,0 +1,46 @@
+"""What every verb shares: the app they register with, their common options, and how they answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+
+__all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Json", "Threads", "app", "print_result"]
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Take a trained RELO tracker to the edge, and prove that it is still the same tracker.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights for the pytorch runtime: in place of a bundle's own.")
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class Result(Protocol):
+    """What a verb has to say, for a program and for a reader."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def describe(self) -> str: ...
+
+
+@app.callback()
+def relo_edge() -> None:
+    """Verbs share these rules: results on stdout, progress on stderr, one line per error."""
+
+
+def print_result(result: Result, as_json: bool) -> None:
+    """The result on stdout, for a program or a reader."""
+    print(json.dumps(result.to_dict()) if as_json else result.describe())
