@@ -7,50 +7,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.benchmarks.twin import FramePair, TwinRuntime
+from relo_edge.comparison import (
+    GATES,
+    TRACKS,
+    ErrorTally,
+    Gate,
+    OutputError,
+    follow_target,
+    judge_outputs,
+    judge_track,
+    measure_overlaps,
+)
 from relo_edge.errors import InputError
-from relo_edge.geometry import Box, box_iou, read_box
+from relo_edge.geometry import read_box
 from relo_edge.runtime import Runtime
-from relo_edge.synthetic import SyntheticClip, make_clip
-from relo_edge.tracker import Tracker
+from relo_edge.synthetic import make_clip
 
-__all__ = ["GATES", "Divergence", "Gate", "OutputError", "ParityResult", "measure_parity"]
+__all__ = ["Divergence", "ParityResult", "measure_parity"]
 
-# A reference that overlaps the truth by less does not track the clips: its cells are near ties, and
-# whether another runtime follows it in closed loop says nothing.
-TRACKS = 0.5
 CLIPS = 2
 FRAMES = 30
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a precision must reach to count as the same tracker."""
-
-    logits_relative: float
-    box: float
-    """Of the boxes, in crop sides, where both choose the same cell."""
-    argmax_agreement: float
-    closed_loop_iou: float
-
-
-GATES = {
-    "fp32": Gate(logits_relative=1e-3, box=1e-3, argmax_agreement=0.99, closed_loop_iou=0.99),
-    "bf16": Gate(logits_relative=1e-1, box=5e-2, argmax_agreement=0.90, closed_loop_iou=0.90),
-    "fp16": Gate(logits_relative=5e-3, box=5e-3, argmax_agreement=0.97, closed_loop_iou=0.98),
-    "int8": Gate(logits_relative=5e-1, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85),
-}
-
-
-@dataclass(frozen=True)
-class OutputError:
-    """One output over all frames; relative is to the reference's largest entry."""
-
-    max_abs: float
-    relative: float
-    cosine: float
+JUDGED = ("policy_logits", "temporal_tokens")
+"""The box is judged where both choose the same cell."""
 
 
 @dataclass(frozen=True)
@@ -118,34 +98,22 @@ def measure_parity(
     if gate is None:
         raise InputError("parity gate", found=candidate.precision, expected=" | ".join(GATES))
     pairs: list[list[FramePair]] = []
-    overlaps: list[float] = []
-    own: list[float] = []
+    overlaps, own = [], []
     for seed in range(CLIPS):
         clip = make_clip(seed, frames=FRAMES)
+        start = read_box(clip.boxes[0])
         twin = TwinRuntime(reference, candidate)
-        expected = _track_clip(twin, clip, advance)
+        expected = follow_target(twin, clip.frames(), start, advance)
         pairs.append(twin.pairs)
-        truth = [read_box(row) for row in clip.boxes[1:]]
-        own += [box_iou(one, other) for one, other in zip(expected, truth, strict=True)]
-        boxes = _track_clip(candidate, clip, advance)
-        overlaps += [box_iou(one, other) for one, other in zip(expected, boxes, strict=True)]
-    return _judge_parity(candidate, gate, pairs, float(np.mean(overlaps)), float(np.mean(own)))
+        own.append(measure_overlaps(expected, clip.boxes[1:]))
+        boxes = follow_target(candidate, clip.frames(), start, advance)
+        overlaps.append(measure_overlaps(boxes, expected))
+    return _judge_parity(candidate, gate, pairs, float(np.mean(overlaps)), float(np.nanmean(own)))
 
 
 def count_frames() -> int:
     """How often `advance` will be called."""
     return 2 * CLIPS * (FRAMES - 1)
-
-
-def _track_clip(runtime: Runtime, clip: SyntheticClip, advance: Callable[[], None]) -> list[Box]:
-    tracker = Tracker(runtime, color="bgr")
-    frames = clip.frames()
-    tracker.init(next(frames), read_box(clip.boxes[0]))
-    boxes = []
-    for frame in frames:
-        boxes.append(tracker.update(frame).box)
-        advance()
-    return boxes
 
 
 def _judge_parity(
@@ -170,16 +138,11 @@ def _judge_parity(
 
 
 def _measure_output(pairs: Sequence[FramePair], name: str) -> OutputError:
-    """One output's errors; its cosine is the worst frame's."""
-    errors, cosines, largest = [], [], 0.0
+    """One output's errors over all frames."""
+    tally = ErrorTally()
     for pair in pairs:
-        want, got = pair.reference[name].astype(float), pair.candidate[name].astype(float)
-        errors.append(float(np.abs(want - got).max()))
-        cosines.append(_measure_cosine(want, got))
-        largest = max(largest, float(np.abs(want).max()))
-    # A NaN must not hide behind max().
-    worst = float(np.max(errors))
-    return OutputError(worst, worst / max(largest, 1e-12), float(np.min(cosines)))
+        tally.add(pair.reference[name], pair.candidate[name])
+    return tally.sum_up()
 
 
 def _measure_boxes(pairs: Sequence[FramePair]) -> float:
@@ -190,11 +153,6 @@ def _measure_boxes(pairs: Sequence[FramePair]) -> float:
         if len(set(pair.choose_cells())) == 1
     ]
     return float(np.max(errors)) if errors else float("inf")
-
-
-def _measure_cosine(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    product = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float((first * second).sum()) / product if product else float(np.allclose(first, second))
 
 
 def _find_divergence(clips: Sequence[Sequence[FramePair]]) -> Divergence | None:
@@ -215,15 +173,9 @@ def _list_failures(
     judged: bool,
 ) -> tuple[str, ...]:
     """What is beyond the gate; written so that NaN fails."""
-    relative, limit = outputs["policy_logits"].relative, gate.logits_relative
-    least, overlap = gate.argmax_agreement, gate.closed_loop_iou
-    checks = [
-        (relative <= limit, f"logits relative error {relative:.2e} > {limit:.0e}"),
-        (box <= gate.box, f"box error {box:.2e} > {gate.box:.0e}"),
-    ]
+    failures = judge_outputs(gate, {name: outputs[name] for name in JUDGED})
+    if not box <= gate.box:
+        failures.append(f"box error {box:.2e} > {gate.box:.0e}")
     if judged:
-        checks += [
-            (agreement >= least, f"argmax agreement {agreement:.3f} < {least}"),
-            (iou >= overlap, f"closed-loop IoU {iou:.3f} < {overlap}"),
-        ]
-    return tuple(word for met, word in checks if not met)
+        failures += judge_track(gate, agreement, iou)
+    return tuple(failures)

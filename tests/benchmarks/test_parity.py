@@ -64,9 +64,9 @@ def test_equal_runtimes_pass(pair):
 @pytest.mark.parametrize(
     ("fault", "word"),
     [
-        ("no history", "logits relative error"),
-        ("bgr", "logits relative error"),
-        ("nan", "logits relative error nan"),
+        ("no history", "policy_logits error"),
+        ("bgr", "policy_logits error"),
+        ("nan", "policy_logits error nan"),
         ("box", "box error"),
     ],
 )
