@@ -22,6 +22,7 @@ from relo_edge.comparison import (
     judge_track,
     measure_overlaps,
 )
+from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
 
 __all__ = ["Verdict", "judge", "measure_outputs", "measure_track"]
@@ -77,7 +78,7 @@ def measure_outputs(
     float_graph: Path, graph: Path, feeds: Iterable[Feeds], state_dtype: str
 ) -> tuple[dict[str, OutputError], float, int]:
     """Both graphs on the same samples: each output's error, argmax agreement, samples."""
-    reference, candidate = _open_exposed(float_graph), _open_exposed(graph)
+    reference, candidate = (open_exposed(path, OUTPUTS.values()) for path in (float_graph, graph))
     names = list(OUTPUTS.values())
     tallies = {name: ErrorTally() for name in OUTPUTS}
     agreed = []
@@ -131,25 +132,3 @@ def judge(
     return Verdict(
         precision, samples, outputs, agreement, closed_loop_iou, float_iou, judged, tuple(failures)
     )
-
-
-def _open_exposed(graph: Path) -> Any:
-    """A session that also gives the maps that the box is read from."""
-    import onnx
-    import onnxruntime
-
-    model = onnx.load(graph)
-    present = {output.name for output in model.graph.output}
-    types = {value.name: value.type for value in _infer_types(model)}
-    for name in OUTPUTS.values():
-        if name not in present:
-            model.graph.output.append(onnx.ValueInfoProto(name=name, type=types[name]))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options)
-
-
-def _infer_types(model: Any) -> Any:
-    import onnx
-
-    return onnx.shape_inference.infer_shapes(model).graph.value_info
