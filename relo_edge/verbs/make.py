@@ -8,9 +8,17 @@ from typing import Annotated
 import typer
 
 from relo_edge.errors import InputError
-from relo_edge.verbs.shared import Bundle, Clips, Json, app, print_result
+from relo_edge.verbs.shared import (
+    INTERRUPTED,
+    Bundle,
+    Clips,
+    Json,
+    Threads,
+    app,
+    print_result,
+)
 
-__all__ = ["export", "fetch", "inspect", "quantize"]
+__all__ = ["export", "fetch", "inspect", "quantize", "train"]
 
 
 @app.command(epilog="Example: relo-edge fetch t256 -o checkpoints")
@@ -86,3 +94,54 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
     print_result(inspection, as_json)
     if not inspection.is_sound:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: relo-edge train warmup -o run --textures street.mp4 --textures park.mp4"
+)
+def train(
+    stage: Annotated[str, typer.Argument(help="warmup or reinforce.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from; fresh weights if absent.")
+    ] = None,
+    textures: Annotated[
+        list[Path] | None,
+        typer.Option(help="Video to cut textures from; repeat it. Painted ones if absent."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and clips.")] = 0,
+    algorithm: Annotated[
+        str, typer.Option(help="actor-critic, ppo or grpo: how reinforce learns.")
+    ] = "actor-critic",
+    fresh_policy: Annotated[
+        bool, typer.Option("--fresh-policy", help="Forget the start's policy, as the paper does.")
+    ] = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train one of the paper's stages on synthetic clips; the same command resumes it."""
+    from relo_edge.training.run import TrainRequest, run_training
+
+    result = run_training(
+        TrainRequest(
+            stage,
+            output,
+            variant,
+            start,
+            tuple(textures or ()),
+            steps,
+            clips,
+            rate,
+            seed,
+            algorithm,
+            fresh_policy,
+            threads,
+        )
+    )
+    print_result(result, as_json)
+    if not result.finished:
+        raise typer.Exit(INTERRUPTED)
