@@ -40,5 +40,5 @@ def level_policy(network: Relo, batch: ClipBatch) -> None:
         maps.policy_logits.float().flatten(1).amin(dim=1) for _, maps in roll_out(network, batch)
     ]
     bias = network.policy_model.conv5_ctr.get_parameter("bias")
-    bias -= torch.stack(lowest).mean()
+    bias.sub_(torch.stack(lowest).mean())
     network.train(mode)
