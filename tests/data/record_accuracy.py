@@ -44,8 +44,7 @@ def make_cases():
         if dataset == "tnl2k":
             truth[20:24] = 0
         if dataset == "got10k":
-            truth[:, 0] -= truth[25, 0]
-            boxes[:, 0] -= truth[25, 0]
+            boxes[:, 0], truth[:, 0] = boxes[:, 0] - 160, truth[:, 0] - 160
             hidden[40:44] = True
         boxes[0] = truth[0]
         cases.append((dataset, boxes, truth, hidden))
