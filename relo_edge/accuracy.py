@@ -137,6 +137,7 @@ class Score:
             "sr50": self.success_rate(0.5),
             "sr75": self.success_rate(0.75),
             "frames": self.frames,
+            "scored": len(self.overlaps),
         }
 
 

@@ -67,7 +67,8 @@ def test_a_perfect_track():
     plain = score_boxes(TRUTH, TRUTH).to_dict()
     assert plain.pop("auc") == pytest.approx(20 / 21)
     assert plain == dict.fromkeys(["precision", "norm_precision", "ao", "sr50", "sr75"], 1) | {
-        "frames": 5
+        "frames": 5,
+        "scored": 4,
     }
 
 
