@@ -100,8 +100,8 @@ def _resample(
     drawn_changes = changes[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(drawn_changes, [tail, 100 - tail])
-    means = [float(np.average(values, weights=weights)) for values in (first, second)]
-    return Difference(*means, means[1] - means[0], float(low), float(high))
+    mean, other = (float(np.average(values, weights=weights)) for values in (first, second))
+    return Difference(mean, other, other - mean, float(low), float(high))
 
 
 def _read_summary(folder: Path) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from relo_edge.benchmarks.tracking import PATIENCE, Crew, Stop, Tracked, TrackedSequence
@@ -107,8 +108,6 @@ def _hire(ray: Any, crew: Crew, jobs: int) -> Iterator[Any]:
     threads = max(1, int(total.get("CPU", 1)) // jobs)
     options = {"num_cpus": threads, "num_gpus": total.get("GPU", 0) / jobs}
     actor = ray.remote(**options)(_Worker)
-    from dataclasses import replace
-
     actors = [actor.remote(replace(crew, threads=threads)) for _ in range(jobs)]
     try:
         yield ray.util.ActorPool(actors)

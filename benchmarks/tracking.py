@@ -88,7 +88,7 @@ def track_sequence(
     sequence: ImageSequence, tracker: Tracker, stop: Stop, advance: Callable[[], None]
 ) -> TrackedSequence | None:
     """Start on the first true box and follow it to the end; None when stopped before."""
-    rows = []
+    rows: list[tuple[float, ...]] = []
     with closing(read_images(sequence.images)) as frames:
         for frame in frames:
             start = time.perf_counter()

@@ -19,6 +19,7 @@ HEAVY = {
     "onnxruntime",
     "openvino",
     "pycuda",
+    "ray",
     "safetensors",
     "tensorrt",
     "torch",
@@ -30,7 +31,19 @@ DOORS = {"runtime.py", *(path.name for path in (ROOT / "relo_edge" / "verbs").gl
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
-VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "track"]
+VERBS = [
+    "bench",
+    "compare",
+    "demo",
+    "doctor",
+    "eval",
+    "export",
+    "fetch",
+    "inspect",
+    "parity",
+    "quantize",
+    "track",
+]
 
 
 def list_imports(path):
