@@ -23,11 +23,10 @@ __all__ = [
     "CENTRE_THRESHOLDS",
     "NORMALISED_THRESHOLDS",
     "OVERLAP_THRESHOLDS",
-    "Absence",
     "AbsenceRule",
     "Curves",
     "Score",
-    "find_absence",
+    "has_area",
     "measure_overlaps",
     "merge_scores",
     "score_boxes",
@@ -70,7 +69,7 @@ ABSENCE_RULES = MappingProxyType(
 
 
 @dataclass(frozen=True, eq=False)
-class Absence:
+class _Absence:
     """The frames that have no true box, and those that the dataset labels as hidden."""
 
     boxless: Flags
@@ -141,12 +140,6 @@ class Score:
         }
 
 
-def find_absence(truth: Boxes, hidden: Flags | None = None, dataset: str = "default") -> Absence:
-    """Which frames cannot be compared, and the dataset's rule for them."""
-    hidden = np.zeros(len(truth), np.bool_) if hidden is None else hidden
-    return Absence(~has_area(truth), hidden, ABSENCE_RULES.get(dataset, AbsenceRule()))
-
-
 def has_area(boxes: Boxes) -> Flags:
     """The rows that are boxes: finite, with width and height."""
     finite = np.isfinite(boxes).all(axis=1)
@@ -169,7 +162,8 @@ def score_boxes(
     boxes, truth = np.array(boxes, np.float64), np.asarray(truth, np.float64)
     if boxes.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 4 or not len(truth):
         raise InputError("boxes to score", found=list(boxes.shape), expected=list(truth.shape))
-    absence = find_absence(truth, hidden, dataset)
+    hidden = np.zeros(len(truth), np.bool_) if hidden is None else hidden
+    absence = _Absence(~has_area(truth), hidden, ABSENCE_RULES.get(dataset, AbsenceRule()))
     boxes[0] = truth[0]
     shown = ~(absence.boxless | absence.hidden)
     return Score(
@@ -208,7 +202,7 @@ def _bound_boxes(boxes: Boxes, picture: tuple[int, int]) -> Boxes:
     return np.hstack([corner, np.clip(boxes[:, 2:], 0, np.asarray(picture) - corner)])
 
 
-def _draw_curves(boxes: Boxes, truth: Boxes, absence: Absence) -> Curves:
+def _draw_curves(boxes: Boxes, truth: Boxes, absence: _Absence) -> Curves:
     rule = absence.rule
     hidden = absence.hidden & rule.hidden_counts
     absent = absence.boxless | hidden

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.accuracy import has_area
 from relo_edge.errors import InputError, SourceError
 from relo_edge.video import list_images
 
@@ -82,8 +83,7 @@ def build_sequence(
     """A sequence whose boxes count from 0 and are NaN where there is no target."""
     boxes = boxes.copy()
     boxes[:, :2] -= origin
-    present = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-    absent: NDArray[np.bool_] = np.logical_not(present)
+    absent: NDArray[np.bool_] = np.logical_not(has_area(boxes))
     boxes[absent] = np.nan
     return ImageSequence(name, tuple(images), boxes, absent)
 
