@@ -47,11 +47,12 @@ class EvalRequest:
     settings: str | None = None
     """Whose tracker settings; the dataset's own if None."""
     output: Path | None = None
-    jobs: int = 1
+    jobs: int | None = None
+    """Processes, or actors of a Ray cluster; one, or one for each of the cluster's machines."""
     ray: str | None = None
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
+        if self.jobs is not None and self.jobs < 1:
             raise InputError("jobs", found=self.jobs, expected="1 or more")
 
 
@@ -70,6 +71,7 @@ def evaluate_dataset(request: EvalRequest, dataset: Dataset) -> EvalResult:
             request.bundle.path.absolute(),
             runtime.name,
             runtime.precision,
+            runtime.device,
             settings,
             request.checkpoint and request.checkpoint.absolute(),
         )
@@ -88,9 +90,9 @@ def _choose_way(
     stop: Stop,
     advance: Callable[[], None],
 ) -> Tracked:
-    jobs = min(request.jobs, len(todo))
     if request.ray is not None and todo:
-        return track_on_ray(crew, todo, request.ray, jobs, stop, advance)
+        return track_on_ray(crew, todo, request.ray, request.jobs, stop, advance)
+    jobs = min(request.jobs or 1, len(todo))
     if jobs > 1:
         return track_in_processes(crew, todo, jobs, stop, advance)
     return track_here(runtime, crew.settings, todo, stop, advance)

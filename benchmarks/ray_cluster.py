@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,7 @@ from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.sequences import ImageSequence
 from relo_edge.tracker import Tracker
 
-__all__ = ["track_on_ray"]
+__all__ = ["find_share", "track_on_ray"]
 
 LOCAL = "local"
 """The address that starts a cluster of this machine's own."""
@@ -43,14 +44,14 @@ def track_on_ray(
     crew: Crew,
     sequences: Sequence[ImageSequence],
     address: str,
-    jobs: int,
+    jobs: int | None,
     stop: Stop,
     advance: Callable[[], None],
 ) -> Tracked:
-    """As `track_here`, by `jobs` actors of the cluster; as sequences are done."""
+    """As `track_here`, by actors of the cluster; as sequences are done."""
     ray = _import_ray()
     by_name = {sequence.name: sequence for sequence in sequences}
-    with _connect(ray, address), _hire(ray, crew, jobs) as pool:
+    with _connect(ray, address), _hire(ray, crew, jobs, len(sequences)) as pool:
         for sequence in sequences:
             pool.submit(lambda actor, value: actor.track.remote(value), sequence)
         while pool.has_next() and not stop.is_set():
@@ -102,15 +103,28 @@ def _connect(ray: Any, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _hire(ray: Any, crew: Crew, jobs: int) -> Iterator[Any]:
-    """A pool of actors that share the cluster's processors evenly."""
+def _hire(ray: Any, crew: Crew, jobs: int | None, sequences: int) -> Iterator[Any]:
+    """A pool of actors, spread over the machines; by default as many as there are machines."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
-    threads = max(1, int(total.get("CPU", 1)) // jobs)
-    options = {"num_cpus": threads, "num_gpus": total.get("GPU", 0) / jobs}
-    actor = ray.remote(**options)(_Worker)
-    actors = [actor.remote(replace(crew, threads=threads)) for _ in range(jobs)]
+    actors = min(jobs or len(machines), sequences)
+    smallest = min(machine.get("CPU", 1) for machine in machines)
+    threads = max(1, int(min(total.get("CPU", 1) // actors, smallest)))
+    hired = ray.remote(
+        num_cpus=find_share(total.get("CPU", 1), actors),
+        num_gpus=find_share(total.get("GPU", 0), actors) if crew.device != "cpu" else 0,
+        scheduling_strategy="SPREAD",
+    )(_Worker)
+    pool = [hired.remote(replace(crew, threads=threads)) for _ in range(actors)]
     try:
-        yield ray.util.ActorPool(actors)
+        yield ray.util.ActorPool(pool)
     finally:
-        for one in actors:
-            ray.kill(one)
+        for actor in pool:
+            ray.kill(actor)
+
+
+def find_share(total: float, actors: int) -> float:
+    """What one actor may ask for so that all of them find a place, however it is spread."""
+    if not total:
+        return 0.0
+    return 1.0 if actors <= total else 1 / math.ceil(actors / total)

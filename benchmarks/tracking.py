@@ -62,6 +62,7 @@ class Crew:
     bundle: Path
     runtime: str
     precision: str
+    device: str
     settings: TrackerProtocol
     checkpoint: Path | None = None
     threads: int | None = None

@@ -92,7 +92,10 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for results; one in eval_out/.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Processes that track side by side.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Processes side by side; one if absent, with --ray one a machine."),
+    ] = None,
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster to run the jobs on, or local.")
     ] = None,

@@ -9,7 +9,7 @@ from layouts import list_boxes, write_boxes, write_plain
 from tracked import Wish
 
 from relo_edge.benchmarks.datasets.reading import read_dataset
-from relo_edge.benchmarks.ray_cluster import track_on_ray
+from relo_edge.benchmarks.ray_cluster import find_share, track_on_ray
 from relo_edge.benchmarks.tracking import (
     Crew,
     track_here,
@@ -67,7 +67,7 @@ def test_what_cannot_be_tracked_is_named(tmp_path):
 
 
 def test_processes_track_as_this_one_does(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     frames = []
     side_by_side = track_in_processes(crew, sequences, 2, Wish(), lambda: frames.append(1))
     found = track_all(side_by_side)
@@ -77,7 +77,7 @@ def test_processes_track_as_this_one_does(sequences, demo_bundle):
 
 
 def test_a_process_says_itself_what_is_wrong(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "int3", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
     with pytest.raises(InputError, match="found int3"):
         list(track_in_processes(crew, sequences, 2, Wish(), lambda: None))
 
@@ -92,19 +92,19 @@ class Fatal:
 
 
 def test_a_process_that_ends_by_itself(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     with pytest.raises(RuntimeUnavailable, match="ended by itself.*ask for fewer jobs"):
         list(track_in_processes(crew, [Fatal()], 1, Wish(), lambda: None))
 
 
 def test_processes_stop_when_asked_to(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     assert list(track_in_processes(crew, sequences, 1, Wish(after=0), lambda: None)) == []
 
 
 def test_jobs_share_the_cores(monkeypatch):
     monkeypatch.setattr("relo_edge.benchmarks.tracking.count_cores", lambda: 8)
-    crew = Crew("bundle", "onnxruntime", "fp32", SETTINGS)
+    crew = Crew("bundle", "onnxruntime", "fp32", "cpu", SETTINGS)
     assert [crew.share_cores(jobs).threads for jobs in (1, 3, 20)] == [8, 2, 1]
 
 
@@ -115,7 +115,7 @@ def ray():
 
 @pytest.mark.slow
 def test_a_ray_cluster_tracks_as_this_process_does(ray, sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     frames = []
     found = track_all(track_on_ray(crew, sequences, "local", 2, Wish(), lambda: frames.append(1)))
     runtime = open_runtime(demo_bundle, "onnxruntime")
@@ -126,13 +126,22 @@ def test_a_ray_cluster_tracks_as_this_process_does(ray, sequences, demo_bundle):
 
 @pytest.mark.slow
 def test_a_ray_actor_says_itself_what_is_wrong(ray, sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "int3", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
     with pytest.raises(InputError, match="found int3"):
         list(track_on_ray(crew, sequences, "local", 1, Wish(), lambda: None))
 
 
+@pytest.mark.parametrize(
+    ("total", "actors", "share"), [(8, 2, 1), (8, 8, 1), (8, 9, 0.5), (2, 5, 1 / 3), (0, 3, 0)]
+)
+def test_every_actor_finds_a_place(total, actors, share):
+    assert find_share(total, actors) == share
+    if total:
+        assert total * int(1 / share) >= actors
+
+
 def test_a_ray_cluster_that_is_not_there(ray, sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", SETTINGS)
+    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     with pytest.raises(ReloError, match="Ray cluster nowhere: .*HOST:PORT") as caught:
         list(track_on_ray(crew, sequences, "nowhere", 1, Wish(), lambda: None))
     assert "\n" not in str(caught.value)
