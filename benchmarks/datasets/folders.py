@@ -67,7 +67,8 @@ def read_got10k(folder: Path, origin: float) -> list[ImageSequence]:
     """The val folder with its labels, or the test folder with first boxes only."""
     listed = folder / "list.txt"
     if listed.is_file():
-        folders = [folder / name for name in listed.read_text(encoding="utf-8").splitlines()]
+        names = listed.read_text(encoding="utf-8", errors="replace").splitlines()
+        folders = [folder / name.strip() for name in names if name.strip()]
     else:
         folders = [truth.parent for truth in sorted(folder.glob("*/groundtruth.txt"))]
     return [_read_got10k_sequence(one, origin) for one in folders]

@@ -116,8 +116,11 @@ def read_dataset(folder: Path, layout: str | None = None, origin: float = 0.0) -
         raise InputError(f"dataset {str(folder)!r}", found=found, expected="a folder")
     if layout is not None and layout not in LAYOUTS:
         raise InputError("layout", found=layout, expected=" | ".join(LAYOUTS))
-    name = layout or _recognise_layout(folder)
-    sequences = LAYOUTS[name].read(folder, origin)
+    try:
+        name = layout or _recognise_layout(folder)
+        sequences = LAYOUTS[name].read(folder.absolute(), origin)
+    except OSError as error:
+        raise SourceError(f"dataset {str(folder)!r} cannot be read", found=error) from None
     if not sequences:
         raise InputError(
             f"dataset {str(folder)!r} as {name}",

@@ -127,6 +127,6 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say where two results differ, by sequence, and whether the difference is more than chance."""
-    from relo_edge.benchmarks.comparison import compare_results
+    from relo_edge.benchmarks.results_comparison import compare_results
 
     print_result(compare_results(first, second), as_json)

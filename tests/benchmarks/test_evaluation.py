@@ -7,10 +7,22 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from layouts import list_boxes, write_boxes, write_got10k, write_got10k_test, write_otb, write_plain
+from clips import StillRuntime
+from layouts import (
+    list_boxes,
+    write_boxes,
+    write_got10k,
+    write_got10k_test,
+    write_lasot,
+    write_otb,
+    write_plain,
+)
 from verbs import run_verb
 
 from relo_edge.accuracy import score_boxes
+from relo_edge.benchmarks.datasets.reading import read_dataset
+from relo_edge.benchmarks.evaluation import EvalRequest, evaluate_dataset
+from relo_edge.spec import VARIANTS
 
 BARE = ["--runtime", "onnxruntime"]
 
@@ -147,6 +159,32 @@ def test_got10k_scores_what_is_shown(evaluate, tmp_path):
     plain = json.loads(evaluate(data, "--json")[1])
     (figures,) = plain["sequences"].values()
     assert (figures["frames"], figures["scored"]) == (4, 1)
+
+
+def test_got10k_looks_inside_the_picture(evaluate, tmp_path):
+    data = write_got10k(tmp_path / "data", cover=(8, 8, 8, 8))
+    truth = [[x - 6, 5, 20, 10] for x in range(4)]
+    write_boxes(data / "GOT-10k_Val_000001" / "groundtruth.txt", truth)
+    plain = json.loads(evaluate(data, "--json")[1])
+    boxes = read_boxes(tmp_path, "GOT-10k_Val_000001")
+    inside, whole = (
+        score_boxes(boxes, np.array(truth, float), dataset="got10k", picture=picture)
+        for picture in ((64, 48), None)
+    )
+    assert plain["ao"] == pytest.approx(inside.ao)
+    assert inside.ao != pytest.approx(whole.ao)
+
+
+@pytest.mark.parametrize(("asked", "factor"), [(None, 2.2), ("got10k", 3.2)])
+def test_the_settings_are_the_datasets_own(monkeypatch, demo_bundle, tmp_path, asked, factor):
+    runtime = StillRuntime()
+    runtime.variant = VARIANTS["t256"]
+    monkeypatch.setattr("relo_edge.benchmarks.evaluation.open_runtime", lambda *_, **__: runtime)
+    dataset = read_dataset(write_lasot(tmp_path / "data"))
+    evaluate_dataset(EvalRequest(demo_bundle, settings=asked, output=tmp_path / "out"), dataset)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["run"]["settings"]["window_factor"] == factor
+    assert runtime.closed
 
 
 def test_got10k_test_makes_a_submission(evaluate, tmp_path):

@@ -109,6 +109,14 @@ def test_a_result_of_other_images(results, sequence):
     assert results.load(sequence) is None
 
 
+def test_a_first_image_of_the_same_size(results, sequence):
+    image = sequence.images[0]
+    content = bytearray(image.read_bytes())
+    content[-10] ^= 1
+    image.write_bytes(content)
+    assert results.load(sequence) is None
+
+
 def test_a_result_of_another_start(results, sequence):
     moved = sequence.boxes.copy()
     moved[0, 0] += 1

@@ -270,6 +270,21 @@ def test_a_listed_sequence_that_is_not_there(tmp_path):
     refuse(tmp_path, "000002': found no such folder, expected what list.txt names")
 
 
+def test_a_list_that_is_no_text(tmp_path):
+    write_got10k(tmp_path)
+    (tmp_path / "list.txt").write_bytes(b"GOT-10k_Val_000001\n\n\xff\xfe\n")
+    refuse(tmp_path, "found no such folder, expected what list.txt names")
+
+
+def test_a_truth_that_is_a_folder(tmp_path):
+    write_uav(tmp_path)
+    (tmp_path / "anno" / "UAV123" / "bird9.txt").mkdir()
+    refuse(tmp_path, "bird9.txt cannot be read: found .*Is a directory")
+    write_otb(tmp_path / "otb", target=".1")
+    (tmp_path / "otb" / "Basketball" / "groundtruth_rect.2.txt").mkdir()
+    refuse(tmp_path / "otb", "cannot be read: found .*Is a directory", SourceError)
+
+
 def test_withheld_beside_given_boxes(tmp_path):
     write_got10k_test(tmp_path)
     write_got10k(tmp_path)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from verbs import run_verb
 
-from relo_edge.benchmarks.comparison import compare_results
 from relo_edge.benchmarks.figures import FIGURES
+from relo_edge.benchmarks.results_comparison import compare_results
 from relo_edge.errors import InputError, SourceError
 
 
