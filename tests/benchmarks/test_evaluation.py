@@ -163,7 +163,7 @@ def test_got10k_scores_what_is_shown(evaluate, tmp_path):
 
 def test_got10k_looks_inside_the_picture(evaluate, tmp_path):
     data = write_got10k(tmp_path / "data", cover=(8, 8, 8, 8))
-    truth = [[x - 6, 5, 20, 10] for x in range(4)]
+    truth = [[x + 50, 5, 20, 10] for x in range(4)]
     write_boxes(data / "GOT-10k_Val_000001" / "groundtruth.txt", truth)
     plain = json.loads(evaluate(data, "--json")[1])
     boxes = read_boxes(tmp_path, "GOT-10k_Val_000001")
