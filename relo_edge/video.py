@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.opencv import cv2
 from relo_edge.quiet import hush_libraries
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source"]
+__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source", "read_images"]
 
 Frame = NDArray[np.uint8]
 """[height, width, 3], blue first."""
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-IMAGE_FOLDERS = (".", "frames", "img")
+IMAGE_FOLDERS = (".", "frames", "img", "imgs")
 """Where the images of a sequence folder may lie."""
 
 USUAL_FPS = 30.0
@@ -97,7 +97,7 @@ def list_images(folder: Path) -> list[Path]:
     raise InputError(
         f"folder {str(folder)!r}",
         found="no images",
-        expected="{} in it, in frames/ or in img/".format(" ".join(IMAGE_SUFFIXES)),
+        expected="{} in it, in frames/, img/ or imgs/".format(" ".join(IMAGE_SUFFIXES)),
     )
 
 
@@ -110,10 +110,11 @@ def _order_naturally(path: Path) -> tuple[list[str | int], str]:
 def _open_folder(folder: Path) -> FrameSource:
     images = list_images(folder)
     name = folder.resolve().name
-    return FrameSource(name, _read_images(images), frame_count=len(images))
+    return FrameSource(name, read_images(images), frame_count=len(images))
 
 
-def _read_images(images: list[Path]) -> Generator[Frame, None, None]:
+def read_images(images: Sequence[Path]) -> Generator[Frame, None, None]:
+    """The frames of these files, read one by one as they are asked for."""
     for path in images:
         # This flag makes grey, 16-bit and transparent images BGR uint8, and turns photographs
         # the way their camera was held.

@@ -19,6 +19,7 @@ HEAVY = {
     "onnxruntime",
     "openvino",
     "pycuda",
+    "ray",
     "safetensors",
     "tensorrt",
     "torch",
@@ -33,8 +34,10 @@ FILES = sorted(
 )
 VERBS = [
     "bench",
+    "compare",
     "demo",
     "doctor",
+    "eval",
     "export",
     "fetch",
     "inspect",
