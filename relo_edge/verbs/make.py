@@ -68,6 +68,16 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
     ] = "auto",
+    attention: Annotated[
+        bool, typer.Option("--attention", help="INT8 for attention's own two products as well.")
+    ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Measure what each part costs in INT8; keep the costliest float until it passes.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add a lower precision, calibrated while really tracking; exit 1 when it is not kept."""
@@ -76,10 +86,15 @@ def quantize(
 
     if int8 == fp16:
         raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
+    if fp16 and (attention or search or method != "auto"):
+        fix = "leave them out, or ask for --int8"
+        raise InputError("--method, --attention, --search", found="with --fp16", fix=fix)
     opened = RuntimeRequest(bundle, "quantize").bundle
     recording = record_clips(opened, clips or [])
     quantized = (
-        quantize_int8(opened, recording, method) if int8 else quantize_half(opened, recording)
+        quantize_int8(opened, recording, method, attention=attention, search=search)
+        if int8
+        else quantize_half(opened, recording)
     )
     print_result(quantized, as_json)
 
