@@ -57,7 +57,8 @@ def draw_view(frame: Frame, view: SearchView) -> None:
     if x >= right or y >= bottom:
         return
     part = frame[y:bottom, x:right]
-    likely = np.nan_to_num(np.exp(view.policy - view.policy.max())).astype(np.float32)
+    # The root lets the runners-up be seen beside a policy that is sure.
+    likely = np.nan_to_num(np.exp(0.5 * (view.policy - view.policy.max()))).astype(np.float32)
     cell = side / likely.shape[0]
     # From cells to the pixels of the part that is in the picture, centre upon centre.
     shift = [cell / 2 - 0.5 + left - x, cell / 2 - 0.5 + top - y]
