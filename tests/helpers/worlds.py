@@ -37,7 +37,7 @@ class RedRuntime:
     def step(self, slots, searches, window):
         grid = self.variant.grid
         logits = np.zeros((len(slots), grid, grid), np.float32)
-        boxes = np.tile(np.float32([0.6, 0.6, 0.3, 0.3]), (len(slots), 1))
+        boxes = np.tile(np.float32([0.4, 0.4, 0.2, 0.2]), (len(slots), 1))
         for row, search in enumerate(searches):
             box = find_red(search)
             if box is not None:
