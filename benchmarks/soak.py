@@ -181,7 +181,8 @@ def soak(runtime: Runtime, seconds: float, seed: int = 0) -> SoakResult:
         while time.monotonic() < end and (frame := feed.take()) is not None:
             broken += frame.number <= last
             last, frames = frame.number, frames + 1
-            if len(followed) < min(TARGETS, runtime.batch) and rng.random() < 0.2:
+            wanted = not followed or rng.random() < 0.2
+            if wanted and len(followed) < min(TARGETS, runtime.batch):
                 followed.append(tracker.add(frame.image, _draw_box(rng, frame.image)))
                 started += 1
             elif followed and rng.random() < 0.02:

@@ -16,9 +16,9 @@ def test_a_short_soak(monkeypatch):
     settled = replace(result, memory_growth=0.0)
     assert settled.passed, result.describe()
     assert result.reconnects == DEATHS
-    assert result.recordings >= 2
-    assert result.targets >= 3
-    assert result.frames > 30
+    assert result.recordings >= 1
+    assert result.targets >= 1
+    assert result.frames > 5
     assert result.describe().startswith(("passed", "FAILED"))
     for wrong in (
         {"unplayable": 1},
