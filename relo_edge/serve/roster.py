@@ -1,0 +1,56 @@
+"""The targets that a page sees: numbered, named, and added and removed one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from relo_edge.geometry import Box
+from relo_edge.serve.pictures import NamedTrack
+from relo_edge.sources.frames import Frame
+from relo_edge.tracker import MultiTracker, Track
+
+__all__ = ["Roster", "Start"]
+
+GIVEN = 1.0
+"""Score and confidence of a box that was given and not tracked."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A target to follow from the first frame."""
+
+    name: str | None
+    box: Box
+
+
+@dataclass
+class Roster:
+    """Names around a tracker; the number that a page knows a target by is the tracker's."""
+
+    tracker: MultiTracker
+    names: dict[int, str] = field(default_factory=dict)
+    tracks: dict[int, Track] = field(default_factory=dict)
+
+    def add(self, image: Frame, box: Box, name: str | None = None) -> None:
+        """Start a target at its box in this image."""
+        target = self.tracker.add(image, box)
+        self.names[target] = name or f"target {target + 1}"
+        self.tracks[target] = Track(box, GIVEN, GIVEN, lost=False)
+
+    def remove(self, target: int) -> None:
+        """Stop following a target."""
+        self.tracker.remove(target)
+        del self.names[target], self.tracks[target]
+
+    def clear(self) -> None:
+        """Stop following all of them."""
+        for target in list(self.names):
+            self.remove(target)
+
+    def update(self, image: Frame) -> None:
+        """Follow all of them into the next image."""
+        self.tracks = self.tracker.update(image)
+
+    def list_tracks(self) -> tuple[NamedTrack, ...]:
+        """Where each is."""
+        return tuple(NamedTrack(n, self.names[n], track) for n, track in self.tracks.items())

@@ -1,0 +1,140 @@
+"""Recordings made from the page: a video and its boxes, in one folder and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from relo_edge.errors import InputError, ReloError, SourceError
+from relo_edge.overlay import draw_rate, draw_track
+from relo_edge.recording import BoxRecorder, VideoRecorder, record_boxes
+from relo_edge.serve.pictures import NamedTrack
+from relo_edge.sources.frames import Frame
+
+__all__ = ["Takes"]
+
+log = logging.getLogger("relo_edge")
+
+LISTED = 50
+"""The newest files that a page is told of."""
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.(?:mp4|csv)", re.ASCII)
+
+
+class Takes:
+    """One recording at a time, and the list of those that are done."""
+
+    def __init__(self, folder: Path, source: str) -> None:
+        self.folder = folder
+        self.made: list[Path] = []
+        """What was recorded since the start."""
+        self._source = re.sub(r"[^A-Za-z0-9]+", "-", source).strip("-")[:40] or "source"
+        self._take: _Take | None = None
+
+    @property
+    def current(self) -> str | None:
+        """The name of the recording that is running."""
+        return self._take.name if self._take else None
+
+    def start(self, fps: float) -> None:
+        """Begin a recording under a new name."""
+        if self._take:
+            raise InputError("recording", found="one is running", expected="none")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(f"folder {str(self.folder)!r}", found=error.strerror) from None
+        self._take = _Take(self.folder, self._choose_name(), fps)
+
+    def write(self, image: Frame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
+        """Add a frame; a recording that fails is ended, and what it has is kept."""
+        if self._take is None:
+            return
+        try:
+            self._take.write(image, tracks, fps)
+        except ReloError:
+            with contextlib.suppress(ReloError):
+                self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Finish the recording; its files are whole when this returns."""
+        if self._take is None:
+            raise InputError("recording", found="none is running", expected="one")
+        take, self._take = self._take, None
+        try:
+            take.close()
+        finally:
+            self.made += [path for path in take.paths if path.exists()]
+
+    def close(self) -> None:
+        """Finish what is running; a failure is said and stops nothing else."""
+        if self._take is None:
+            return
+        try:
+            self.stop()
+        except ReloError as error:
+            log.error("%s", error)
+
+    def list_files(self) -> list[dict[str, Any]]:
+        """The finished files in the folder, newest first."""
+        running = {path.name for path in self._take.paths} if self._take else set()
+        found = []
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                # A link may lead out of the folder.
+                if NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    status = path.stat()
+                    found.append((status.st_mtime, path.name, status.st_size))
+        newest = sorted(found, reverse=True)[:LISTED]
+        return [{"name": name, "bytes": size} for _, name, size in newest if name not in running]
+
+    def find(self, name: str) -> Path | None:
+        """A finished file by its name; only what is listed can be had."""
+        listed = any(entry["name"] == name for entry in self.list_files())
+        return self.folder / name if listed else None
+
+    def _choose_name(self) -> str:
+        stem = f"{self._source}-{time.strftime('%Y%m%d-%H%M%S')}"
+        names, number = {path.stem for path in self.folder.iterdir()}, 1
+        while (name := stem if number == 1 else f"{stem}-{number}") in names:
+            number += 1
+        return name
+
+
+class _Take:
+    """One recording: frames count from its own start, in the video as in the boxes."""
+
+    def __init__(self, folder: Path, name: str, fps: float) -> None:
+        self.name = name
+        self._video = VideoRecorder(folder / f"{name}.mp4", fps)
+        self._boxes: BoxRecorder = record_boxes(folder / f"{name}.csv")
+        self._frames = 0
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        return self._video.path, self._boxes.path
+
+    def write(self, image: Frame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
+        picture = image.copy()
+        for track in tracks:
+            draw_track(picture, track.track, track.name)
+        if fps is not None:
+            draw_rate(picture, fps)
+        self._video.write(picture)
+        for track in tracks:
+            self._boxes.write(self._frames, track.target, track.track)
+        self._frames += 1
+
+    def close(self) -> None:
+        """Both files whole; a recording without a frame leaves none."""
+        try:
+            self._video.close()
+        finally:
+            self._boxes.close()
+            if not self._frames:
+                self._boxes.path.unlink(missing_ok=True)
