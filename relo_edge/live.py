@@ -170,6 +170,7 @@ class LiveReader(Iterator[LiveFrame]):
     def close(self) -> None:
         """Give everything back; closing twice is fine."""
         self._stop.set()
+        self._settle("closed")
         with self._changed:
             self._queue.clear()
             self._changed.notify_all()
@@ -179,7 +180,6 @@ class LiveReader(Iterator[LiveFrame]):
             self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
             log.warning("%s does not let go; its thread ends with the process", self.name)
-        self._state = "closed"
 
     def _raise_error(self) -> None:
         assert self._error is not None
@@ -270,6 +270,8 @@ class LiveReader(Iterator[LiveFrame]):
 
     def _settle(self, state: State, error: Exception | None = None) -> None:
         with self._changed:
+            if self._stop.is_set():
+                state, error = "closed", None  # what broke in closing is no news
             self._state, self._error = state, error or self._error
             self._changed.notify_all()
 
