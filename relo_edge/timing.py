@@ -15,7 +15,7 @@ from relo_edge.runtime import Runtime, StepResult
 __all__ = ["TimedRuntime"]
 
 
-@dataclass
+@dataclass(eq=False)
 class TimedRuntime:
     """Passes everything on and notes how long each step took."""
 

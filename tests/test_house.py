@@ -20,8 +20,11 @@ HEAVY = {
     "openvino",
     "pycuda",
     "safetensors",
+    "starlette",
     "tensorrt",
     "torch",
+    "uvicorn",
+    "websockets",
 }
 # The reference network is made of torch modules; whoever imports it has asked for torch.
 MADE_OF_TORCH = {"layers.py", "encoder.py", "heads.py", "relo.py"}
@@ -30,7 +33,7 @@ DOORS = {"runtime.py", *(path.name for path in (ROOT / "relo_edge" / "verbs").gl
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
-VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "track"]
+VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "serve", "track"]
 
 
 def list_imports(path):

@@ -41,8 +41,10 @@ class Command:
     target: int | None = None
 
 
-def parse_command(text: str) -> Command:
-    """The command in a message, or one clear line on what is wrong with it."""
+def parse_command(text: str | None) -> Command:
+    """The command in a message (None when it was bytes), or one clear line on what is wrong."""
+    if text is None:
+        raise InputError("message", found="bytes", expected="a JSON object")
     message = _read_object(text)
     do = message.get("do")
     if not isinstance(do, str) or do not in COMMANDS:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relo_edge.geometry import Box
+from relo_edge.runtime import Runtime
 from relo_edge.serve.pictures import NamedTrack
 from relo_edge.sources.frames import Frame
+from relo_edge.timing import TimedRuntime
 from relo_edge.tracker import MultiTracker, Track
 
-__all__ = ["Roster", "Start"]
+__all__ = ["Roster", "Start", "build_roster"]
 
 GIVEN = 1.0
 """Score and confidence of a box that was given and not tracked."""
@@ -27,6 +29,7 @@ class Start:
 class Roster:
     """Names around a tracker; the number that a page knows a target by is the tracker's."""
 
+    runtime: TimedRuntime
     tracker: MultiTracker
     names: dict[int, str] = field(default_factory=dict)
     tracks: dict[int, Track] = field(default_factory=dict)
@@ -49,8 +52,20 @@ class Roster:
 
     def update(self, image: Frame) -> None:
         """Follow all of them into the next image."""
+        self.runtime.steps.clear()
         self.tracks = self.tracker.update(image)
+
+    @property
+    def network_seconds(self) -> float:
+        """What the network took of the last update."""
+        return sum(self.runtime.steps)
 
     def list_tracks(self) -> tuple[NamedTrack, ...]:
         """Where each is."""
         return tuple(NamedTrack(n, self.names[n], track) for n, track in self.tracks.items())
+
+
+def build_roster(runtime: Runtime, dataset: str = "default") -> Roster:
+    """An empty roster on a runtime, with a dataset's tracker settings."""
+    timed = TimedRuntime(runtime)
+    return Roster(timed, MultiTracker(timed, runtime.variant.protocol(dataset), color="bgr"))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import InputError, ReloError, SourceError
+from relo_edge.live import LiveFrame
 from relo_edge.overlay import draw_rate, draw_track
 from relo_edge.recording import BoxRecorder, VideoRecorder, record_boxes
 from relo_edge.serve.pictures import NamedTrack
-from relo_edge.sources.frames import Frame
 
 __all__ = ["Takes"]
 
@@ -34,6 +34,8 @@ class Takes:
         """What was recorded since the start."""
         self._source = re.sub(r"[^A-Za-z0-9]+", "-", source).strip("-")[:40] or "source"
         self._take: _Take | None = None
+        self.files = self.list_files()
+        """The finished files, as of the last recording."""
 
     @property
     def current(self) -> str | None:
@@ -50,12 +52,12 @@ class Takes:
             raise SourceError(f"folder {str(self.folder)!r}", found=error.strerror) from None
         self._take = _Take(self.folder, self._choose_name(), fps)
 
-    def write(self, image: Frame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
+    def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
         """Add a frame; a recording that fails is ended, and what it has is kept."""
         if self._take is None:
             return
         try:
-            self._take.write(image, tracks, fps)
+            self._take.write(frame, tracks, fps)
         except ReloError:
             with contextlib.suppress(ReloError):
                 self.stop()
@@ -70,6 +72,7 @@ class Takes:
             take.close()
         finally:
             self.made += [path for path in take.paths if path.exists()]
+            self.files = self.list_files()
 
     def close(self) -> None:
         """Finish what is running; a failure is said and stops nothing else."""
@@ -113,22 +116,28 @@ class _Take:
         self.name = name
         self._video = VideoRecorder(folder / f"{name}.mp4", fps)
         self._boxes: BoxRecorder = record_boxes(folder / f"{name}.csv")
-        self._frames = 0
+        self._longest_gap = max(1, round(fps))
+        self._index: int | None = None
+        self._number = 0
 
     @property
     def paths(self) -> tuple[Path, Path]:
         return self._video.path, self._boxes.path
 
-    def write(self, image: Frame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
-        picture = image.copy()
+    def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
+        if self._index is not None:
+            # Dropped frames keep their time in the video; a pause or a restart does not.
+            step = max(1, frame.index - self._index)
+            self._number += min(step, self._longest_gap)
+        self._index = frame.index
+        picture = frame.image.copy()
         for track in tracks:
             draw_track(picture, track.track, track.name)
         if fps is not None:
             draw_rate(picture, fps)
-        self._video.write(picture)
+        self._video.write(picture, self._number)
         for track in tracks:
-            self._boxes.write(self._frames, track.target, track.track)
-        self._frames += 1
+            self._boxes.write(self._number, track.name, track.track)
 
     def close(self) -> None:
         """Both files whole; a recording without a frame leaves none."""
@@ -136,5 +145,5 @@ class _Take:
             self._video.close()
         finally:
             self._boxes.close()
-            if not self._frames:
+            if self._index is None:
                 self._boxes.path.unlink(missing_ok=True)

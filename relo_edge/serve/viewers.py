@@ -44,14 +44,14 @@ class Viewer:
         self._next = shot
         self._wake.set()
 
-    def note_seen(self, number: int) -> bool:
+    def note_seen(self, number: int | None) -> bool:
         """The page shows this picture; False when it was not under way."""
-        shot = self._underway.get(number)
+        shot = None if number is None else self._underway.get(number)
         if shot is None:
             return False
         self.age = time.monotonic() - shot.captured
         self._shown = shot
-        self._underway = {n: later for n, later in self._underway.items() if n > number}
+        self._underway = {n: later for n, later in self._underway.items() if n > shot.number}
         self._wake.set()
         return True
 

@@ -9,7 +9,7 @@ import typer
 
 from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, print_result
 
-__all__ = ["demo", "doctor", "track"]
+__all__ = ["demo", "doctor", "serve", "track"]
 
 
 @app.command(epilog="Example: relo-edge demo --output demo_out")
@@ -64,6 +64,57 @@ def track(
     ):
         tracker = Tracker(opened, opened.variant.protocol(dataset), color="bgr")
         summary = track_source(frames, tracker, box, video_path=save, boxes_path=boxes, show=show)
+    print_result(summary, as_json)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(epilog="Example: relo-edge serve 0 --bundle demo --host 0.0.0.0")
+def serve(
+    source: Annotated[
+        str, typer.Argument(help="Camera number, stream, video file, folder, or synthetic:.")
+    ],
+    bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y,W,H", help="A target in the first frame; may be repeated."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to serve; with any but this machine's own, a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    recordings: Annotated[Path, typer.Option(help="Folder for what the page records.")] = Path(
+        "recordings"
+    ),
+    targets: Annotated[int, typer.Option(min=1, help="Most targets at a time.")] = 4,
+    checkpoint: Checkpoint = None,
+    runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
+    dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Show a source live in a browser, where targets are drawn, followed and recorded."""
+    from relo_edge.live import read_live
+    from relo_edge.runtime import open_runtime
+    from relo_edge.serve.roster import Roster, Start, build_roster
+    from relo_edge.serve.server import serve_page
+    from relo_edge.serve.takes import Takes
+    from relo_edge.serve.tracking import TrackingThread
+    from relo_edge.session import parse_box
+
+    starts = [Start(None, parse_box(box)) for box in init or ()]
+
+    def open_roster() -> Roster:
+        opened = open_runtime(
+            bundle, runtime, precision, checkpoint=checkpoint, batch=targets, threads=threads
+        )
+        return build_roster(opened, dataset)
+
+    tracking = TrackingThread(
+        lambda: read_live(source), open_roster, Takes(recordings, source), starts
+    )
+    summary = serve_page(tracking, host, port)
     print_result(summary, as_json)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
