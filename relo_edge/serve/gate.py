@@ -63,7 +63,10 @@ class Gate:
             return _Refusal(421, "this server is reached as localhost or 127.0.0.1")
         # A browser names the page that asks; another site's page must not steer the tracker.
         websocket = scope["type"] == "websocket"
-        if (websocket or origin is not None) and origin not in (b"http://" + host, b"https://" + host):
+        if (websocket or origin is not None) and origin not in (
+            b"http://" + host,
+            b"https://" + host,
+        ):
             return _Refusal(403, "asked by a page of another origin")
         if not websocket and scope["method"] not in ("GET", "HEAD"):
             return _Refusal(405, "GET and HEAD only", (("allow", "GET, HEAD"),))

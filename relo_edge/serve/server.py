@@ -8,8 +8,6 @@ import secrets
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,7 +186,7 @@ def _build_protocol() -> type[asyncio.Protocol]:
                 self.loop.call_later(PATIENCE, self._leave_silent)
 
         def _leave_silent(self) -> None:
-            if self.cycle is None and self.transport.get_protocol() is self:
+            if not self.cycle and self.transport.get_protocol() is self:
                 self.transport.abort()
 
     return Bounded
@@ -206,7 +204,8 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(f"--host {host}", found=error, expected="an address of this machine") from None
+        expected = "an address of this machine"
+        raise InputError(f"--host {host}", found=error, expected=expected) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal
 
-from relo_edge.errors import InputError, ReloError
+from relo_edge.errors import InputError, ReloError, SourceError
 from relo_edge.live import LiveFrame, LiveReader
 from relo_edge.serve.commands import Command
 from relo_edge.serve.meter import Meter
@@ -151,7 +151,7 @@ class TrackingThread:
         while frame is None and not self._reader.over and not self._closing.is_set():
             frame = self._reader.read(WAIT)
         if frame is None:
-            raise InputError(f"source {self._reader.name}", found="no frame", expected="one or more")
+            raise SourceError(f"{self._reader.name}", found="no frame", expected="one or more")
         self._frame = frame
         for start in self._starts:
             self._roster.add(frame.image, start.box, start.name)
@@ -166,7 +166,7 @@ class TrackingThread:
             if early > WAIT:
                 return
         try:
-            frame = self._reader.read(WAIT)
+            frame = self._read_newest(self._reader)
         except ReloError as error:
             self._halt("failed", str(error))
             return
@@ -177,6 +177,13 @@ class TrackingThread:
             self._follow(frame)
         elif self._reader.over:
             self._halt("ended", None)
+
+    def _read_newest(self, reader: LiveReader) -> LiveFrame | None:
+        """A camera's last frame, a file's next."""
+        frame = reader.read(WAIT)
+        while frame is not None and reader.live and (newer := reader.read(0)) is not None:
+            frame = newer
+        return frame
 
     def _follow(self, frame: LiveFrame) -> None:
         """Where everything is in this frame; shown, and recorded if that is wanted."""

@@ -39,6 +39,7 @@ export class Stage {
     if (this.picture.width !== bitmap.width || this.picture.height !== bitmap.height) {
       this.picture.width = bitmap.width;
       this.picture.height = bitmap.height;
+      this.frame.style.setProperty("--aspect", bitmap.width / bitmap.height);
     }
     this.pen.drawImage(bitmap, 0, 0);
     bitmap.close();
