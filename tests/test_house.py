@@ -53,7 +53,7 @@ def list_imports(path):
     inside = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) or is_type_checking(node)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_type_checking(node)
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):

@@ -121,8 +121,8 @@ class TrackingThread:
 
     def _turn(self) -> None:
         """Commands first, then a frame; without frames to take, wait for a command."""
+        self._obey_waiting()
         if self._phase == "running":
-            self._obey_waiting()
             self._take_frame()
         else:
             with contextlib.suppress(queue.Empty):
@@ -246,6 +246,7 @@ class TrackingThread:
             raise
         else:
             self._notice = None
+            self._announce()  # so that whoever is answered knows the state already
             done.set_result(None)
 
     def _act(self, command: Command, shot: Shot | None) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from websockets.sync.client import connect
@@ -64,7 +65,8 @@ class Tab:
     """One page; what it logs as an error is kept in `errors`."""
 
     def __init__(self, address, url, size, mobile, dark):
-        self._line = connect(address, max_size=None)
+        self._stack = ExitStack()
+        self._line = self._stack.enter_context(connect(address, max_size=None))
         self._numbers = itertools.count(1)
         self.errors = []
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -174,7 +176,7 @@ class Tab:
 
     def close(self):
         self.send("Page.close")
-        self._line.close()
+        self._stack.close()
 
 
 def wait_for(ready, seconds=SECONDS, what="it"):
