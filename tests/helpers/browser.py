@@ -130,6 +130,7 @@ class Tab:
 
     def find_picture(self):
         """Left, top, width and height of the picture on the screen."""
+        self.send("Page.bringToFront")  # a tab behind another waits long for its mouse
         self.ask("document.getElementById('overlay').scrollIntoView({block: 'center'})")
         code = "(r => [r.left, r.top, r.width, r.height])"
         return self.ask(f"{code}(document.getElementById('overlay').getBoundingClientRect())")
