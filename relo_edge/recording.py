@@ -6,7 +6,7 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -38,6 +38,9 @@ BOX_SUFFIXES = (".csv", ".json", ".jsonl", ".txt")
 
 MOT = ".mot.txt"
 
+LONGEST_NAME = 200
+"""Bytes: what disks take, less what a temporary sibling's name adds."""
+
 VIDEO_SUFFIXES = (".mp4", ".webm")
 
 
@@ -50,6 +53,8 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
             expected=" or ".join(suffixes),
         )
     folder = path.parent
+    if "\0" in str(path) or len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InputError("output", found=ascii(str(path)), expected="a name that a disk can hold")
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise InputError(f"output folder {str(folder)!r}", found=found, fix=f"mkdir -p {folder}")
@@ -62,16 +67,30 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def check_outputs(source: str, video: Path | None, boxes: Path | None) -> None:
+def check_outputs(
+    source: str, video: Path | None, boxes: Path | None, others: Sequence[Path] = ()
+) -> None:
     """Check all that a run would write, and that none of it is what the run reads."""
+    read = {_identify(Path(source)), *map(_identify, others)} - {None}
     for path, suffixes in ((video, VIDEO_SUFFIXES), (boxes, BOX_SUFFIXES)):
         if path is None:
             continue
-        check_output(path, suffixes)
-        if path.exists() and Path(source).exists() and path.samefile(source):
+        truth = path.name.startswith("groundtruth")
+        if _identify(check_output(path, suffixes)) in read or (truth and path.exists()):
             raise InputError(
-                f"output {str(path)!r}", found="the source itself", fix="choose another name"
+                f"output {str(path)!r}",
+                found="ground truth" if truth else "the source itself, or another file it needs",
+                fix="choose another name",
             )
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """The same for two names of one file; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 class VideoRecorder:

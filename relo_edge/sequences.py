@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from relo_edge.errors import InputError, SourceError
 from relo_edge.video import list_images
 
-__all__ = ["TRUTH_FILES", "ImageSequence", "find_truth", "read_sequence"]
+__all__ = ["TRUTH_FILES", "ImageSequence", "find_truth", "read_boxes", "read_sequence"]
 
 TRUTH_FILES = ("groundtruth.txt", "groundtruth_rect.txt")
 META = "meta.json"
@@ -48,7 +48,7 @@ def read_sequence(folder: Path) -> ImageSequence:
             found="no ground truth",
             expected=" or ".join(TRUTH_FILES),
         )
-    images, boxes = list_images(folder), _read_boxes(truth)
+    images, boxes = list_images(folder), read_boxes(truth)
     if len(images) != len(boxes):
         raise SourceError(
             f"sequence {str(folder)!r}",
@@ -62,7 +62,8 @@ def read_sequence(folder: Path) -> ImageSequence:
     return ImageSequence(folder.resolve().name, tuple(images), boxes, absent)
 
 
-def _read_boxes(truth: Path) -> NDArray[np.float64]:
+def read_boxes(truth: Path) -> NDArray[np.float64]:
+    """The rows of a ground-truth file, as they stand there."""
     try:
         # Files from Windows may open with a byte order mark.
         lines = truth.read_text(encoding="utf-8-sig").rstrip().splitlines()

@@ -46,7 +46,7 @@ class ScriptedCamera:
             self.number += 1
             yield number_frame(self.number - 1)
         if end == "hang":
-            freed.wait(30)
+            assert freed.wait(10), "nobody interrupted it"
         if end != "end":
             raise SourceError("camera x stopped", found=f"nothing after {frames} frames")
 
