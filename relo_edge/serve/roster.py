@@ -5,24 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from relo_edge.geometry import Box
+from relo_edge.recovery import Recovery
 from relo_edge.runtime import Runtime
 from relo_edge.serve.pictures import NamedTrack
+from relo_edge.session import GIVEN
 from relo_edge.sources.frames import Frame
 from relo_edge.timing import TimedRuntime
 from relo_edge.tracker import MultiTracker, Track
 
-__all__ = ["Roster", "Start", "build_roster"]
-
-GIVEN = 1.0
-"""Score and confidence of a box that was given and not tracked."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """A target to follow from the first frame."""
-
-    name: str | None
-    box: Box
+__all__ = ["Roster", "build_roster"]
 
 
 @dataclass
@@ -34,10 +25,10 @@ class Roster:
     names: dict[int, str] = field(default_factory=dict)
     tracks: dict[int, Track] = field(default_factory=dict)
 
-    def add(self, image: Frame, box: Box, name: str | None = None) -> None:
-        """Start a target at its box in this image."""
+    def add(self, image: Frame, box: Box, name: int | str = 0) -> None:
+        """Start a target at its box in this image; one that was given no word gets a number."""
         target = self.tracker.add(image, box)
-        self.names[target] = name or f"target {target + 1}"
+        self.names[target] = name if isinstance(name, str) else f"target {target + 1}"
         self.tracks[target] = Track(box, GIVEN, GIVEN, lost=False)
 
     def remove(self, target: int) -> None:
@@ -65,7 +56,9 @@ class Roster:
         return tuple(NamedTrack(n, self.names[n], track) for n, track in self.tracks.items())
 
 
-def build_roster(runtime: Runtime, dataset: str = "default") -> Roster:
+def build_roster(
+    runtime: Runtime, dataset: str = "default", recovery: Recovery | None = None
+) -> Roster:
     """An empty roster on a runtime, with a dataset's tracker settings."""
-    timed = TimedRuntime(runtime)
-    return Roster(timed, MultiTracker(timed, runtime.variant.protocol(dataset), color="bgr"))
+    timed, protocol = TimedRuntime(runtime), runtime.variant.protocol(dataset)
+    return Roster(timed, MultiTracker(timed, protocol, color="bgr", recovery=recovery))

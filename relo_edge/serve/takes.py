@@ -116,8 +116,8 @@ class _Take:
         self.name = name
         self._video = VideoRecorder(folder / f"{name}.mp4", fps)
         self._boxes: BoxRecorder = record_boxes(folder / f"{name}.csv")
-        self._longest_gap = max(1, round(fps))
-        self._index: int | None = None
+        self._fps, self._longest_gap = fps, max(1, round(fps))
+        self._origin: float | None = None
         self._number = 0
 
     @property
@@ -125,11 +125,7 @@ class _Take:
         return self._video.path, self._boxes.path
 
     def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
-        if self._index is not None:
-            # Dropped frames keep their time in the video; a pause or a restart does not.
-            step = max(1, frame.index - self._index)
-            self._number += min(step, self._longest_gap)
-        self._index = frame.index
+        self._count(frame.media)
         picture = frame.image.copy()
         for track in tracks:
             draw_track(picture, track.track, track.name)
@@ -139,11 +135,23 @@ class _Take:
         for track in tracks:
             self._boxes.write(self._number, track.name, track.track)
 
+    def _count(self, media: float) -> None:
+        """Frames that were dropped keep their time in the video; a pause or a restart does not."""
+        if self._origin is None:
+            self._origin = media
+            return
+        step = round((media - self._origin) * self._fps) - self._number
+        if abs(step) > self._longest_gap:
+            self._number += self._longest_gap if step > 0 else 1
+            self._origin = media - self._number / self._fps
+        else:
+            self._number += max(1, step)
+
     def close(self) -> None:
         """Both files whole; a recording without a frame leaves none."""
         try:
             self._video.close()
         finally:
             self._boxes.close()
-            if self._index is None:
+            if self._origin is None:
                 self._boxes.path.unlink(missing_ok=True)

@@ -16,8 +16,9 @@ from relo_edge.live import LiveFrame, LiveReader
 from relo_edge.serve.commands import Command
 from relo_edge.serve.meter import Meter
 from relo_edge.serve.pictures import Shot
-from relo_edge.serve.roster import Roster, Start
+from relo_edge.serve.roster import Roster
 from relo_edge.serve.takes import Takes
+from relo_edge.targets import Start
 
 __all__ = ["Phase", "TrackingThread"]
 

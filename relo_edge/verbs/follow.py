@@ -123,7 +123,9 @@ def serve(
     bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
     init: Annotated[
         list[str] | None,
-        typer.Option(metavar="X,Y,W,H", help="A target in the first frame; may be repeated."),
+        typer.Option(
+            metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
+        ),
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to serve; with any but this machine's own, a token.")
@@ -137,25 +139,29 @@ def serve(
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
     dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Look for a target once it is lost.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Show a source live in a browser, where targets are drawn, followed and recorded."""
     from relo_edge.live import read_live
+    from relo_edge.recovery import Recovery
     from relo_edge.runtime import open_runtime
-    from relo_edge.serve.roster import Roster, Start, build_roster
+    from relo_edge.serve.roster import Roster, build_roster
     from relo_edge.serve.server import serve_page
     from relo_edge.serve.takes import Takes
     from relo_edge.serve.tracking import TrackingThread
-    from relo_edge.session import parse_box
+    from relo_edge.targets import check_starts, gather_starts
 
-    starts = [Start(None, parse_box(box)) for box in init or ()]
+    starts = check_starts(gather_starts(init, None, 0), 0) if init else []
 
     def open_roster() -> Roster:
         opened = open_runtime(
             bundle, runtime, precision, checkpoint=checkpoint, batch=targets, threads=threads
         )
-        return build_roster(opened, dataset)
+        return build_roster(opened, dataset, Recovery() if recover else None)
 
     tracking = TrackingThread(
         lambda: read_live(source), open_roster, Takes(recordings, source), starts

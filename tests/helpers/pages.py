@@ -49,7 +49,7 @@ class CalmRuntime:
 
 def make_tracking(folder, source=CAMERA, runtime=None, starts=(), patience=None):
     """A tracking thread that is not started."""
-    quick = patience or Patience(stall=0.3, first_wait=0.05, longest_wait=0.1)
+    quick = patience or Patience(stall=3, first_wait=0.05, longest_wait=0.1)
     return TrackingThread(
         lambda: read_live(source, patience=quick),
         lambda: build_roster(runtime or CalmRuntime()),

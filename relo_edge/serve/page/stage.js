@@ -103,6 +103,7 @@ export class Stage {
     const dots = devicePixelRatio || 1;
     overlay.width = Math.round(overlay.clientWidth * dots);
     overlay.height = Math.round(overlay.clientHeight * dots);
+    this.frame.classList.toggle("empty", !this.head);
     if (!this.head) return;
     const pen = overlay.getContext("2d");
     pen.scale(dots, dots);

@@ -12,7 +12,8 @@ from relay import Relay
 from relo_edge.live import Patience
 
 CAMERA = "synthetic:size=320x240,fps=30"
-LIVE = "document.getElementById('phase').textContent === 'live'"
+PHASE = "document.getElementById('phase').textContent"
+LIVE = f"{PHASE} === 'live' && !document.querySelector('#stage.empty')"
 ROWS = "document.querySelectorAll('#targets li').length"
 
 
@@ -106,7 +107,7 @@ def test_a_finger_on_a_phone(browser, server, tmp_path):
 def test_pause_resume_restart(browser, server):
     with watch(browser, server) as tab:
         tab.click("pause")
-        tab.until("document.getElementById('phase').textContent === 'paused'")
+        tab.until(f"{PHASE} === 'paused'")
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")
         frames = server._tracking.frames
@@ -172,7 +173,7 @@ def test_a_dropped_line_is_said_and_mended(browser, server):
             tab.drag((0.25, 0.25), (0.5, 0.5))
             tab.until(f"{ROWS} === 1")
             relay.cut()
-            tab.until("document.getElementById('phase').textContent === 'offline'")
+            tab.until(f"{PHASE} === 'offline'")
             assert tab.ask("document.getElementById('pause').disabled")
             frames = server._tracking.frames
             wait_for(lambda: server._tracking.frames > frames + 5)
@@ -190,7 +191,7 @@ def test_a_camera_that_breaks_is_said(browser, tmp_path):
     camera = ScriptedCamera(*lives, pause=0.05)
     slow = Patience(first_wait=1, longest_wait=1)
     with serve(tmp_path, camera, patience=slow) as server, watch(browser, server) as tab:
-        tab.until("document.getElementById('phase').textContent === 'reconnecting'")
+        tab.until(f"{PHASE} === 'reconnecting'")
         tab.until(LIVE)
 
 

@@ -19,14 +19,14 @@ TRACKS = (
 )
 
 
-def make_frame(index, size=(96, 64)):
-    return LiveFrame(draw_frame(index % 40, size), index, 0.0, 0.0)
+def make_frame(index, size=(96, 64), fps=25.0):
+    return LiveFrame(draw_frame(index % 40, size), index, 0.0, index / fps)
 
 
 def record(takes, indices, fps=25.0):
     takes.start(fps)
     for index in indices:
-        takes.write(make_frame(index), TRACKS, 12.0)
+        takes.write(make_frame(index, fps=fps), TRACKS, 12.0)
     takes.stop()
 
 

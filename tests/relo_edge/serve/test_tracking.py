@@ -11,8 +11,8 @@ from pages import CAMERA, CalmRuntime, make_tracking, wait_for
 from relo_edge.errors import InputError, SourceError
 from relo_edge.live import Patience
 from relo_edge.serve.commands import Command
-from relo_edge.serve.roster import Start
 from relo_edge.sources.frames import FrameSource
+from relo_edge.targets import Start
 
 BOX = (40.0, 30.0, 24.0, 18.0)
 
@@ -123,7 +123,7 @@ def test_a_file_waits_for_its_first_box_and_can_be_started_again(begin, tmp_path
 
 def test_targets_of_the_command_line_come_back_with_a_restart(begin, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", frames=6, fps=200)
-    tracking, ears = begin(str(clip), starts=[Start("dog", (8.0, 8.0, 20.0, 20.0))])
+    tracking, ears = begin(str(clip), starts=[Start((8.0, 8.0, 20.0, 20.0), "dog")])
     wait_for(lambda: tracking.state["phase"] == "ended")
     assert [track.name for track in ears.tracked().values()] == ["dog"]
     do(tracking, "restart")
