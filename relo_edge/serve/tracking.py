@@ -88,6 +88,11 @@ class TrackingThread:
         return self._thread.is_alive()
 
     @property
+    def reconnects(self) -> int:
+        """How often the source came back by itself since it was last opened."""
+        return self._reader.reconnects if self._reader else 0
+
+    @property
     def state(self) -> dict[str, Any]:
         """What every page has to know, as last announced."""
         return self._told
