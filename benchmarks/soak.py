@@ -27,7 +27,17 @@ from relo_edge.sources.frames import Frame, FrameSource
 from relo_edge.tracker import MultiTracker
 from relo_edge.video import open_source
 
-__all__ = ["SoakResult", "soak"]
+__all__ = [
+    "DEATHS",
+    "GROWTH",
+    "TARGETS",
+    "Holdings",
+    "MortalCamera",
+    "SoakResult",
+    "measure_growth",
+    "read_memory",
+    "soak",
+]
 
 CAMERA = "synthetic:size=640x480,fps=30"
 TARGETS = 3
@@ -92,7 +102,7 @@ class SoakResult:
         )
 
 
-class _MortalCamera:
+class MortalCamera:
     """The synthetic camera, which dies at given times and comes back when opened again."""
 
     def __init__(self, seconds: float) -> None:
@@ -100,6 +110,7 @@ class _MortalCamera:
         self._deaths = [begin + seconds * (n + 1) / (DEATHS + 1) for n in range(DEATHS)]
 
     def __call__(self) -> FrameSource:
+        """Its next life."""
         source = open_source(CAMERA)
         source.frames = self._give(source.frames)
         return source
@@ -163,7 +174,7 @@ def soak(runtime: Runtime, seconds: float, seed: int = 0) -> SoakResult:
     last, end = -1, time.monotonic() + seconds
     with (
         tempfile.TemporaryDirectory() as folder,
-        read_live(_MortalCamera(seconds), patience=Patience(first_wait=0.1)) as reader,
+        read_live(MortalCamera(seconds), patience=Patience(first_wait=0.1)) as reader,
         closing(_Recordings(Path(folder), reader.fps)) as recordings,
     ):
         feed = Feed(reader)
@@ -176,9 +187,9 @@ def soak(runtime: Runtime, seconds: float, seed: int = 0) -> SoakResult:
             elif followed and rng.random() < 0.02:
                 tracker.remove(followed.pop(rng.randrange(len(followed))))
             recordings.write(frame, tracker)
-            memory.append((time.monotonic() - end + seconds, _read_memory()))
+            memory.append((time.monotonic() - end + seconds, read_memory()))
         reconnects, dropped = reader.reconnects, feed.dropped
-    growth = _measure_growth(memory, seconds)
+    growth = measure_growth(memory, seconds)
     return SoakResult(
         seconds=seconds,
         frames=frames,
@@ -200,11 +211,12 @@ def _draw_box(rng: random.Random, frame: Frame) -> Box:
     return (rng.uniform(0, width - side), rng.uniform(0, height - side), side, side)
 
 
-def _read_memory() -> int:
+def read_memory() -> int:
+    """Pages of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-def _measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
+def measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
     """The last tenth's mean against that of the tenth after the warm-up."""
 
     def mean_between(low: float, high: float) -> float:

@@ -1,25 +1,33 @@
-"""The live page under load: `python -m relo_edge.benchmarks.soak --minutes 10`."""
+"""The live page under load: a viewer who is never content, a camera that dies, nothing left.
+
+`python -m relo_edge.benchmarks.soak_page BUNDLE --seconds 600` prints a report; exit 1 if any
+of it went wrong.
+"""
 
 from __future__ import annotations
 
 import argparse
 import csv
-import gc
 import json
-import os
 import random
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from relo_edge.benchmarks.soak import (
+    DEATHS,
+    GROWTH,
+    TARGETS,
+    Holdings,
+    MortalCamera,
+    measure_growth,
+    read_memory,
+)
 from relo_edge.benchmarks.soak_viewer import SoakViewer, stamp_frame
-from relo_edge.errors import SourceError
 from relo_edge.live import Patience, read_live
 from relo_edge.opencv import cv2
 from relo_edge.runtime import Runtime, open_runtime
@@ -28,48 +36,40 @@ from relo_edge.serve.server import PageServer
 from relo_edge.serve.takes import Takes
 from relo_edge.serve.tracking import TrackingThread
 from relo_edge.sources.frames import Frame, FrameSource
-from relo_edge.sources.simulated import open_synthetic
 
-__all__ = ["SoakResult", "soak_page"]
+__all__ = ["PageSoakResult", "soak_page"]
 
-TARGETS = 3
-DEATHS = (0.35, 0.7)
-"""When the camera dies, as shares of the whole time."""
 RECORDINGS = 4
-GROWTH = 0.02
-WARM_UP = 0.2
-"""The share of the time in which memory may still grow."""
 SIZE = (640, 480)
 
 
 @dataclass(frozen=True)
-class SoakResult:
+class PageSoakResult:
     """What was done, and what must not have happened."""
 
     seconds: float
     frames: int
     pictures: int
-    page_ms: float
+    page_ms: float | None
     """From a frame's capture to the viewer's word that it has it: the median."""
     added: int
     removed: int
+    visits: int
     reconnects: int
     recordings: int
-    memory_mib: float
+    unplayable: int
+    order_broken: int
+    """Pictures, or rows of boxes, older than one before."""
     memory_growth: float
-    """Over all but the first fifth of the time; 0.02 is two per cent."""
-    disorder: int
-    """Pictures or boxes older than one before."""
-    unplayable: tuple[str, ...]
-    left_behind: tuple[str, ...]
-    """Threads, files and children that outlived the server."""
+    before: Holdings
+    after: Holdings
 
     @property
     def passed(self) -> bool:
-        """Whether everything that must hold did."""
-        whole = not (self.disorder or self.unplayable or self.left_behind)
-        busy = self.recordings >= 1 and self.reconnects == len(DEATHS)
-        return whole and busy and self.memory_growth <= GROWTH
+        """Nothing grew, broke or was left."""
+        whole = not (self.unplayable or self.order_broken) and self.reconnects == DEATHS
+        left = self.after.threads > self.before.threads or self.after.files > self.before.files
+        return whole and not left and self.recordings > 0 and self.memory_growth <= GROWTH
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -77,76 +77,69 @@ class SoakResult:
 
     def describe(self) -> str:
         """A line for each number."""
-        return "\n".join(f"{name:<14}{value}" for name, value in self.to_dict().items())
+        return "\n".join(f"{name:<15}{value}" for name, value in self.to_dict().items())
 
 
-@dataclass
-class _Camera:
-    """A synthetic camera whose frames tell their number; it dies when it is told to."""
+class _StampedCamera:
+    """The camera that dies, its frames telling their number."""
 
-    number: int = 0
-    doomed: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, seconds: float) -> None:
+        self._camera, self._number = MortalCamera(seconds), 0
 
-    def open(self) -> FrameSource:
-        source = open_synthetic("synthetic:size={}x{}".format(*SIZE))
-        source.frames = self._give(source.frames)
+    def __call__(self) -> FrameSource:
+        source = self._camera()
+        source.frames = self._stamp(source.frames)
         return source
 
-    def _give(self, frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+    def _stamp(self, frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
         for frame in frames:
-            if self.doomed.is_set():
-                self.doomed.clear()
-                raise SourceError("synthetic stopped", found="what the soak wanted")
-            self.number += 1
-            yield stamp_frame(frame, self.number)
+            self._number += 1
+            yield stamp_frame(frame, self._number)
 
 
-def soak_page(runtime: Runtime, seconds: float, folder: Path, seed: int = 0) -> SoakResult:
-    """Run the live page with one viewer that is never content; its runtime is closed at the end."""
-    before = _list_holdings()
-    camera, takes = _Camera(), Takes(folder, "soak")
-    patience = Patience(first_wait=0.2, longest_wait=1)
+def soak_page(runtime: Runtime, seconds: float, folder: Path, seed: int = 0) -> PageSoakResult:
+    """Run the page for so long and say what grew, broke or stayed; the runtime is closed."""
+    before, camera, takes = Holdings.count(), _StampedCamera(seconds), Takes(folder, "soak")
+    patience = Patience(first_wait=0.1, longest_wait=1)
     tracking = TrackingThread(
-        lambda: read_live(camera.open, patience=patience), lambda: build_roster(runtime), takes
+        lambda: read_live(camera, patience=patience), lambda: build_roster(runtime), takes
     )
     with PageServer(tracking, "127.0.0.1", 0) as server:
-        run = _Run(server.port, camera, random.Random(seed), seconds)
+        run = _Run(server.port, random.Random(seed), seconds)
         run.carry_out()
         reconnects = tracking.reconnects
-    gc.collect()
-    left = tuple(sorted(_list_holdings() - before))
     videos = [path for path in takes.made if path.suffix == ".mp4"]
     boxes = [path for path in takes.made if path.suffix == ".csv"]
-    return SoakResult(
-        seconds=round(seconds, 1),
+    return PageSoakResult(
+        seconds=seconds,
         frames=tracking.frames,
         pictures=run.pictures,
-        page_ms=round(median(run.ages), 1) if run.ages else float("inf"),
+        page_ms=round(median(run.ages), 1) if run.ages else None,
         added=run.added,
         removed=run.removed,
+        visits=run.visits,
         reconnects=reconnects,
         recordings=len(videos),
-        memory_mib=round(run.memory[-1], 1),
-        memory_growth=round(_measure_growth(run.memory), 4),
-        disorder=run.disorder + sum(not _is_in_order(path) for path in boxes),
-        unplayable=tuple(path.name for path in videos if not _is_playable(path)),
-        left_behind=left,
+        unplayable=sum(not _is_playable(path) for path in videos),
+        order_broken=run.order_broken + sum(not _is_in_order(path) for path in boxes),
+        memory_growth=round(measure_growth(run.memory, seconds), 4),
+        before=before,
+        after=Holdings.count(),
     )
 
 
 class _Run:
     """The viewer's day."""
 
-    def __init__(self, port: int, camera: _Camera, dice: random.Random, seconds: float) -> None:
-        self._port, self._camera, self._dice, self._seconds = port, camera, dice, seconds
-        self._deaths = [share * seconds for share in DEATHS]
+    def __init__(self, port: int, dice: random.Random, seconds: float) -> None:
+        self._port, self._dice, self._seconds = port, dice, seconds
         self._turns = [seconds * (n + 0.5) / (2 * RECORDINGS) for n in range(2 * RECORDINGS)]
-        self.pictures = self.disorder = self.added = self.removed = 0
+        self.pictures = self.order_broken = self.added = self.removed = self.visits = 0
         self.ages: list[float] = []
-        self.memory: list[float] = []
+        self.memory: list[tuple[float, int]] = []
 
     def carry_out(self) -> None:
-        """Add, remove, record, reload, and let the camera die, until the time is over."""
+        """Add, remove, record, leave and come back, until the time is over."""
         start, viewer = time.monotonic(), SoakViewer(self._port)
         while (passed := time.monotonic() - start) < self._seconds:
             viewer.watch(self._dice.uniform(0.1, min(1.0, self._seconds / 20)))
@@ -154,13 +147,10 @@ class _Run:
             if self._turns and passed > self._turns[0]:
                 self._turns.pop(0)
                 viewer.ask("stop-recording" if viewer.state["recording"] else "record")
-            if self._deaths and passed > self._deaths[0]:
-                self._deaths.pop(0)
-                self._camera.doomed.set()
             if self._dice.random() < 0.02:
                 self._leave(viewer)
                 viewer = SoakViewer(self._port)
-            self.memory.append(_read_memory())
+            self.memory.append((passed, read_memory()))
         self._leave(viewer)
 
     def _change_targets(self, viewer: SoakViewer) -> None:
@@ -168,45 +158,18 @@ class _Run:
         if len(targets) < TARGETS and viewer.picture is not None:
             width, height = (self._dice.uniform(20, 120) for _ in SIZE)
             x, y = self._dice.uniform(0, SIZE[0] - width), self._dice.uniform(0, SIZE[1] - height)
-            box = [x, y, width, height]
-            answer = viewer.ask("add", picture=viewer.picture, box=box)
+            answer = viewer.ask("add", picture=viewer.picture, box=[x, y, width, height])
             self.added += answer["type"] == "done"
         elif targets and self._dice.random() < 0.3:
             answer = viewer.ask("remove", target=self._dice.choice(targets))
             self.removed += answer["type"] == "done"
 
     def _leave(self, viewer: SoakViewer) -> None:
+        self.visits += 1
         self.pictures += viewer.pictures
-        self.disorder += viewer.disorder
+        self.order_broken += viewer.order_broken
         self.ages += viewer.ages
         viewer.close()
-
-
-def _measure_growth(memory: list[float]) -> float:
-    """How much larger the end is than the beginning, the warm-up left out."""
-    settled = memory[int(WARM_UP * len(memory)) :]
-    window = max(1, len(settled) // 8)
-    first, last = median(settled[:window]), median(settled[-window:])
-    return last / first - 1
-
-
-def _read_memory() -> float:
-    """MiB of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _list_holdings() -> set[str]:
-    """Our threads, open files and children."""
-    files = set()
-    for path in Path("/proc/self/fd").iterdir():
-        try:
-            files.add(f"file {path.name}: {path.readlink()}")
-        except OSError:  # the listing's own
-            continue
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    threads = {f"thread {thread.name}" for thread in threading.enumerate()}
-    return files | threads | {f"child {number}" for number in children}
 
 
 def _is_playable(path: Path) -> bool:
@@ -224,20 +187,19 @@ def _is_in_order(path: Path) -> bool:
     return frames == sorted(frames)
 
 
-def main() -> int:
-    """Soak the page with the demo weights, or a bundle."""
+def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--bundle", default="demo")
-    parser.add_argument("--runtime", default="auto")
-    options = parser.parse_args()
-    runtime = open_runtime(options.bundle, options.runtime, batch=TARGETS, threads=1)
+    parser.add_argument("bundle", nargs="?", default="demo")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    runtime = open_runtime(chosen.bundle, batch=TARGETS, threads=1)
     with tempfile.TemporaryDirectory() as folder:
-        result = soak_page(runtime, 60 * options.minutes, Path(folder))
-    print(result.describe(), file=sys.stderr)
-    print(json.dumps(result.to_dict()))
-    return 0 if result.passed else 1
+        result = soak_page(runtime, chosen.seconds, Path(folder))
+    print(json.dumps(result.to_dict()) if chosen.json else result.describe())
+    if not result.passed:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _main()

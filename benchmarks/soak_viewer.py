@@ -43,15 +43,15 @@ class SoakViewer:
 
     def __init__(self, port: int) -> None:
         from websockets.sync.client import connect
+        from websockets.typing import Origin
 
         self._stack = ExitStack()
         place = f"127.0.0.1:{port}"
-        self._line = self._stack.enter_context(
-            connect(f"ws://{place}/live", origin=f"http://{place}", compression=None)  # type: ignore[arg-type]
-        )
+        opening = connect(f"ws://{place}/live", origin=Origin(f"http://{place}"))
+        self._line = self._stack.enter_context(opening)
         self.state: dict[str, Any] = {}
         self.pictures = 0
-        self.disorder = 0
+        self.order_broken = 0
         """Pictures that were older than one before."""
         self.ages: list[float] = []
         """Milliseconds from capture to here, as the server measures them."""
@@ -103,7 +103,7 @@ class SoakViewer:
         decoded = cv2.imdecode(np.frombuffer(message[4 + length :], np.uint8), cv2.IMREAD_COLOR)
         stamp = read_stamp(np.asarray(decoded, np.uint8))
         older = self.picture is not None and picture <= self.picture
-        self.disorder += older or stamp < self._stamp
+        self.order_broken += older or stamp < self._stamp
         self.picture, self._stamp = picture, stamp
         self.pictures += 1
         self._line.send(json.dumps({"do": "seen", "picture": picture}))

@@ -33,9 +33,9 @@ def test_a_short_soak(monkeypatch):
 
 def test_growth_is_between_the_warm_up_and_the_end():
     steady = [(moment / 10, 1000 + 50 * (moment < 20)) for moment in range(100)]
-    assert module._measure_growth(steady, 10.0) == 0
+    assert module.measure_growth(steady, 10.0) == 0
     leaking = [(moment, 1000 + 10 * moment) for moment in range(100)]
-    assert module._measure_growth(leaking, 100.0) > module.GROWTH
+    assert module.measure_growth(leaking, 100.0) > module.GROWTH
 
 
 def test_a_file_left_open_is_counted(tmp_path):

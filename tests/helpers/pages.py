@@ -1,50 +1,21 @@
-"""A live page without a browser: a quick runtime, a server on a free port, and a viewer."""
+"""A live page without a browser: a server on a free port, and a viewer."""
 
 import json
 import time
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 from browser import wait_for
+from clips import StillRuntime
 from websockets.sync.client import connect
 
 from relo_edge.live import Patience, read_live
-from relo_edge.runtime import StepResult
 from relo_edge.serve.roster import build_roster
 from relo_edge.serve.server import PageServer
 from relo_edge.serve.takes import Takes
 from relo_edge.serve.tracking import TrackingThread
-from relo_edge.spec import VARIANTS
 
 CAMERA = "synthetic:size=160x120,fps=60"
 SECONDS = 20
-
-
-class CalmRuntime:
-    """Finds every target where it was, for as many as there are slots."""
-
-    name, precision, device = "calm", "fp32", "cpu"
-    variant = VARIANTS["demo"]
-
-    def __init__(self, batch=3, seconds=0.0):
-        self.batch, self.seconds, self.closed = batch, seconds, False
-
-    def encode_template(self, slot, index, template, box):
-        pass
-
-    def forget(self, slot):
-        pass
-
-    def step(self, slots, searches, window):
-        time.sleep(self.seconds)
-        grid, count = self.variant.grid, len(slots)
-        logits = np.zeros((count, grid, grid), np.float32)
-        logits[:, grid // 2, grid // 2] = 20.0
-        boxes = np.tile(np.array([0.5, 0.5, 0.25, 0.25], np.float32), (count, 1))
-        return StepResult(boxes, logits.max(axis=(1, 2)), logits)
-
-    def close(self):
-        self.closed = True
 
 
 def make_tracking(folder, source=CAMERA, runtime=None, starts=(), patience=None):
@@ -52,7 +23,7 @@ def make_tracking(folder, source=CAMERA, runtime=None, starts=(), patience=None)
     quick = patience or Patience(stall=3, first_wait=0.05, longest_wait=0.1)
     return TrackingThread(
         lambda: read_live(source, patience=quick),
-        lambda: build_roster(runtime or CalmRuntime()),
+        lambda: build_roster(runtime or StillRuntime(batch=3)),
         Takes(folder, "camera"),
         starts,
     )
@@ -140,4 +111,4 @@ class Watcher:
         self.close()
 
 
-__all__ = ["CAMERA", "CalmRuntime", "Watcher", "make_tracking", "serve", "wait_for"]
+__all__ = ["CAMERA", "Watcher", "make_tracking", "serve", "wait_for"]

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 import pytest
 from browser import Browser, wait_for
 from cameras import ScriptedCamera
-from clips import count_frames
-from pages import CalmRuntime, Watcher, serve
+from clips import StillRuntime, count_frames
+from pages import Watcher, serve
 from relay import Relay
 
 from relo_edge.live import Patience
@@ -196,7 +196,7 @@ def test_a_camera_that_breaks_is_said(browser, tmp_path):
 
 
 def test_every_mistake_is_shown_in_words(browser, tmp_path):
-    runtime = CalmRuntime(batch=1)
+    runtime = StillRuntime(batch=1)
     with serve(tmp_path, CAMERA, runtime=runtime) as server, watch(browser, server) as tab:
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")

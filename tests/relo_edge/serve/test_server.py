@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cameras import list_holdings
-from clips import count_frames
+from clips import StillRuntime, count_frames
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pages import CAMERA, CalmRuntime, Watcher, make_tracking, serve, wait_for
+from pages import CAMERA, Watcher, make_tracking, serve, wait_for
 from verbs import run_verb
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -392,8 +392,8 @@ CHILD = f"""
 import sys
 sys.path.insert(0, {str(HELPERS)!r})
 import relo_edge.runtime
-from pages import CalmRuntime
-relo_edge.runtime.open_runtime = lambda *_, **__: CalmRuntime()
+from clips import StillRuntime
+relo_edge.runtime.open_runtime = lambda *_, **__: StillRuntime(batch=3)
 from relo_edge.cli import main
 main()
 """
@@ -438,7 +438,7 @@ WRONG = {
 def test_wrong_use_is_one_line(tmp_path, monkeypatch, capsys, words, message):
     before = threading.enumerate()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("relo_edge.runtime.open_runtime", lambda *_, **__: CalmRuntime())
+    monkeypatch.setattr("relo_edge.runtime.open_runtime", lambda *_, **__: StillRuntime(batch=3))
     code, out, err = run_verb(capsys, "serve", *words, "--bundle", "b", "--port", "0")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err

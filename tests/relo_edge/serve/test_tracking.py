@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 from cameras import ScriptedCamera, list_holdings
-from clips import count_frames, write_video
-from pages import CAMERA, CalmRuntime, make_tracking, wait_for
+from clips import StillRuntime, count_frames, write_video
+from pages import CAMERA, make_tracking, wait_for
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.live import Patience
@@ -76,7 +76,7 @@ def test_targets_are_added_followed_and_removed(begin):
 
 
 def test_a_refusal_is_one_line_and_changes_nothing(begin):
-    tracking, ears = begin(runtime=CalmRuntime(batch=1))
+    tracking, ears = begin(runtime=StillRuntime(batch=1))
     add(tracking, ears)
     for what, fields, message in [
         ("remove", {"target": 7}, "target: found 7"),
@@ -190,7 +190,7 @@ def test_a_recording_is_whole_when_its_end_is_confirmed_and_when_the_thread_ends
 
 def test_what_does_not_open_is_raised_at_once(tmp_path):
     before = list_holdings()
-    runtime = CalmRuntime()
+    runtime = StillRuntime(batch=3)
     tracking = make_tracking(tmp_path, "no-such-file.mp4", runtime=runtime)
     with pytest.raises(InputError, match="no such file"):
         tracking.start()
@@ -207,14 +207,14 @@ def test_commands_after_the_end_are_refused_not_left_waiting(begin):
 
 
 def test_a_flood_of_commands_is_refused_not_queued(begin):
-    tracking, _ = begin(runtime=CalmRuntime(seconds=0.3))
+    tracking, _ = begin(runtime=StillRuntime(batch=3, seconds=0.3))
     done = [tracking.submit(Command("stop-recording", number)) for number in range(200)]
     messages = {str(future.exception(30)) for future in done}
     assert any("too many commands" in message for message in messages)
 
 
 def test_a_bug_ends_the_thread_with_its_name(tmp_path):
-    runtime = CalmRuntime()
+    runtime = StillRuntime(batch=3)
     tracking = make_tracking(tmp_path, runtime=runtime)
     ears = Ears(tracking)
     tracking.start()
@@ -229,7 +229,7 @@ def test_a_bug_ends_the_thread_with_its_name(tmp_path):
 
 
 def test_latency_is_told_by_stage(begin):
-    tracking, ears = begin(runtime=CalmRuntime(seconds=0.02))
+    tracking, ears = begin(runtime=StillRuntime(batch=3, seconds=0.02))
     add(tracking, ears)
     samples = lambda: [note for note in ears.notes if note["type"] == "sample"]  # noqa: E731
     wait_for(lambda: any("network" in sample["ms"] for sample in samples()[1:]))
