@@ -99,7 +99,7 @@ class _StampedCamera:
 
 def soak_page(runtime: Runtime, seconds: float, folder: Path, seed: int = 0) -> PageSoakResult:
     """Run the page for so long and say what grew, broke or stayed; the runtime is closed."""
-    before, camera, takes = Holdings.count(), _StampedCamera(seconds), Takes(folder, "soak")
+    before, camera, takes = Holdings.count(), _StampedCamera(seconds), Takes(folder)
     patience = Patience(first_wait=0.1, longest_wait=1)
     tracking = TrackingThread(
         lambda: read_live(camera, patience=patience), lambda: build_roster(runtime), takes

@@ -35,6 +35,9 @@ PAGE = {
 HEARTBEAT = 2.0
 """Seconds of silence after which a page is told that the line still stands."""
 
+SEND_SECONDS = 15.0
+"""A page whose line takes no message for so long has gone; its place is another's."""
+
 FULL, FLOOD = 1013, 1008
 """WebSocket's words for `try again later` and `you broke the rules`."""
 
@@ -106,10 +109,14 @@ async def _send_messages(socket: WebSocket, viewer: Viewer) -> None:
                 message = await asyncio.wait_for(viewer.next_message(), HEARTBEAT)
             except asyncio.TimeoutError:
                 message = '{"type": "beat"}'
-            if isinstance(message, str):
-                await socket.send_text(message)
-            else:
-                await socket.send_bytes(message)
+            await asyncio.wait_for(_send(socket, message), SEND_SECONDS)
+
+
+async def _send(socket: WebSocket, message: str | bytes) -> None:
+    if isinstance(message, str):
+        await socket.send_text(message)
+    else:
+        await socket.send_bytes(message)
 
 
 async def _hear_messages(

@@ -31,6 +31,9 @@ log = logging.getLogger("relo_edge")
 WATCH_SECONDS = 0.2
 START_SECONDS = 10.0
 
+ELSEWHERE = ("192.0.2.1", 9)
+"""An address that nobody has, by agreement."""
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -220,4 +223,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _name_host(host: str) -> str:
     """An address that others can open, in place of `all of them`."""
-    return socket.gethostname() if host in ("0.0.0.0", "::", "") else host
+    if host not in ("0.0.0.0", "::", ""):
+        return host
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(ELSEWHERE)  # sends nothing; only chooses which address of ours would
+        except OSError:
+            return socket.gethostname()
+        return str(probe.getsockname()[0])

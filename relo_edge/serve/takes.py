@@ -28,11 +28,10 @@ NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.(?:mp4|csv)", re.ASCII)
 class Takes:
     """One recording at a time, and the list of those that are done."""
 
-    def __init__(self, folder: Path, source: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.made: list[Path] = []
         """What was recorded since the start."""
-        self._source = re.sub(r"[^A-Za-z0-9]+", "-", source).strip("-")[:40] or "source"
         self._take: _Take | None = None
         self.files = self.list_files()
         """The finished files, as of the last recording."""
@@ -42,15 +41,15 @@ class Takes:
         """The name of the recording that is running."""
         return self._take.name if self._take else None
 
-    def start(self, fps: float) -> None:
-        """Begin a recording under a new name."""
+    def start(self, source: str, fps: float) -> None:
+        """Begin a recording under a new name, made of the source's and the time."""
         if self._take:
             raise InputError("recording", found="one is running", expected="none")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SourceError(f"folder {str(self.folder)!r}", found=error.strerror) from None
-        self._take = _Take(self.folder, self._choose_name(), fps)
+        self._take = _Take(self.folder, self._choose_name(source), fps)
 
     def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
         """Add a frame; a recording that fails is ended, and what it has is kept."""
@@ -85,7 +84,8 @@ class Takes:
 
     def list_files(self) -> list[dict[str, Any]]:
         """The finished files in the folder, newest first."""
-        running = {path.name for path in self._take.paths} if self._take else set()
+        take = self._take  # which another thread may end meanwhile
+        running = {path.name for path in take.paths} if take else set()
         found = []
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
@@ -101,8 +101,9 @@ class Takes:
         listed = any(entry["name"] == name for entry in self.list_files())
         return self.folder / name if listed else None
 
-    def _choose_name(self) -> str:
-        stem = f"{self._source}-{time.strftime('%Y%m%d-%H%M%S')}"
+    def _choose_name(self, source: str) -> str:
+        word = re.sub(r"[^A-Za-z0-9]+", "-", source).strip("-")[:40] or "source"
+        stem = f"{word}-{time.strftime('%Y%m%d-%H%M%S')}"
         names, number = {path.stem for path in self.folder.iterdir()}, 1
         while (name := stem if number == 1 else f"{stem}-{number}") in names:
             number += 1

@@ -305,7 +305,7 @@ class TrackingThread:
     def _start_recording(self) -> None:
         if self._phase not in ("running", "paused") or self._reader is None:
             raise InputError(f"source {self._phase}", expected="a running one", fix="restart it")
-        self.takes.start(self._reader.fps)
+        self.takes.start(self._reader.name, self._reader.fps)
 
     def _refuse_waiting(self) -> None:
         with contextlib.suppress(queue.Empty):

@@ -163,9 +163,7 @@ def serve(
         )
         return build_roster(opened, dataset, Recovery() if recover else None)
 
-    tracking = TrackingThread(
-        lambda: read_live(source), open_roster, Takes(recordings, source), starts
-    )
+    tracking = TrackingThread(lambda: read_live(source), open_roster, Takes(recordings), starts)
     summary = serve_page(tracking, host, port)
     print_result(summary, as_json)
     if summary.interrupted:

@@ -24,7 +24,7 @@ def make_tracking(folder, source=CAMERA, runtime=None, starts=(), patience=None)
     return TrackingThread(
         lambda: read_live(source, patience=quick),
         lambda: build_roster(runtime or StillRuntime(batch=3)),
-        Takes(folder, "camera"),
+        Takes(folder),
         starts,
     )
 

@@ -20,10 +20,10 @@ from pages import CAMERA, Watcher, make_tracking, serve, wait_for
 from verbs import run_verb
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from relo_edge.errors import InputError, SourceError
+from relo_edge.errors import InputError, MissingDependency, SourceError
 from relo_edge.opencv import cv2
 from relo_edge.serve.limits import CONNECTIONS, MESSAGE_BYTES, VIEWERS
-from relo_edge.serve.server import PageServer
+from relo_edge.serve.server import PageServer, serve_page
 
 BOX = (40.0, 30.0, 24.0, 18.0)
 HELPERS = Path(__file__).parents[2] / "helpers"
@@ -271,6 +271,29 @@ def test_a_viewer_that_reads_nothing_slows_nobody(tmp_path):
         assert len(slow.heads) == 2
 
 
+def test_a_viewer_that_takes_nothing_any_more_loses_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("relo_edge.serve.app.SEND_SECONDS", 0.3)
+    with serve(tmp_path, "synthetic:size=1280x960,fps=60") as server, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", server.port))
+        deaf.sendall(upgrade(server))
+        wait_for(lambda: server.hub.viewers)
+
+        def claim_to_see():
+            """Ask for more by saying `seen`, and read none of it."""
+            for viewer in list(server.hub.viewers):
+                for number in list(viewer._underway):
+                    deaf.sendall(mask_text(f'{{"do": "seen", "picture": {number}}}'))
+            return not server.hub.viewers
+
+        wait_for(claim_to_see)
+
+
+def mask_text(text):
+    """A client's text frame, its mask zero."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
+
+
 def upgrade(server, extra=""):
     return (
         f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
@@ -369,12 +392,23 @@ def test_nothing_is_left_behind(tmp_path):
         page.add(BOX)
         page.ask("record")
         page.until(lambda: len(page.heads) > 6)
+        page.ask("stop-recording")
+        for entry in page.state["files"]:
+            assert fetch(server, f"/recordings/{entry['name']}")[0] == 200
+        page.ask("record")
+        page.until(lambda: len(page.heads) > 20)
         server.close()
         with pytest.raises(ConnectionClosed):
             page.until(lambda: False)
-    assert list_holdings() == before
-    (video,) = tmp_path.glob("*.mp4")
+    wait_for(lambda: list_holdings() == before)
+    _, video = sorted(tmp_path.glob("*.mp4"), key=lambda path: path.stat().st_mtime)
     assert count_frames(video) >= 5
+
+
+def test_a_missing_extra_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'relo-edge\[serve\]'"):
+        serve_page(make_tracking(tmp_path), "127.0.0.1", 0)
 
 
 def test_a_taken_port_is_one_line(server, tmp_path):

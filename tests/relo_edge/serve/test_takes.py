@@ -23,8 +23,8 @@ def make_frame(index, size=(96, 64), fps=25.0):
     return LiveFrame(draw_frame(index % 40, size), index, 0.0, index / fps)
 
 
-def record(takes, indices, fps=25.0):
-    takes.start(fps)
+def record(takes, indices, fps=25.0, source="camera"):
+    takes.start(source, fps)
     for index in indices:
         takes.write(make_frame(index, fps=fps), TRACKS, 12.0)
     takes.stop()
@@ -36,11 +36,12 @@ def read_rows(folder):
 
 
 def test_a_recording_is_a_video_and_its_boxes(tmp_path):
-    takes = Takes(tmp_path / "made" / "here", "rtsp://user:pass@cam/1?x=../..")
-    record(takes, range(100, 106))
+    takes = Takes(tmp_path / "made" / "here")
+    record(takes, range(100, 106), source="stream rtsp://…@cam/1?x=../..")
     folder = tmp_path / "made" / "here"
     names = sorted(path.name for path in folder.iterdir())
     assert [name.rsplit(".", 1)[1] for name in names] == ["csv", "mp4"]
+    assert names[0].startswith("stream-rtsp-cam-1-x-20")
     assert names == sorted(path.name for path in takes.made)
     assert count_frames(folder / names[1]) == 6
     rows = read_rows(folder)
@@ -54,7 +55,7 @@ def test_a_recording_is_a_video_and_its_boxes(tmp_path):
 
 
 def test_dropped_frames_keep_their_time_and_pauses_do_not(tmp_path):
-    takes = Takes(tmp_path, "camera")
+    takes = Takes(tmp_path)
     # Two dropped, then a pause of 500 frames, then a restart of the source.
     record(takes, [10, 13, 14, 514, 0, 1], fps=5.0)
     frames = [int(row["frame"]) for row in read_rows(tmp_path)[::2]]
@@ -64,7 +65,7 @@ def test_dropped_frames_keep_their_time_and_pauses_do_not(tmp_path):
 
 
 def test_recordings_of_the_same_second_have_their_own_names(tmp_path):
-    takes = Takes(tmp_path, "camera")
+    takes = Takes(tmp_path)
     for _ in range(3):
         record(takes, range(2))
     assert len({path.stem for path in takes.made}) == 3
@@ -72,34 +73,34 @@ def test_recordings_of_the_same_second_have_their_own_names(tmp_path):
 
 
 def test_a_recording_without_a_frame_leaves_nothing(tmp_path):
-    takes = Takes(tmp_path, "camera")
+    takes = Takes(tmp_path)
     record(takes, [])
     assert list(tmp_path.iterdir()) == []
     assert (takes.made, takes.files) == ([], [])
 
 
 def test_one_at_a_time(tmp_path):
-    takes = Takes(tmp_path, "camera")
+    takes = Takes(tmp_path)
     with pytest.raises(InputError, match="none is running"):
         takes.stop()
-    takes.start(25)
+    takes.start("camera", 25)
     with pytest.raises(InputError, match="one is running"):
-        takes.start(25)
+        takes.start("camera", 25)
     takes.close()
     takes.close()
 
 
 def test_what_is_being_recorded_cannot_be_downloaded_yet(tmp_path):
-    takes = Takes(tmp_path, "camera")
-    takes.start(25)
+    takes = Takes(tmp_path)
+    takes.start("camera", 25)
     takes.write(make_frame(0), TRACKS, None)
     assert takes.find(f"{takes.current}.csv") is None
     takes.stop()
 
 
 def test_a_frame_of_another_size_ends_the_recording_and_keeps_it(tmp_path):
-    takes = Takes(tmp_path, "camera")
-    takes.start(25)
+    takes = Takes(tmp_path)
+    takes.start("camera", 25)
     for index in range(3):
         takes.write(make_frame(index), TRACKS, None)
     with pytest.raises(SourceError, match="size changed"):
@@ -111,9 +112,9 @@ def test_a_frame_of_another_size_ends_the_recording_and_keeps_it(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    takes = Takes(tmp_path / "file" / "folder", "camera")
+    takes = Takes(tmp_path / "file" / "folder")
     with pytest.raises(SourceError, match="folder"):
-        takes.start(25)
+        takes.start("camera", 25)
     assert takes.current is None
 
 
@@ -128,7 +129,7 @@ def guarded(tmp_path):
     (folder / "notes.txt").write_text("secret")
     (folder / "sub.csv").mkdir()
     (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
-    return Takes(folder, "camera")
+    return Takes(folder)
 
 
 def test_only_recordings_are_listed(guarded):
@@ -145,7 +146,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory, name):
     folder = tmp_path_factory.getbasetemp() / "one"
     folder.mkdir(exist_ok=True)
     (folder / "a.csv").write_text("boxes")
-    found = Takes(folder, "camera").find(name)
+    found = Takes(folder).find(name)
     assert found is None or (name == "a.csv" and found == folder / "a.csv")
 
 
