@@ -67,7 +67,7 @@ class PageSoakResult:
     @property
     def passed(self) -> bool:
         """Nothing grew, broke or was left."""
-        whole = not (self.unplayable or self.order_broken) and self.reconnects == DEATHS
+        whole = not (self.unplayable or self.order_broken) and self.reconnects == len(DEATHS)
         left = self.after.threads > self.before.threads or self.after.files > self.before.files
         return whole and not left and self.recordings > 0 and self.memory_growth <= GROWTH
 

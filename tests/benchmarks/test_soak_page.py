@@ -27,7 +27,7 @@ def test_a_short_soak(tmp_path):
         {"order_broken": 1},
         {"recordings": 0},
         {"memory_growth": 0.03},
-        {"reconnects": DEATHS - 1},
+        {"reconnects": len(DEATHS) - 1},
         {"after": replace(result.after, threads=result.before.threads + 1)},
         {"after": replace(result.after, files=result.before.files + 1)},
     ):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from relo_edge.errors import InputError, MissingDependency, SourceError
 from relo_edge.opencv import cv2
 from relo_edge.serve.limits import CONNECTIONS, MESSAGE_BYTES, VIEWERS
 from relo_edge.serve.server import PageServer, serve_page
+from relo_edge.sources.frames import FrameSource
 
 BOX = (40.0, 30.0, 24.0, 18.0)
 HELPERS = Path(__file__).parents[2] / "helpers"
@@ -273,7 +275,18 @@ def test_a_viewer_that_reads_nothing_slows_nobody(tmp_path):
 
 def test_a_viewer_that_takes_nothing_any_more_loses_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.serve.app.SEND_SECONDS", 0.3)
-    with serve(tmp_path, "synthetic:size=1280x960,fps=60") as server, socket.socket() as deaf:
+    # Noise makes large pictures, so that the line is soon full.
+    noise = np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8)
+
+    def give():
+        while True:
+            time.sleep(0.01)
+            yield noise
+
+    def camera():
+        return FrameSource("noise", give(), live=True)
+
+    with serve(tmp_path, camera) as server, socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", server.port))
         deaf.sendall(upgrade(server))
