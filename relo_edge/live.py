@@ -130,8 +130,12 @@ class LiveReader(Iterator[LiveFrame]):
 
     def __enter__(self) -> LiveReader:
         self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._state != "opening")
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._state != "opening")
+        except BaseException:  # Ctrl-C, while a camera takes its time
+            self.close()
+            raise
         if self._state == "failed" and not self._queue:
             self.close()
             self._raise_error()

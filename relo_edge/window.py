@@ -46,8 +46,10 @@ def select_boxes(frame: Frame, title: str) -> list[Box]:
     rows, columns = frame.shape[:2]
     scale = min(1.0, SCREEN[0] / columns, SCREEN[1] / rows)
     shown = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    # Newer releases can be told to keep their notice off stdout, which is for results.
+    silent = {"printNotice": False} if "printNotice" in str(cv2.selectROIs.__doc__) else {}
     try:
-        drawn = cv2.selectROIs(title, shown, showCrosshair=False, printNotice=False)
+        drawn = cv2.selectROIs(title, shown, showCrosshair=False, **silent)
     finally:
         cv2.destroyAllWindows()
     boxes = np.array(drawn, np.float64).reshape(-1, 4) / scale

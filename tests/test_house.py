@@ -99,7 +99,8 @@ def test_the_house_is_read_at_all():
 
 
 def test_the_public_names_are_deliberate():
-    assert relo_edge.__all__ == ["MultiTracker", "ReloError", "Track", "Tracker"]
+    classes = ["LostRule", "MultiTracker", "Recovery", "ReloError", "Track", "Tracker"]
+    assert relo_edge.__all__ == [*classes, "open_runtime", "read_live"]
     for name in relo_edge.__all__:
         assert getattr(relo_edge, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'tracker_'"):

@@ -1,4 +1,4 @@
-"""A `gst-launch-1.0` that writes raw frames to a pipe, for an OpenCV without GStreamer."""
+"""A `gst-launch-1.0` that writes raw frames to a pipe."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from relo_edge.errors import MissingDependency, SourceError
 from relo_edge.sources.frames import USUAL_FPS, Frame
 
-__all__ = ["Launch"]
+__all__ = ["Launch", "has_command"]
 
+COMMAND = "gst-launch-1.0"
 SINK = "relo_edge"
 
 CAPS = re.compile(
@@ -35,15 +36,20 @@ START_SECONDS = 15.0
 END_SECONDS = 2.0
 
 
+def has_command() -> bool:
+    """Whether the child can be started here."""
+    return shutil.which(COMMAND) is not None
+
+
 class Launch:
     """The child process; its words are read beside its frames, which tell nothing of themselves."""
 
     def __init__(self, words: list[str], name: str) -> None:
-        program = shutil.which("gst-launch-1.0")
+        program = shutil.which(COMMAND)
         if program is None:
             raise MissingDependency(
                 f"{name} needs GStreamer",
-                found="an OpenCV without it and no gst-launch-1.0",
+                found=f"no {COMMAND}, and an OpenCV without it",
                 fix="`apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good`",
             )
         self.name = name

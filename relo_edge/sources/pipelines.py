@@ -11,7 +11,7 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.opencv import cv2
 from relo_edge.quiet import hush_libraries
 from relo_edge.sources.frames import Frame, FrameSource, grab_frame, read_rate
-from relo_edge.sources.launch import Launch
+from relo_edge.sources.launch import Launch, has_command
 from relo_edge.sources.words import read_count, read_fps, read_options, read_size
 
 __all__ = ["describe_csi", "open_csi", "open_pipeline"]
@@ -20,6 +20,8 @@ OWN_SINK = re.compile(r"!\s*appsink\b[^!]*$")
 """People paste pipelines made for OpenCV; the sink is ours to choose."""
 
 FROM_FILE = re.compile(r"\b(multi)?filesrc\b")
+COUNTED = re.compile(r"\bnum-buffers=\d")
+"""What has a proper end, which OpenCV does not tell from a break."""
 
 TO_BGR = "videoconvert ! video/x-raw,format=BGR"
 
@@ -29,13 +31,15 @@ CSI_READERS = {"size": read_size, "fps": read_fps, "flip": read_count(0, 7)}
 def open_pipeline(pipeline: str) -> FrameSource:
     """What a pipeline gives, written as after `gst-launch-1.0`, without a sink.
 
-    OpenCV runs it where it was built with GStreamer, as on a Jetson; elsewhere a child process.
+    A child process runs it where there is that command: it says why it does not start, tells an
+    end from a break, and can be ended when it hangs. An OpenCV with GStreamer does none of that
+    (4.6 waits for ever for an element that does not exist), and is for where the command is not.
     """
     words = _split_pipeline(pipeline)
     live = not FROM_FILE.search(pipeline)
     name = "pipeline {}".format(words[0] if words else "")
-    if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        return _open_in_opencv(words, name, live)
+    if not has_command() and cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        return _open_in_opencv(words, name, live, endless=live and not COUNTED.search(pipeline))
     launch = Launch([*words, "!", *TO_BGR.split()], name)
     return FrameSource(
         name,
@@ -82,7 +86,7 @@ def _split_pipeline(pipeline: str) -> list[str]:
     return words
 
 
-def _open_in_opencv(words: list[str], name: str, live: bool) -> FrameSource:
+def _open_in_opencv(words: list[str], name: str, live: bool, endless: bool) -> FrameSource:
     drop = "true" if live else "false"
     sink = f"appsink max-buffers=1 drop={drop} sync=false"
     with hush_libraries():
@@ -93,7 +97,7 @@ def _open_in_opencv(words: list[str], name: str, live: bool) -> FrameSource:
             found="no reason given by OpenCV",
             fix="try it with gst-launch-1.0 and `! fakesink`",
         )
-    frames = _read_capture(capture, name, live)
+    frames = _read_capture(capture, name, endless)
     return FrameSource(name, frames, read_rate(capture), release=capture.release, live=live)
 
 

@@ -1,6 +1,8 @@
 """The reader on its own thread: order, drops, ends, breaks, and nothing left behind."""
 
 import logging
+import os
+import signal
 import threading
 import time
 from itertools import pairwise
@@ -145,6 +147,25 @@ def test_closing_from_another_thread_ends_the_reading():
         closer.start()
         assert list(reader) == []
         closer.join()
+
+
+def test_ctrl_c_while_a_camera_opens_leaves_nothing():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    camera = ScriptedCamera((5, "end"))
+    pressing = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+
+    def open_slowly():
+        time.sleep(0.4)
+        return camera()
+
+    try:
+        pressing.start()
+        with pytest.raises(KeyboardInterrupt), read_live(open_slowly):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    pressing.join()
+    assert camera.opened == camera.closed == 1
 
 
 def test_damage_comes_after_the_frames_before_it(tmp_path):

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 import signal
 import threading
 
 import numpy as np
 import pytest
+from cameras import ScriptedCamera
 from clips import StillRuntime, count_frames, cut_file, draw_frame, write_video
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
@@ -147,6 +149,16 @@ def test_interrupt_finishes_the_frame_and_keeps_the_rest(tmp_path):
     assert count_frames(video) == 6
     assert boxes.read_text().count('"frame"') == 6
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+def test_interrupt_is_heard_while_a_camera_is_silent(tmp_path):
+    pressing = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    pressing.start()
+    summary = track(ScriptedCamera((2, "hang")), make_tracker(), boxes_path=tmp_path / "o.csv")
+    assert (summary.frames, summary.interrupted) == (2, True)
+    assert len(read_rows(tmp_path / "o.csv")) == 2
+    pressing.join()
 
 
 @pytest.mark.usefixtures("usual_interrupt")

@@ -94,3 +94,53 @@ def test_without_gstreamer_it_is_named(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingDependency, match="apt-get install gstreamer"):
         open_source("videotestsrc ! videoconvert")
+
+
+class PlayedCapture:
+    """OpenCV's GStreamer, as far as it shows: three frames, then nothing."""
+
+    def __init__(self, pipeline, backend):
+        PlayedCapture.asked, self.left = (pipeline, backend), 3
+
+    def isOpened(self):
+        return "nosuch" not in self.asked[0]
+
+    def get(self, _):
+        return 15.0
+
+    def read(self):
+        self.left -= 1
+        return (True, np.zeros((64, 64, 3), np.uint8)) if self.left >= 0 else (False, None)
+
+    def release(self):
+        pass
+
+
+@pytest.fixture
+def opencv_alone(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: True)
+    monkeypatch.setattr(cv2, "VideoCapture", PlayedCapture)
+
+
+@pytest.mark.usefixtures("opencv_alone")
+def test_opencv_runs_it_where_the_command_is_not():
+    with open_source("v4l2src ! video/x-raw,width=64 ! appsink") as source:
+        assert (source.fps, source.live) == (15.0, True)
+        assert len([next(source) for _ in range(3)]) == 3
+        with pytest.raises(SourceError, match="pipeline v4l2src stopped"):
+            next(source)
+    assert PlayedCapture.asked == (
+        "v4l2src ! video/x-raw,width=64 ! videoconvert ! video/x-raw,format=BGR ! "
+        "appsink max-buffers=1 drop=true sync=false",
+        cv2.CAP_GSTREAMER,
+    )
+    with pytest.raises(SourceError, match="does not start"):
+        open_source("nosuch ! videoconvert")
+
+
+@pytest.mark.usefixtures("opencv_alone")
+@pytest.mark.parametrize("begin", ["filesrc location=x ! decodebin", "videotestsrc num-buffers=3"])
+def test_what_has_an_end_ends_in_opencv_too(begin):
+    with open_source(f"{begin} ! videoconvert") as source:
+        assert len(list(source)) == 3
