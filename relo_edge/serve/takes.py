@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import re
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from relo_edge.errors import InputError, ReloError, SourceError
 from relo_edge.live import LiveFrame
 from relo_edge.overlay import draw_rate, draw_track
 from relo_edge.recording import BoxRecorder, VideoRecorder, record_boxes
 from relo_edge.serve.pictures import NamedTrack
+from relo_edge.sources.frames import Frame
 
 __all__ = ["Takes"]
 
@@ -21,6 +24,9 @@ log = logging.getLogger("relo_edge")
 
 LISTED = 50
 """The newest files that a page is told of."""
+
+QUEUED = 4
+"""Pictures that wait for the encoder."""
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.(?:mp4|csv)", re.ASCII)
 
@@ -111,7 +117,11 @@ class Takes:
 
 
 class _Take:
-    """One recording: frames count from its own start, in the video as in the boxes."""
+    """One recording: frames count from its own start, in the video as in the boxes.
+
+    The video has a thread of its own, so that an encoder that is too slow costs it frames, not
+    the tracker; the boxes are kept of every frame.
+    """
 
     def __init__(self, folder: Path, name: str, fps: float) -> None:
         self.name = name
@@ -120,21 +130,45 @@ class _Take:
         self._fps, self._longest_gap = fps, max(1, round(fps))
         self._origin: float | None = None
         self._number = 0
+        self._failure: Exception | None = None
+        self._queue: queue.Queue[_Scene | None] = queue.Queue(QUEUED)
+        self._thread = threading.Thread(target=self._encode, name="relo-edge-recording")
+        self._thread.start()
 
     @property
     def paths(self) -> tuple[Path, Path]:
         return self._video.path, self._boxes.path
 
     def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
+        if self._failure:
+            raise self._failure
         self._count(frame.media)
-        picture = frame.image.copy()
-        for track in tracks:
-            draw_track(picture, track.track, track.name)
-        if fps is not None:
-            draw_rate(picture, fps)
-        self._video.write(picture, self._number)
         for track in tracks:
             self._boxes.write(self._number, track.name, track.track)
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(_Scene(self._number, frame.image, tracks, fps))
+
+    def close(self) -> None:
+        """Both files whole; a recording without a frame leaves none."""
+        self._queue.put(None)
+        self._thread.join()
+        try:
+            self._video.close()
+        finally:
+            self._boxes.close()
+            if self._origin is None:
+                self._boxes.path.unlink(missing_ok=True)
+        if self._failure:
+            raise self._failure
+
+    def _encode(self) -> None:
+        """Until there is no more; after a failure the rest is let go."""
+        while (scene := self._queue.get()) is not None:
+            if self._failure is None:
+                try:
+                    self._video.write(scene.draw(), scene.number)
+                except Exception as error:
+                    self._failure = error  # raised where the recording is written to
 
     def _count(self, media: float) -> None:
         """Frames that were dropped keep their time in the video; a pause or a restart does not."""
@@ -148,11 +182,19 @@ class _Take:
         else:
             self._number += max(1, step)
 
-    def close(self) -> None:
-        """Both files whole; a recording without a frame leaves none."""
-        try:
-            self._video.close()
-        finally:
-            self._boxes.close()
-            if self._origin is None:
-                self._boxes.path.unlink(missing_ok=True)
+
+class _Scene(NamedTuple):
+    """What one picture of a recording shows."""
+
+    number: int
+    image: Frame
+    tracks: tuple[NamedTrack, ...]
+    fps: float | None
+
+    def draw(self) -> Frame:
+        picture = self.image.copy()
+        for track in self.tracks:
+            draw_track(picture, track.track, track.name)
+        if self.fps is not None:
+            draw_rate(picture, self.fps)
+        return picture

@@ -200,9 +200,7 @@ class TrackingThread:
         self.meter.count_frame()
         self.frames += 1
         self._show()
-        if self.takes.current:
-            with self.meter.time("record"):
-                self._record(frame)
+        self._record(frame)
 
     def _update(self, frame: LiveFrame) -> None:
         if not self._roster.names:

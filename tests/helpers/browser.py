@@ -66,7 +66,7 @@ class Tab:
 
     def __init__(self, address, url, size, mobile, dark):
         self._stack = ExitStack()
-        self._line = self._stack.enter_context(connect(address, max_size=None))
+        self._line = self._stack.enter_context(connect(address, max_size=None, ping_interval=None))
         self._numbers = itertools.count(1)
         self.errors = []
         for domain in ("Page", "Runtime", "Log", "Network"):

@@ -8,7 +8,6 @@ export const STAGES = [
   ["wait", "waiting"],
   ["crop", "crop, box"],
   ["network", "network"],
-  ["record", "recording"],
   ["encode", "picture"],
 ];
 

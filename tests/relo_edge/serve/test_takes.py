@@ -1,14 +1,17 @@
 """Recordings: whole, playable, in step with their boxes, and nowhere but in their folder."""
 
 import csv
+import threading
 
 import pytest
+from browser import wait_for
 from clips import count_frames, draw_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.live import LiveFrame
+from relo_edge.recording import VideoRecorder
 from relo_edge.serve.pictures import NamedTrack
 from relo_edge.serve.takes import Takes
 from relo_edge.tracker import Track
@@ -23,11 +26,33 @@ def make_frame(index, size=(96, 64), fps=25.0):
     return LiveFrame(draw_frame(index % 40, size), index, 0.0, index / fps)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """No picture is left out because the encoder is late: tests are quicker than cameras."""
+    monkeypatch.setattr("relo_edge.serve.takes.QUEUED", 1000)
+
+
 def record(takes, indices, fps=25.0, source="camera"):
     takes.start(source, fps)
     for index in indices:
         takes.write(make_frame(index, fps=fps), TRACKS, 12.0)
     takes.stop()
+
+
+def test_a_slow_encoder_costs_pictures_not_time_nor_boxes(tmp_path, monkeypatch):
+    monkeypatch.setattr("relo_edge.serve.takes.QUEUED", 2)
+    holding = threading.Event()
+    write = VideoRecorder.write
+    monkeypatch.setattr(VideoRecorder, "write", lambda *w: holding.wait(20) and write(*w))
+    takes = Takes(tmp_path)
+    takes.start("camera", 25)
+    for index in range(40):
+        takes.write(make_frame(index), TRACKS, None)
+    holding.set()
+    takes.stop()
+    (video,) = tmp_path.glob("*.mp4")
+    assert 1 <= count_frames(video) <= 4
+    assert len(read_rows(tmp_path)) == 80
 
 
 def read_rows(folder):
@@ -103,8 +128,9 @@ def test_a_frame_of_another_size_ends_the_recording_and_keeps_it(tmp_path):
     takes.start("camera", 25)
     for index in range(3):
         takes.write(make_frame(index), TRACKS, None)
+    takes.write(make_frame(3, (64, 48)), TRACKS, None)
     with pytest.raises(SourceError, match="size changed"):
-        takes.write(make_frame(3, (64, 48)), TRACKS, None)
+        wait_for(lambda: takes.write(make_frame(4), TRACKS, None))
     assert takes.current is None
     (video,) = tmp_path.glob("*.mp4")
     assert count_frames(video) == 3
