@@ -29,11 +29,23 @@ from relo_edge.sources.frames import Frame, FrameSource
 from relo_edge.tracker import MultiTracker
 from relo_edge.video import open_source
 
-__all__ = ["SoakResult", "soak"]
+__all__ = [
+    "DEATHS",
+    "GROWTH",
+    "TARGETS",
+    "Holdings",
+    "MortalCamera",
+    "SoakResult",
+    "measure_growth",
+    "read_memory",
+    "soak",
+]
 
 CAMERA = "synthetic:size=640x480,fps=30"
 TARGETS = 3
-DEATHS = 2
+DEATHS = (0.1, 0.4, 0.7)
+"""When the camera dies, as shares of the time: first within the warm-up, because what a first
+return allocates is no growth, then twice where growth counts."""
 WARM_UP = 0.2
 """The share of the time after which memory must not grow any more."""
 GROWTH = 0.02
@@ -82,7 +94,7 @@ class SoakResult:
     @property
     def passed(self) -> bool:
         """Nothing grew, broke or was left."""
-        whole = not (self.unplayable or self.order_broken) and self.reconnects == DEATHS
+        whole = not (self.unplayable or self.order_broken) and self.reconnects == len(DEATHS)
         left = self.after.threads > self.before.threads or self.after.files > self.before.files
         return whole and not left and self.memory_growth <= GROWTH
 
@@ -102,14 +114,15 @@ class SoakResult:
         )
 
 
-class _MortalCamera:
+class MortalCamera:
     """The synthetic camera, which dies at given times and comes back when opened again."""
 
     def __init__(self, seconds: float) -> None:
         begin = time.monotonic()
-        self._deaths = [begin + seconds * (n + 1) / (DEATHS + 1) for n in range(DEATHS)]
+        self._deaths = [begin + seconds * share for share in DEATHS]
 
     def __call__(self) -> FrameSource:
+        """Its next life."""
         source = open_source(CAMERA)
         source.frames = self._give(source.frames)
         return source
@@ -174,7 +187,7 @@ def soak(runtime: Runtime, seconds: float, seed: int = 0) -> SoakResult:
     last, end = -1, time.monotonic() + seconds
     with (
         tempfile.TemporaryDirectory() as folder,
-        read_live(_MortalCamera(seconds), patience=Patience(first_wait=0.1)) as reader,
+        read_live(MortalCamera(seconds), patience=Patience(first_wait=0.1)) as reader,
         closing(_Recordings(Path(folder), reader.fps)) as recordings,
     ):
         feed = Feed(reader)
@@ -188,9 +201,9 @@ def soak(runtime: Runtime, seconds: float, seed: int = 0) -> SoakResult:
             elif followed and rng.random() < 0.02:
                 tracker.remove(followed.pop(rng.randrange(len(followed))))
             recordings.write(frame, tracker)
-            memory.append((time.monotonic() - end + seconds, _read_memory()))
+            memory.append((time.monotonic() - end + seconds, read_memory()))
         reconnects, dropped = reader.reconnects, feed.dropped
-    growth = _measure_growth(memory, seconds)
+    growth = measure_growth(memory, seconds)
     return SoakResult(
         seconds=seconds,
         frames=frames,
@@ -212,11 +225,12 @@ def _draw_box(rng: random.Random, frame: Frame) -> Box:
     return (rng.uniform(0, width - side), rng.uniform(0, height - side), side, side)
 
 
-def _read_memory() -> int:
+def read_memory() -> int:
+    """Pages of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-def _measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
+def measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
     """The last tenth's mean against that of the tenth after the warm-up."""
 
     def mean_between(low: float, high: float) -> float:

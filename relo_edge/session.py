@@ -18,7 +18,7 @@ from relo_edge.starts import Start, check_starts
 from relo_edge.tracker import MultiTracker, SearchView, Track
 from relo_edge.window import Window
 
-__all__ = ["Sinks", "TrackSummary", "track_feed"]
+__all__ = ["GIVEN", "Sinks", "TrackSummary", "track_feed"]
 
 GIVEN = 1.0
 """Score and confidence of a target's start frame, whose box is given and not tracked."""

@@ -21,8 +21,11 @@ HEAVY = {
     "pycuda",
     "ray",
     "safetensors",
+    "starlette",
     "tensorrt",
     "torch",
+    "uvicorn",
+    "websockets",
 }
 # The reference network is made of torch modules; whoever imports it has asked for torch. So has
 # whoever trains.
@@ -43,6 +46,7 @@ VERBS = [
     "inspect",
     "parity",
     "quantize",
+    "serve",
     "track",
     "train",
 ]
@@ -54,7 +58,7 @@ def list_imports(path):
     inside = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) or is_type_checking(node)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_type_checking(node)
         for inner in ast.walk(node)
     }
     for node in ast.walk(tree):

@@ -9,7 +9,7 @@ import typer
 
 from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, print_result
 
-__all__ = ["demo", "doctor", "track"]
+__all__ = ["demo", "doctor", "serve", "track"]
 
 
 @app.command(epilog="Example: relo-edge demo --output demo_out")
@@ -110,6 +110,61 @@ def track(
             )
             sinks = Sinks(save, boxes, show, heatmap)
             summary = track_feed(feed, tracker, starts, sinks)
+    print_result(summary, as_json)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(epilog="Example: relo-edge serve 0 --bundle demo --host 0.0.0.0")
+def serve(
+    source: Annotated[
+        str, typer.Argument(help="Camera number, stream, video file, folder, or synthetic:.")
+    ],
+    bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to serve; with any but this machine's own, a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    recordings: Annotated[Path, typer.Option(help="Folder for what the page records.")] = Path(
+        "recordings"
+    ),
+    targets: Annotated[int, typer.Option(min=1, help="Most targets at a time.")] = 4,
+    checkpoint: Checkpoint = None,
+    runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
+    dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Look for a target once it is lost.")
+    ] = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Show a source live in a browser, where targets are drawn, followed and recorded."""
+    from relo_edge.live import read_live
+    from relo_edge.recovery import Recovery
+    from relo_edge.runtime import open_runtime
+    from relo_edge.serve.roster import Roster, build_roster
+    from relo_edge.serve.server import serve_page
+    from relo_edge.serve.takes import Takes
+    from relo_edge.serve.tracking import TrackingThread
+    from relo_edge.targets import check_starts, gather_starts
+
+    starts = check_starts(gather_starts(init, None, 0), 0) if init else []
+
+    def open_roster() -> Roster:
+        opened = open_runtime(
+            bundle, runtime, precision, checkpoint=checkpoint, batch=targets, threads=threads
+        )
+        return build_roster(opened, dataset, Recovery() if recover else None)
+
+    tracking = TrackingThread(lambda: read_live(source), open_roster, Takes(recordings), starts)
+    summary = serve_page(tracking, host, port)
     print_result(summary, as_json)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
