@@ -21,6 +21,8 @@ HEAVY = {
     "pycuda",
     "safetensors",
     "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
     "torch",
 }
 # The reference network is made of torch modules; whoever imports it has asked for torch.
@@ -30,7 +32,7 @@ DOORS = {"runtime.py", *(path.name for path in (ROOT / "relo_edge" / "verbs").gl
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
-VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "track"]
+VERBS = ["bench", "build-engine", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "track"]
 
 
 def list_imports(path):
