@@ -132,7 +132,7 @@ def _keep_pairs_whole(model: ModelProto, kept: Mapping[str, str]) -> dict[str, s
     ]
     added: dict[str, str] = {}
     while True:
-        known = kept | added
+        known = {**kept, **added}
         torn = [group for group in groups if group & set(known) and not group <= set(known)]
         if not torn:
             return added

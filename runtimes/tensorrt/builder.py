@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,10 @@ def check_network(library: Library, network: Any, graph: Path, contract: GraphCo
         expected = {spec.name: (spec.dtype, _open_shape(spec)) for spec in specs}
         if found != expected:
             raise BundleError(
-                f"{graph} is not of the contract", found=found, expected=expected, fix="export again"
+                f"{graph} is not of the contract",
+                found=found,
+                expected=expected,
+                fix="export again",
             )
 
 

@@ -134,9 +134,7 @@ def build_engines(
             _build_engine(bundle, name, precision, graph, target, part)
             for name, graph in graphs.items()
         )
-    return BuiltEngines(
-        bundle.path, sidecars, time.perf_counter() - start, target.gpu is not None
-    )
+    return BuiltEngines(bundle.path, sidecars, time.perf_counter() - start, target.gpu is not None)
 
 
 def _build_engine(

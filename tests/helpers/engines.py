@@ -1,0 +1,82 @@
+"""The graphs that engines are built from, for every variant and precision, made cheaply."""
+
+import re
+from functools import lru_cache
+
+import numpy as np
+import onnx
+
+from relo_edge.bundle import describe_files, open_bundle, write_manifest
+from relo_edge.calibration.half import convert_half
+from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
+from relo_edge.contract import EngineGraph
+from relo_edge.export.folding import Scope
+from relo_edge.export.graphs import build_step_graph, build_template_graph
+from relo_edge.network.recipe import draw_tensor
+from relo_edge.network.relo import state_shapes
+from relo_edge.spec import VARIANTS
+
+BUILDERS = {"template": build_template_graph, "step": build_step_graph}
+
+
+@lru_cache(maxsize=1)
+def draw_repeating_weights(name):
+    """Recipe weights in which blocks of one shape are equal: L256's file is then a small one."""
+    variant, drawn, weights = VARIANTS[name], {}, {}
+    for tensor, shape in state_shapes(variant).items():
+        kind = re.sub(r"blocks\.\d+\.", "blocks.0.", tensor), shape
+        if kind not in drawn:
+            drawn[kind] = draw_tensor(kind[0], shape)
+        weights[tensor] = drawn[kind]
+    return weights
+
+
+def build_graph(name, graph):
+    """A variant's float32 graph, whole in structure."""
+    return BUILDERS[graph](VARIANTS[name], Scope(draw_repeating_weights(name)))
+
+
+def quantize_products(model, threshold=8.0):
+    """An INT8 graph of the model (which is changed), without the price of a calibration."""
+    products = list_products(model)
+    ranges = dict.fromkeys(list_activations(model, products), threshold)
+    return quantize_graph(model, products, ranges)
+
+
+def add_int8(bundle):
+    """The bundle (which is changed) with an INT8 step graph that nobody calibrated."""
+    onnx.save(quantize_products(onnx.load(bundle.graph("step"))), bundle.path / "step.int8.onnx")
+    graphs = {**bundle.manifest["graphs"]["fp32"], "step": "step.int8.onnx"}
+    manifest = dict(bundle.manifest)
+    manifest["graphs"] = {**manifest["graphs"], "int8": graphs}
+    manifest["state_dtype"] = {**manifest["state_dtype"], "int8": "float32"}
+    manifest["files"] = {**manifest["files"], **describe_files(bundle.path, "step.int8.onnx")}
+    write_manifest(bundle.path, manifest)
+    return open_bundle(bundle.path)
+
+
+def make_engine_graph(name, graph, precision, folder):
+    """What an engine of that precision is built from, written into the folder."""
+    model, dtype, path = build_graph(name, graph), "float32", folder / f"{graph}.{precision}.onnx"
+    if precision == "int8" and graph == "step":
+        model = quantize_products(model)
+    if precision != "fp32":
+        half = convert_half(model, VARIANTS[name], {})
+        model, dtype = half.model, half.state_dtype
+    onnx.save(model, path)
+    return EngineGraph(path, dtype)
+
+
+def draw_feeds(variant, contract, seed=0):
+    """Inputs of one target, with a history."""
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for spec in contract.inputs:
+        shape = spec.at_batch(1)
+        if spec.dtype == "uint8":
+            feeds[spec.name] = rng.integers(0, 256, shape, np.uint8)
+        else:
+            feeds[spec.name] = rng.normal(size=shape).astype(spec.dtype)
+    if "has_history" in feeds:
+        feeds["has_history"][:] = 1
+    return feeds
