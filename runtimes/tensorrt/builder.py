@@ -12,7 +12,7 @@ from relo_edge.contract import BATCH, GraphContract, TensorSpec
 from relo_edge.errors import BundleError, ReloError
 from relo_edge.runtimes.tensorrt.library import Library
 
-__all__ = ["BuildSettings", "build_plan", "make_profile", "parse_graph"]
+__all__ = ["Wanted", "build_plan", "make_profile", "parse_graph"]
 
 WORKSPACE = 1 << 30
 """Scratch memory that a kernel may ask for: RELO's largest needs far less, and a Jetson shares it
@@ -22,7 +22,7 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class BuildSettings:
+class Wanted:
     """What a plan is built for."""
 
     contract: GraphContract
@@ -35,7 +35,7 @@ class BuildSettings:
 def build_plan(
     library: Library,
     graph: Path,
-    settings: BuildSettings,
+    wanted: Wanted,
     advance: Callable[[], None],
     pressed: threading.Event,
 ) -> Any:
@@ -44,7 +44,7 @@ def build_plan(
     library.journal.take()
     builder = trt.Builder(library.logger)
     network = parse_graph(library, builder, graph)
-    check_network(library, network, graph, settings.contract)
+    check_network(library, network, graph, wanted.contract)
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE)
     # TF32 would round what is asked for in float32; half does not go through it.
@@ -52,12 +52,12 @@ def build_plan(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.progress_monitor = _create_monitor(trt, advance, pressed)
     profile = builder.create_optimization_profile()
-    for name, shapes in make_profile(settings.contract, settings.batch).items():
+    for name, shapes in make_profile(wanted.contract, wanted.batch).items():
         profile.set_shape(name, *shapes)
     config.add_optimization_profile(profile)
-    if settings.compatible:
-        library.set_compatible(config, settings.compatible)
-    _load_timings(library, config, settings.timings)
+    if wanted.compatible:
+        library.set_compatible(config, wanted.compatible)
+    _load_timings(library, config, wanted.timings)
     plan = builder.build_serialized_network(network, config)
     if pressed.is_set():
         raise KeyboardInterrupt
@@ -67,7 +67,7 @@ def build_plan(
             found=library.journal.take(),
             fix="see `relo-edge doctor`",
         )
-    _keep_timings(library, config, settings.timings)
+    _keep_timings(library, config, wanted.timings)
     return plan
 
 
@@ -77,7 +77,7 @@ def parse_graph(library: Library, builder: Any, graph: Path) -> Any:
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, library.logger)
     if not parser.parse_from_file(str(graph)):
-        reasons = [_describe_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
+        reasons = [_describe_problem(parser.get_error(i)) for i in range(parser.num_errors)]
         raise BundleError(
             f"{library.flavour} cannot parse {graph}",
             found="; ".join(dict.fromkeys(reasons)) or library.journal.take(),
@@ -90,7 +90,10 @@ def check_network(library: Library, network: Any, graph: Path, contract: GraphCo
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     for specs, tensors in ((contract.inputs, inputs), (contract.outputs, outputs)):
-        found = {t.name: (name_dtype(library, t.dtype), tuple(t.shape)) for t in tensors}
+        found = {
+            tensor.name: (name_dtype(library, tensor.dtype), tuple(tensor.shape))
+            for tensor in tensors
+        }
         expected = {spec.name: (spec.dtype, _open_shape(spec)) for spec in specs}
         if found != expected:
             raise BundleError(
@@ -103,8 +106,12 @@ def check_network(library: Library, network: Any, graph: Path, contract: GraphCo
 
 def name_dtype(library: Library, dtype: Any) -> str:
     """TensorRT's type by numpy's name."""
-    types = library.trt.DataType
-    names = {types.FLOAT: "float32", types.HALF: "float16", types.UINT8: "uint8"}
+    trt = library.trt
+    names = {
+        trt.DataType.FLOAT: "float32",
+        trt.DataType.HALF: "float16",
+        trt.DataType.UINT8: "uint8",
+    }
     return names.get(dtype, str(dtype))
 
 
@@ -121,11 +128,11 @@ def _open_shape(spec: TensorSpec) -> tuple[int, ...]:
     return tuple(-1 if size == BATCH else int(size) for size in spec.shape)
 
 
-def _describe_parser_error(error: Any) -> str:
+def _describe_problem(problem: Any) -> str:
     """Node, operator and the first thing said; the rest repeats it with places in TensorRT."""
-    lines = [line for line in error.desc().splitlines() if "checkMacros" not in line]
+    lines = [line for line in problem.desc().splitlines() if "checkMacros" not in line]
     said = " ".join(lines)
-    node, operator = error.node_name(), error.node_operator()
+    node, operator = problem.node_name(), problem.node_operator()
     place = f"node {node} ({operator}): " if node or operator else ""
     return f"{place}{said}"
 

@@ -18,7 +18,7 @@ from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.files import find_cache, hash_file, publish_folder
 from relo_edge.interrupt import catch_interrupt
 from relo_edge.progress import show_progress
-from relo_edge.runtimes.tensorrt.builder import BuildSettings, build_plan, make_profile
+from relo_edge.runtimes.tensorrt.builder import Wanted, build_plan, make_profile
 from relo_edge.runtimes.tensorrt.library import (
     COMPATIBLE,
     Library,
@@ -143,14 +143,14 @@ def _build_engine(
     contract = describe_graph(bundle.variant, name, graph.state_dtype)
     # Templates come one at a time.
     batch = target.batch if name == "step" else 1
-    settings = BuildSettings(contract, batch, target.compatible, _place_timings(target))
+    wanted = Wanted(contract, batch, target.compatible, _place_timings(target))
     stem = f"{name}.{precision}.{target.label}"
     path = folder / f"{stem}.plan"
     with (
         catch_interrupt() as pressed,
         show_progress(f"building {name} in {precision}", unit="steps") as advance,
     ):
-        plan = build_plan(target.library, graph.path, settings, advance, pressed)
+        plan = build_plan(target.library, graph.path, wanted, advance, pressed)
     path.unlink(missing_ok=True)
     path.write_bytes(plan)
     source = bundle.manifest["graphs"][precision][name]

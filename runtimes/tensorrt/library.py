@@ -3,7 +3,8 @@
 The three have one Python interface but for what stands here behind `is_rtx` or `at_least`; a test
 holds each attribute that this folder touches against the interfaces of 10.3, 10.13, 10.16, 11.4
 and RTX. Elsewhere, TensorRT's objects are always called `trt`, `builder`, `network`, `parser`,
-`config`, `profile`, `engine`, `context`, `loader`, `inspector`: that is how the test knows them.
+`config`, `profile`, `engine`, `context`, `loader`, `inspector`, `settings` (how a context runs),
+`tensor` and `problem` (the parser's): that is how the test knows them.
 """
 
 from __future__ import annotations
@@ -79,6 +80,11 @@ class Library:
         return self.is_rtx or read_version(self.version) >= version
 
     @property
+    def is_supported(self) -> bool:
+        """Whether it is new enough at all."""
+        return self.is_rtx or read_version(self.version) >= OLDEST
+
+    @property
     def needs_gpu_to_build(self) -> bool:
         """TensorRT times kernels on the GPU that it builds for; RTX builds ahead of time."""
         return not self.is_rtx
@@ -126,7 +132,7 @@ def find_library(flavour: str) -> Library:
         raise InputError("TensorRT", found=flavour, expected=" | ".join(FLAVOURS))
     trt = _import_library(flavour)
     library = Library(flavour, trt, *_create_logger(trt))
-    if not library.at_least(*OLDEST):
+    if not library.is_supported:
         raise RuntimeUnavailable(
             flavour,
             found=library.version,
@@ -184,7 +190,7 @@ def _create_logger(trt: Any) -> tuple[Any, Journal]:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+            if severity in (trt.Logger.ERROR, trt.Logger.INTERNAL_ERROR):
                 journal.note(_clean_message(message))
 
     return Logger(), journal

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from relo_edge.contract import GRAPHS, describe_graph
 from relo_edge.errors import BundleError, InputError, ReloError
 from relo_edge.runtimes.tensorrt.builder import (
-    BuildSettings,
+    Wanted,
     build_plan,
     make_profile,
     name_dtype,
@@ -29,8 +29,8 @@ def rtx():
 
 
 def build(rtx, path, contract, batch=BATCH, advance=lambda: None, pressed=None):
-    settings = BuildSettings(contract, batch)
-    return build_plan(rtx, path, settings, advance, pressed or threading.Event())
+    wanted = Wanted(contract, batch)
+    return build_plan(rtx, path, wanted, advance, pressed or threading.Event())
 
 
 def read_ends(rtx, network):
