@@ -45,12 +45,26 @@ def quantize_products(model, threshold=8.0):
 
 def add_int8(bundle):
     """The bundle (which is changed) with an INT8 step graph that nobody calibrated."""
-    onnx.save(quantize_products(onnx.load(bundle.graph("step"))), bundle.path / "step.int8.onnx")
-    graphs = {**bundle.manifest["graphs"]["fp32"], "step": "step.int8.onnx"}
+    step = quantize_products(onnx.load(bundle.graph("step")))
+    return _add_graphs(bundle, "int8", {"step": step}, "float32")
+
+
+def add_half(bundle):
+    """The bundle (which is changed) with FP16 graphs that nobody judged."""
+    halves = {n: convert_half(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
+    models = {name: half.model for name, half in halves.items()}
+    return _add_graphs(bundle, "fp16", models, halves["step"].state_dtype)
+
+
+def _add_graphs(bundle, precision, models, state_dtype):
+    names = {name: f"{name}.{precision}.onnx" for name in models}
+    for name, model in models.items():
+        onnx.save(model, bundle.path / names[name])
     manifest = dict(bundle.manifest)
-    manifest["graphs"] = {**manifest["graphs"], "int8": graphs}
-    manifest["state_dtype"] = {**manifest["state_dtype"], "int8": "float32"}
-    manifest["files"] = {**manifest["files"], **describe_files(bundle.path, "step.int8.onnx")}
+    graphs = {**manifest["graphs"]["fp32"], **names}
+    manifest["graphs"] = {**manifest["graphs"], precision: graphs}
+    manifest["state_dtype"] = {**manifest["state_dtype"], precision: state_dtype}
+    manifest["files"] = {**manifest["files"], **describe_files(bundle.path, *names.values())}
     write_manifest(bundle.path, manifest)
     return open_bundle(bundle.path)
 

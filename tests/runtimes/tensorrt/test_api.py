@@ -1,7 +1,7 @@
 """Every attribute of TensorRT that the code touches, held against the interfaces of all versions.
 
 tests/data/tensorrt_api.json was read off the real packages of 10.3, 10.13, 10.16 and 11.4; RTX is
-the one installed here. The code names TensorRT's objects after OBJECTS, which is how they are known.
+the one installed here. The code names TensorRT's objects as in OBJECTS: so they are known here.
 """
 
 import ast

@@ -74,7 +74,7 @@ def test_a_reader_is_told_that_it_has_not_run(built):
 
 
 def test_the_sidecar_tells_where_the_plan_comes_from(built):
-    bundle, result = built
+    bundle, _ = built
     by_graph = {sidecar.graph: sidecar for sidecar in list_sidecars(bundle, "tensorrt-rtx")}
     assert set(by_graph) == set(GRAPHS)
     step = by_graph["step"]
