@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from relo_edge.benchmarks.twin import FramePair, TwinRuntime
+from relo_edge.benchmarks.diagnosis import Cause, find_causes
+from relo_edge.benchmarks.layers import LayerWalk
+from relo_edge.benchmarks.pictures import Picture, draw_partings
+from relo_edge.benchmarks.rollout import Rollout
+from relo_edge.benchmarks.twin import FramePair
+from relo_edge.comparison import (
+    GATES,
+    TRACKS,
+    ErrorTally,
+    Gate,
+    OutputError,
+    judge_outputs,
+    judge_track,
+)
 from relo_edge.errors import InputError
-from relo_edge.geometry import Box, box_iou, read_box
-from relo_edge.runtime import Runtime
-from relo_edge.synthetic import SyntheticClip, make_clip
-from relo_edge.tracker import Tracker
 
-__all__ = ["GATES", "Divergence", "Gate", "OutputError", "ParityResult", "measure_parity"]
+__all__ = ["ClipParity", "Divergence", "FrameParity", "ParityResult", "find_gate", "judge_parity"]
 
-# A reference that overlaps the truth by less does not track the clips: its cells are near ties, and
-# whether another runtime follows it in closed loop says nothing.
-TRACKS = 0.5
-CLIPS = 2
-FRAMES = 30
+JUDGED = ("policy_logits", "temporal_tokens")
+"""The box is judged where both choose the same cell."""
 
 
 @dataclass(frozen=True)
-class Gate:
-    """What a precision must reach to count as the same tracker."""
+class FrameParity:
+    """One frame: errors on the same crop, each side with its own state, and the closed loop."""
 
-    logits_relative: float
-    box: float
-    """Of the boxes, in crop sides, where both choose the same cell."""
-    argmax_agreement: float
-    closed_loop_iou: float
-
-
-GATES = {
-    "fp32": Gate(logits_relative=1e-3, box=1e-3, argmax_agreement=0.99, closed_loop_iou=0.99),
-    "bf16": Gate(logits_relative=1e-1, box=5e-2, argmax_agreement=0.90, closed_loop_iou=0.90),
-    "fp16": Gate(logits_relative=5e-3, box=5e-3, argmax_agreement=0.97, closed_loop_iou=0.98),
-    "int8": Gate(logits_relative=5e-1, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85),
-}
+    frame: int
+    """The clip's frame, the first being 0."""
+    errors: dict[str, float]
+    """By output, relative to its largest entry; of the box in crop sides."""
+    same_cell: bool
+    margin: float
+    iou: float
 
 
 @dataclass(frozen=True)
-class OutputError:
-    """One output over all frames; relative is to the reference's largest entry."""
+class ClipParity:
+    """One clip, from the frame after the start frame on."""
 
-    max_abs: float
-    relative: float
-    cosine: float
+    name: str
+    frames: list[FrameParity]
+    reference_iou: float | None
+    """The reference's own overlap with the truth, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,20 @@ class ParityResult:
     frames: int
     outputs: dict[str, OutputError]
     argmax_agreement: float
-    box_error: float
-    """The largest error of a box where both choose the same cell."""
+    box_error: float | None
+    """The largest error of a box where both choose the same cell; None where they never do."""
     closed_loop_iou: float
-    reference_iou: float
+    reference_iou: float | None
     """The reference's own overlap with the truth."""
     first_divergence: Divergence | None
     failures: tuple[str, ...]
+    causes: tuple[Cause, ...]
+    """What a failure comes from, the likeliest first."""
+    clips: list[ClipParity]
+    pictures: list[Picture]
+    """The frames in which the two trackers lie furthest apart."""
+    layers: LayerWalk | None = None
+    """Where the error is born, when that was asked for."""
 
     @property
     def passed(self) -> bool:
@@ -87,7 +94,8 @@ class ParityResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"passed": self.passed, **asdict(self)}
+        layers = self.layers.to_dict() if self.layers else None
+        return {"passed": self.passed, **asdict(replace(self, layers=None)), "layers": layers}
 
     def describe(self) -> str:
         """A table and a verdict."""
@@ -95,66 +103,51 @@ class ParityResult:
         lines.append(f"  {'output':<16}{'max abs':>10}{'relative':>10}{'cosine':>10}")
         for name, e in self.outputs.items():
             lines.append(f"  {name:<16}{e.max_abs:>10.1e}{e.relative:>10.1e}{e.cosine:>10.6f}")
+        lines.append(f"  {self._describe_drift()}")
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of frames")
-        lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
+        if self.box_error is not None:
+            lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
         lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f}")
-        if self.reference_iou < TRACKS:
+        if not _is_judged(self.reference_iou):
             own = f"the reference itself overlaps the truth by only {self.reference_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
-        if self.first_divergence:
-            d = self.first_divergence
-            lines.append(
-                f"  first other cell: clip {d.clip}, frame {d.frame}, margin {d.margin:.1e}"
-            )
-        verdict = "PASSED" if self.passed else "FAILED: " + "; ".join(self.failures)
-        return "\n".join([*lines, verdict])
+        if d := self.first_divergence:
+            place = f"{self.clips[d.clip].name}, frame {d.frame}"
+            lines.append(f"  first other cell: {place}, margin {d.margin:.1e}")
+        lines.append("PASSED" if self.passed else "FAILED: " + "; ".join(self.failures))
+        lines += [cause.describe() for cause in self.causes]
+        return "\n".join([*lines, self.layers.describe()] if self.layers else lines)
+
+    def _describe_drift(self) -> str:
+        """How the state's error goes from the first frame to the last."""
+        states = [[f.errors["temporal_tokens"] for f in clip.frames] for clip in self.clips]
+        first, last = max(s[0] for s in states), max(s[-1] for s in states)
+        return f"state error {first:.1e} after the first frame, {last:.1e} after the last"
 
 
-def measure_parity(
-    reference: Runtime, candidate: Runtime, advance: Callable[[], None] = lambda: None
-) -> ParityResult:
-    """Compare on seeded synthetic clips; `advance` is called after each frame tracked."""
-    gate = GATES.get(candidate.precision)
+def find_gate(precision: str) -> Gate:
+    """What that precision must reach."""
+    gate = GATES.get(precision)
     if gate is None:
-        raise InputError("parity gate", found=candidate.precision, expected=" | ".join(GATES))
-    pairs: list[list[FramePair]] = []
-    overlaps: list[float] = []
-    own: list[float] = []
-    for seed in range(CLIPS):
-        clip = make_clip(seed, frames=FRAMES)
-        twin = TwinRuntime(reference, candidate)
-        expected = _track_clip(twin, clip, advance)
-        pairs.append(twin.pairs)
-        truth = [read_box(row) for row in clip.boxes[1:]]
-        own += [box_iou(one, other) for one, other in zip(expected, truth, strict=True)]
-        boxes = _track_clip(candidate, clip, advance)
-        overlaps += [box_iou(one, other) for one, other in zip(expected, boxes, strict=True)]
-    return _judge_parity(candidate, gate, pairs, float(np.mean(overlaps)), float(np.mean(own)))
+        raise InputError("parity gate", found=precision, expected=" | ".join(GATES))
+    return gate
 
 
-def count_frames() -> int:
-    """How often `advance` will be called."""
-    return 2 * CLIPS * (FRAMES - 1)
+def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -> ParityResult:
+    """Hold the rollouts of one candidate against its precision's gate, and explain a failure.
 
-
-def _track_clip(runtime: Runtime, clip: SyntheticClip, advance: Callable[[], None]) -> list[Box]:
-    tracker = Tracker(runtime, color="bgr")
-    frames = clip.frames()
-    tracker.init(next(frames), read_box(clip.boxes[0]))
-    boxes = []
-    for frame in frames:
-        boxes.append(tracker.update(frame).box)
-        advance()
-    return boxes
-
-
-def _judge_parity(
-    candidate: Runtime, gate: Gate, clips: Sequence[Sequence[FramePair]], iou: float, own: float
-) -> ParityResult:
-    pairs = [pair for clip in clips for pair in clip]
+    Their reference must take crops of any type: it is asked what it would say to other pixels.
+    """
+    candidate = rollouts[0].twin.candidate
+    gate = find_gate(candidate.precision)
+    pairs = [pair for rollout in rollouts for pair in rollout.twin.pairs]
     outputs = {name: _measure_output(pairs, name) for name in pairs[0].reference}
-    box = _measure_boxes(pairs)
-    agreement = float(np.mean([len(set(pair.choose_cells())) == 1 for pair in pairs]))
+    box, agreement = _measure_boxes(pairs), float(np.mean([pair.agrees() for pair in pairs]))
+    iou = float(np.concatenate([rollout.overlaps for rollout in rollouts]).mean())
+    own = _average([rollout.reference_iou for rollout in rollouts])
+    failures = _list_failures(gate, outputs, box)
+    if _is_judged(own):
+        failures += judge_track(gate, agreement, iou)
     return ParityResult(
         candidate.name,
         candidate.precision,
@@ -164,66 +157,67 @@ def _judge_parity(
         box,
         iou,
         own,
-        _find_divergence(clips),
-        _list_failures(gate, outputs, agreement, box, iou, judged=own >= TRACKS),
+        _find_divergence(rollouts),
+        tuple(failures),
+        find_causes(rollouts[0].twin, gate) if failures else (),
+        [_sum_up(rollout) for rollout in rollouts],
+        draw_partings(rollouts),
+        layers,
     )
 
 
+def _is_judged(reference_iou: float | None) -> bool:
+    """Whether cells and track say something: not where the reference itself is lost."""
+    return reference_iou is None or reference_iou >= TRACKS
+
+
+def _average(overlaps: Sequence[float | None]) -> float | None:
+    known = [overlap for overlap in overlaps if overlap is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _measure_output(pairs: Sequence[FramePair], name: str) -> OutputError:
-    """One output's errors; its cosine is the worst frame's."""
-    errors, cosines, largest = [], [], 0.0
+    """One output's errors over all frames."""
+    tally = ErrorTally()
     for pair in pairs:
-        want, got = pair.reference[name].astype(float), pair.candidate[name].astype(float)
-        errors.append(float(np.abs(want - got).max()))
-        cosines.append(_measure_cosine(want, got))
-        largest = max(largest, float(np.abs(want).max()))
+        tally.add(pair.reference[name], pair.candidate[name])
+    return tally.sum_up()
+
+
+def _measure_boxes(pairs: Sequence[FramePair]) -> float | None:
+    errors = [pair.measure_error("box") for pair in pairs if pair.agrees()]
     # A NaN must not hide behind max().
-    worst = float(np.max(errors))
-    return OutputError(worst, worst / max(largest, 1e-12), float(np.min(cosines)))
+    return float(np.max(errors)) if errors else None
 
 
-def _measure_boxes(pairs: Sequence[FramePair]) -> float:
-    """The largest box error where the cells agree; infinite where they never do."""
-    errors = [
-        float(np.abs(pair.reference["box"] - pair.candidate["box"]).max())
-        for pair in pairs
-        if len(set(pair.choose_cells())) == 1
-    ]
-    return float(np.max(errors)) if errors else float("inf")
+def _list_failures(gate: Gate, outputs: dict[str, OutputError], box: float | None) -> list[str]:
+    failures = judge_outputs(gate, {name: outputs[name] for name in JUDGED})
+    if box is None:
+        failures.append("no box of the same cell")
+    elif not box <= gate.box:
+        failures.append(f"box error {box:.2e} > {gate.box:.0e}")
+    return failures
 
 
-def _measure_cosine(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    product = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float((first * second).sum()) / product if product else float(np.allclose(first, second))
-
-
-def _find_divergence(clips: Sequence[Sequence[FramePair]]) -> Divergence | None:
-    for index, clip in enumerate(clips):
-        for frame, pair in enumerate(clip, start=1):
-            if len(set(pair.choose_cells())) > 1:
+def _find_divergence(rollouts: Sequence[Rollout]) -> Divergence | None:
+    for index, rollout in enumerate(rollouts):
+        for pair, frame in zip(rollout.twin.pairs, rollout.stretch.frames[1:], strict=True):
+            if not pair.agrees():
                 return Divergence(index, frame, pair.measure_margin())
     return None
 
 
-def _list_failures(
-    gate: Gate,
-    outputs: dict[str, OutputError],
-    agreement: float,
-    box: float,
-    iou: float,
-    *,
-    judged: bool,
-) -> tuple[str, ...]:
-    """What is beyond the gate; written so that NaN fails."""
-    relative, limit = outputs["policy_logits"].relative, gate.logits_relative
-    least, overlap = gate.argmax_agreement, gate.closed_loop_iou
-    checks = [
-        (relative <= limit, f"logits relative error {relative:.2e} > {limit:.0e}"),
-        (box <= gate.box, f"box error {box:.2e} > {gate.box:.0e}"),
+def _sum_up(rollout: Rollout) -> ClipParity:
+    frames = [
+        FrameParity(
+            number,
+            {name: pair.measure_error(name) for name in pair.reference},
+            pair.agrees(),
+            pair.measure_margin(),
+            float(iou),
+        )
+        for number, pair, iou in zip(
+            rollout.stretch.frames[1:], rollout.twin.pairs, rollout.overlaps, strict=True
+        )
     ]
-    if judged:
-        checks += [
-            (agreement >= least, f"argmax agreement {agreement:.3f} < {least}"),
-            (iou >= overlap, f"closed-loop IoU {iou:.3f} < {overlap}"),
-        ]
-    return tuple(word for met, word in checks if not met)
+    return ClipParity(rollout.stretch.clip.name, frames, rollout.reference_iou)

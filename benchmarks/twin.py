@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.runtime import Runtime, StepResult
 
-__all__ = ["FramePair", "TwinRuntime"]
+__all__ = ["FramePair", "StepCall", "TemplateCall", "TwinRuntime"]
+
+KEPT = 6
+"""Steps whose inputs are kept for a diagnosis: one without history, some with."""
 
 Array = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+
+
+class TemplateCall(NamedTuple):
+    """What one template was made of."""
+
+    slot: int
+    place: int
+    crop: Pixels
+    box: Array
+
+
+class StepCall(NamedTuple):
+    """What one step was fed; `fresh` when its target had no history."""
+
+    slots: tuple[int, ...]
+    crops: Pixels
+    window: Array
+    fresh: bool
 
 
 @dataclass(frozen=True)
@@ -22,6 +45,8 @@ class FramePair:
     reference: dict[str, Array]
     candidate: dict[str, Array]
     window: Array
+    fresh: bool
+    """Whether the target had no history yet."""
 
     def choose_cells(self) -> tuple[int, int]:
         """The cell that each side chooses."""
@@ -31,10 +56,21 @@ class FramePair:
         )
         return first, second
 
+    def agrees(self) -> bool:
+        """Whether both choose the same cell."""
+        first, second = self.choose_cells()
+        return first == second
+
     def measure_margin(self) -> float:
         """By how much the reference prefers its cell to the next best."""
         windowed = np.sort((self.reference["policy_logits"] * self.window).ravel())
         return float(windowed[-1] - windowed[-2])
+
+    def measure_error(self, name: str) -> float:
+        """An output's largest error beside the reference's largest entry; a box's as it is."""
+        want, got = self.reference[name], self.candidate[name]
+        largest = 1.0 if name == "box" else max(float(np.abs(want).max()), 1e-12)
+        return float(np.abs(want - got).max()) / largest
 
 
 @dataclass
@@ -44,6 +80,9 @@ class TwinRuntime:
     reference: Runtime
     candidate: Runtime
     pairs: list[FramePair] = field(default_factory=list)
+    templates: list[TemplateCall] = field(default_factory=list)
+    steps: list[StepCall] = field(default_factory=list)
+    """The first few, for a diagnosis."""
 
     def __post_init__(self) -> None:
         self.name = f"{self.candidate.name} beside {self.reference.name}"
@@ -51,28 +90,35 @@ class TwinRuntime:
         self.device = self.candidate.device
         self.variant = self.reference.variant
         self.batch = min(self.reference.batch, self.candidate.batch)
+        self._known: set[int] = set()
 
-    def encode_template(
-        self, slot: int, index: int, template: NDArray[np.uint8], box: Array
-    ) -> None:
+    def encode_template(self, slot: int, index: int, template: Pixels, box: Array) -> None:
         """In both."""
+        if not self.steps:
+            self.templates.append(TemplateCall(slot, index, template.copy(), box.copy()))
         self.reference.encode_template(slot, index, template, box)
         self.candidate.encode_template(slot, index, template, box)
 
     def forget(self, slot: int) -> None:
         """In both."""
+        self._known.discard(slot)
         self.reference.forget(slot)
         self.candidate.forget(slot)
 
-    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
+    def step(self, slots: Sequence[int], searches: Pixels, window: Array) -> StepResult:
         """Step both on the same crops; each carries its own state."""
+        fresh = not self._known.intersection(slots)
+        if len(self.steps) < KEPT:
+            self.steps.append(StepCall(tuple(slots), searches.copy(), window, fresh))
         answer = self.reference.step(slots, searches, window)
         other = self.candidate.step(slots, searches, window)
+        self._known.update(slots)
         for row, slot in enumerate(slots):
             pair = FramePair(
                 _collect_outputs(answer, row, self.reference.read_state(slot)),
                 _collect_outputs(other, row, self.candidate.read_state(slot)),
                 window,
+                fresh,
             )
             self.pairs.append(pair)
         return answer

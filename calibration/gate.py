@@ -9,15 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
-from relo_edge.geometry import box_iou, read_box
+from relo_edge.comparison import (
+    GATES,
+    TRACKS,
+    ErrorTally,
+    OutputError,
+    judge_outputs,
+    judge_track,
+    measure_overlaps,
+)
+from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
 
-__all__ = ["GATES", "Gate", "OutputError", "Verdict", "judge", "measure_outputs", "measure_track"]
+__all__ = ["Verdict", "judge", "measure_outputs", "measure_track"]
 
 # What the bundle's outputs are made of: an average over them would hide the loss of one.
 OUTPUTS = {
@@ -26,35 +34,6 @@ OUTPUTS = {
     "offsets": "offset/map",
     "temporal_tokens": "temporal_tokens_out",
 }
-TRACKS = 0.5
-"""A float tracker that overlaps the truth by less does not track the clips itself: its cells are
-near ties, and whether another precision follows them says nothing. They are reported only."""
-
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a precision must reach to be kept."""
-
-    cosine: float
-    relative: float
-    argmax_agreement: float
-    closed_loop_iou: float
-
-
-GATES = {
-    "fp16": Gate(cosine=0.9995, relative=5e-3, argmax_agreement=0.97, closed_loop_iou=0.98),
-    "int8": Gate(cosine=0.99, relative=0.5, argmax_agreement=0.80, closed_loop_iou=0.85),
-}
-
-
-@dataclass(frozen=True)
-class OutputError:
-    """One output over all samples: its cosine with the float graph's, its error of the largest."""
-
-    cosine: float
-    relative: float
 
 
 @dataclass(frozen=True)
@@ -99,9 +78,9 @@ def measure_outputs(
     float_graph: Path, graph: Path, feeds: Iterable[Feeds], state_dtype: str
 ) -> tuple[dict[str, OutputError], float, int]:
     """Both graphs on the same samples: each output's error, argmax agreement, samples."""
-    reference, candidate = _open_exposed(float_graph), _open_exposed(graph)
+    reference, candidate = (open_exposed(path, OUTPUTS.values()) for path in (float_graph, graph))
     names = list(OUTPUTS.values())
-    tallies = {name: _Tally() for name in OUTPUTS}
+    tallies = {name: ErrorTally() for name in OUTPUTS}
     agreed = []
     for sample in feeds:
         want = reference.run(names, sample)
@@ -119,22 +98,22 @@ def measure_track(
     bundle: Bundle, precision: str, recording: Recording, advance: Callable[[], None]
 ) -> float:
     """Mean IoU with the float tracker's boxes over every recorded run, tracked anew."""
-    overlaps: list[float] = []
+    overlaps = []
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
         for run, expected in zip(recording.runs, recording.boxes(), strict=True):
-            boxes = track_run(runtime, run, advance)
-            overlaps += [_overlap(a, b) for a, b in zip(boxes, expected, strict=True)]
-    return float(np.mean(overlaps))
+            overlaps.append(measure_overlaps(track_run(runtime, run, advance), expected))
+    return float(np.concatenate(overlaps).mean())
 
 
 def measure_float_track(recording: Recording) -> float | None:
     """Mean IoU of the float tracker with the truth, over the frames that have one."""
-    overlaps: list[float] = []
-    for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
-        if run.truth is not None:
-            pairs = zip(boxes, run.truth, strict=True)
-            overlaps += [_overlap(a, b) for a, b in pairs if np.isfinite(b).all()]
-    return float(np.mean(overlaps)) if overlaps else None
+    overlaps = [
+        measure_overlaps(boxes, run.truth)
+        for run, boxes in zip(recording.runs, recording.boxes(), strict=True)
+        if run.truth is not None
+    ]
+    every = np.concatenate([np.empty(0), *overlaps])
+    return float(np.nanmean(every)) if np.isfinite(every).any() else None
 
 
 def judge(
@@ -147,66 +126,9 @@ def judge(
     outputs, agreement, samples = measured
     judged = float_iou is None or float_iou >= TRACKS
     gate = GATES[precision]
-    checks = []
-    for name, error in outputs.items():
-        cosine, relative = error.cosine, error.relative
-        checks.append((cosine >= gate.cosine, f"{name} cosine {cosine:.4f} < {gate.cosine}"))
-        checks.append((relative <= gate.relative, f"{name} error {relative:.1e} > {gate.relative}"))
+    failures = judge_outputs(gate, outputs)
     if judged:
-        least = gate.argmax_agreement
-        checks.append((agreement >= least, f"argmax agreement {agreement:.2f} < {least}"))
-        iou, least = closed_loop_iou, gate.closed_loop_iou
-        checks.append((iou >= least, f"closed-loop IoU {iou:.3f} < {least}"))
-    failures = tuple(word for met, word in checks if not met)
+        failures += judge_track(gate, agreement, closed_loop_iou)
     return Verdict(
-        precision, samples, outputs, agreement, closed_loop_iou, float_iou, judged, failures
+        precision, samples, outputs, agreement, closed_loop_iou, float_iou, judged, tuple(failures)
     )
-
-
-class _Tally:
-    """Sums that give a cosine and a largest error without keeping the tensors."""
-
-    def __init__(self) -> None:
-        self.product = self.reference = self.candidate = self.error = self.largest = 0.0
-
-    def add(self, reference: NDArray[Any], candidate: NDArray[Any]) -> None:
-        """One sample's tensors."""
-        want, got = reference.astype(np.float64), candidate.astype(np.float64)
-        self.product += float((want * got).sum())
-        self.reference += float((want * want).sum())
-        self.candidate += float((got * got).sum())
-        # np.maximum keeps a NaN that max() would lose.
-        self.error = float(np.maximum(self.error, np.abs(want - got).max()))
-        self.largest = max(self.largest, float(np.abs(want).max()))
-
-    def sum_up(self) -> OutputError:
-        """The errors of all samples together."""
-        norms = np.sqrt(self.reference * self.candidate)
-        cosine = self.product / norms if norms else float(self.reference == self.candidate)
-        return OutputError(float(cosine), self.error / max(self.largest, 1e-12))
-
-
-def _overlap(first: Floats, second: Floats) -> float:
-    return box_iou(read_box(first), read_box(second))
-
-
-def _open_exposed(graph: Path) -> Any:
-    """A session that also gives the maps that the box is read from."""
-    import onnx
-    import onnxruntime
-
-    model = onnx.load(graph)
-    present = {output.name for output in model.graph.output}
-    types = {value.name: value.type for value in _infer_types(model)}
-    for name in OUTPUTS.values():
-        if name not in present:
-            model.graph.output.append(onnx.ValueInfoProto(name=name, type=types[name]))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options)
-
-
-def _infer_types(model: Any) -> Any:
-    import onnx
-
-    return onnx.shape_inference.infer_shapes(model).graph.value_info

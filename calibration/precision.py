@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.bundle import Bundle, describe_files, publish_precision
 from relo_edge.calibration.activations import METHODS, collect_spreads
-from relo_edge.calibration.clips import find_clips
 from relo_edge.calibration.gate import (
     Verdict,
     judge,
@@ -28,6 +27,7 @@ from relo_edge.calibration.plan import FRAMES, Run, plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.ranges import measure_ranges
 from relo_edge.calibration.recording import Recording, record_samples
+from relo_edge.clips import find_clips
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import GateError, InputError
 from relo_edge.files import find_cache

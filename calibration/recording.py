@@ -15,9 +15,9 @@ from relo_edge.calibration.identity import claim_folder, describe_recording
 from relo_edge.calibration.plan import Run
 from relo_edge.calibration.recorder import RecordingRuntime, open_encoder
 from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
+from relo_edge.comparison import follow_target
 from relo_edge.errors import InputError
 from relo_edge.runtime import Runtime, open_runtime
-from relo_edge.tracker import Tracker
 
 __all__ = ["Recording", "record_samples", "track_run"]
 
@@ -79,14 +79,8 @@ def record_samples(
 
 def track_run(runtime: Runtime, run: Run, advance: Callable[[], None] = lambda: None) -> Floats:
     """The boxes of the frames after the start frame, [length,4] x, y, w, h."""
-    tracker = Tracker(runtime, color="bgr")
-    boxes = []
     with closing(run.clip.read_frames(run.frames)) as frames:
-        tracker.init(next(frames), run.box)
-        for frame in frames:
-            boxes.append(tracker.update(frame).box)
-            advance()
-    return np.array(boxes)
+        return follow_target(runtime, frames, run.box, advance)
 
 
 def _record_runs(

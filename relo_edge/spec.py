@@ -183,6 +183,8 @@ _DEMO = Variant(
     temporal_tokens=4,
     templates=1,
     head_channels=64,
+    search_size=128,
+    template_size=64,
 )
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from relo_edge.network.checkpoint import Checkpoint
     from relo_edge.network.relo import FrameMaps
 
-__all__ = ["PytorchRuntime", "open_runtime"]
+__all__ = ["PytorchRuntime", "find_checkpoint", "open_runtime"]
 
 
 def open_runtime(request: RuntimeRequest) -> PytorchRuntime:
@@ -32,7 +32,7 @@ def open_runtime(request: RuntimeRequest) -> PytorchRuntime:
         raise MissingDependency(
             "torch does not import", found=error, fix="`pip install 'relo-edge[export]'`"
         ) from None
-    checkpoint = _find_checkpoint(request)
+    checkpoint = find_checkpoint(request)
     return PytorchRuntime(
         checkpoint.variant,
         checkpoint.weights,
@@ -42,7 +42,8 @@ def open_runtime(request: RuntimeRequest) -> PytorchRuntime:
     )
 
 
-def _find_checkpoint(request: RuntimeRequest) -> Checkpoint:
+def find_checkpoint(request: RuntimeRequest) -> Checkpoint:
+    """The weights asked for, or those that the bundle was exported from."""
     from relo_edge.network.checkpoint import read_checkpoint
     from relo_edge.network.demo import find_demo_checkpoint
 

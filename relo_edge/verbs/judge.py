@@ -2,39 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relo_edge.verbs.shared import Bundle, Checkpoint, Json, Threads, app, print_result
+from relo_edge.verbs.shared import (
+    Bundle,
+    Checkpoint,
+    Clips,
+    Json,
+    Threads,
+    app,
+    print_result,
+)
+
+if TYPE_CHECKING:
+    from relo_edge.benchmarks.layers import LayerWalk, Side
+    from relo_edge.benchmarks.twin import TwinRuntime
 
 __all__ = ["bench", "parity"]
 
 
-@app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --precision bf16")
+@app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --clips street.mp4")
 def parity(
     bundle: Bundle,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the runtime.")] = "auto",
     checkpoint: Checkpoint = None,
+    clips: Clips = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also walk the graphs: where is the error born?")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw errors and track as PNG or SVG.")] = None,
     as_json: Json = False,
 ) -> None:
     """Hold a runtime against the reference network; exit 1 when it is not the same tracker."""
     from contextlib import closing
 
-    from relo_edge.benchmarks.parity import count_frames, measure_parity
+    from relo_edge.benchmarks.layers import check_side
+    from relo_edge.benchmarks.parity import find_gate, judge_parity
+    from relo_edge.benchmarks.plot import PLOT_SUFFIXES, plot_parity
+    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
     from relo_edge.progress import show_progress
-    from relo_edge.runtime import open_runtime
+    from relo_edge.recording import check_output
+    from relo_edge.runtime import RuntimeRequest, open_runtime
 
+    if plot:
+        check_output(plot, PLOT_SUFFIXES)
+    stretches = find_stretches(clips or [])
     with (
         closing(open_runtime(bundle, "pytorch", checkpoint=checkpoint)) as reference,
         closing(open_runtime(bundle, runtime, precision)) as candidate,
-        show_progress("parity", count_frames()) as advance,
     ):
-        result = measure_parity(reference, candidate, advance)
+        find_gate(candidate.precision)
+        opened = RuntimeRequest(bundle, "layers").bundle if layers else None
+        side = check_side(opened, candidate.precision) if opened else None
+        with show_progress("parity", count_frames(stretches)) as advance:
+            rollouts = compare_clips(reference, candidate, stretches, advance)
+        walk = _walk_layers(rollouts[0].twin, side, checkpoint) if side else None
+        result = judge_parity(rollouts, walk)
     print_result(result, as_json)
+    if plot:
+        plot_parity(result, plot)
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _walk_layers(twin: TwinRuntime, side: Side, checkpoint: Path | None) -> LayerWalk:
+    """A lower precision beside the float graph; that one beside a new export of the weights."""
+    from tempfile import TemporaryDirectory
+
+    from relo_edge.benchmarks.layers import Side, walk_layers
+    from relo_edge.export.publishing import export_bundle
+    from relo_edge.runtime import RuntimeRequest
+    from relo_edge.runtimes.pytorch import find_checkpoint
+
+    if side.precision != "fp32":
+        return walk_layers(twin, Side(side.bundle, "fp32"), side)
+    weights = find_checkpoint(RuntimeRequest(side.bundle, "pytorch", checkpoint=checkpoint))
+    with TemporaryDirectory() as scratch:
+        fresh = export_bundle(weights, Path(scratch) / "reference")
+        return walk_layers(twin, Side(fresh, "fp32"), side)
 
 
 @app.command(epilog="Example: relo-edge bench relo-t256 --runtime pytorch --runtime openvino:bf16")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from relo_edge.errors import InputError
-from relo_edge.verbs.shared import Bundle, Json, app, print_result
+from relo_edge.verbs.shared import Bundle, Clips, Json, app, print_result
 
 __all__ = ["export", "fetch", "inspect", "quantize"]
 
@@ -56,10 +56,7 @@ def quantize(
     bundle: Bundle,
     int8: Annotated[bool, typer.Option("--int8", help="Add an INT8 graph (Q/DQ).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Add FP16 graphs.")] = False,
-    clips: Annotated[
-        list[str] | None,
-        typer.Option(help="Video, or folder of images with ground truth; repeat it."),
-    ] = None,
+    clips: Clips = None,
     method: Annotated[
         str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
     ] = "auto",

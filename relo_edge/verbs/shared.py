@@ -8,7 +8,8 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
-__all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Json", "Threads", "app", "print_result"]
+__all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Clips", "Json", "Threads", "app"]
+__all__ += ["print_result"]
 
 INTERRUPTED = 130
 
@@ -23,6 +24,10 @@ app = typer.Typer(
 Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Weights for the pytorch runtime: in place of a bundle's own.")
+]
+Clips = Annotated[
+    list[str] | None,
+    typer.Option(help="Video, or folder of images with ground truth; repeat it."),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

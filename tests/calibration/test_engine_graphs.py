@@ -10,7 +10,7 @@ from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.bundle import open_bundle
-from relo_edge.calibration.clips import find_clips
+from relo_edge.clips import find_clips
 from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
 from relo_edge.calibration.half import convert_half
 from relo_edge.calibration.plan import plan_runs

@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from relo_edge.bundle import Bundle
-from relo_edge.calibration.clips import find_clips
 from relo_edge.calibration.identity import claim_folder, describe_recording
 from relo_edge.calibration.plan import plan_runs
+from relo_edge.clips import find_clips
 from relo_edge.errors import BundleError, InputError
 
 

@@ -9,8 +9,9 @@ from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
 from relo_edge.calibration import gate, precision
-from relo_edge.calibration.gate import Gate, OutputError, judge
+from relo_edge.calibration.gate import judge
 from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
+from relo_edge.comparison import Gate, OutputError
 from relo_edge.errors import GateError, InputError
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
@@ -89,7 +90,9 @@ def test_both_precisions_live_side_by_side(bundle, recording):
 
 def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     before = sorted(p.name for p in bundle.path.iterdir())
-    strict = Gate(cosine=0.999999, relative=1e-6, argmax_agreement=1.0, closed_loop_iou=1.0)
+    strict = Gate(
+        relative=1e-6, cosine=0.999999, box=1e-6, argmax_agreement=1.0, closed_loop_iou=1.0
+    )
     monkeypatch.setitem(gate.GATES, "int8", strict)
     with pytest.raises(GateError, match=r"int8 of .* is not kept: found .*offsets cosine 0\.\d+"):
         quantize_int8(bundle, recording, "minmax")
@@ -119,19 +122,19 @@ def test_an_unknown_method_is_refused(bundle, recording):
 
 
 def good_outputs(**changes):
-    errors = dict.fromkeys(gate.OUTPUTS, OutputError(0.9999, 1e-3)) | changes
+    errors = dict.fromkeys(gate.OUTPUTS, OutputError(1e-2, 1e-3, 0.9999)) | changes
     return errors, 1.0, 10
 
 
 def test_one_lost_output_fails_whatever_the_others_say():
-    verdict = judge("int8", good_outputs(offsets=OutputError(-0.42, 2.0)), 1.0, None)
+    verdict = judge("int8", good_outputs(offsets=OutputError(2.0, 2.0, -0.42)), 1.0, None)
     assert verdict.failures[0] == "offsets cosine -0.4200 < 0.99"
     assert judge("int8", good_outputs(), 1.0, None).passed
 
 
 def test_nan_fails():
     nan = float("nan")
-    assert not judge("int8", good_outputs(sizes=OutputError(nan, nan)), 1.0, None).passed
+    assert not judge("int8", good_outputs(sizes=OutputError(nan, nan, nan)), 1.0, None).passed
     assert not judge("fp16", good_outputs(), nan, None).passed
 
 

@@ -188,17 +188,17 @@ def test_the_window_chooses_the_cell(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)
     corner = np.zeros_like(WINDOW)
-    corner[1, 14] = 100
+    corner[1, -2] = 100
     searches = inputs[0][0, :1]
     forced = runtime.step([0], searches, corner)
-    if forced.policy_logits[0, 1, 14] <= 0:
-        corner[1, 14] = -100
+    if forced.policy_logits[0, 1, -2] <= 0:
+        corner[1, -2] = -100
         runtime.forget(0)
         forced = runtime.step([0], searches, corner)
     grid = DEMO.grid
-    assert abs(forced.boxes[0, 0] * grid - 14.5) < 3
+    assert abs(forced.boxes[0, 0] * grid - (grid - 1.5)) < 3
     assert abs(forced.boxes[0, 1] * grid - 1.5) < 3
-    assert forced.scores[0] == pytest.approx(100 * abs(forced.policy_logits[0, 1, 14]), rel=1e-4)
+    assert forced.scores[0] == pytest.approx(100 * abs(forced.policy_logits[0, 1, -2]), rel=1e-4)
 
 
 def test_it_says_what_it_is_and_closes_twice(opener):

@@ -1,4 +1,4 @@
-"""What is tracked while recording: videos, sequences with ground truth, or built-in clips."""
+"""Clips to track, from any frame on: videos, sequences with ground truth, or built-in clips."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.calibration.targets import choose_targets, clip_to_picture, is_usable
 from relo_edge.errors import InputError, SourceError
 from relo_edge.files import hash_file
 from relo_edge.geometry import Box
 from relo_edge.sequences import TRUTH_FILES, ImageSequence, find_truth, read_sequence
 from relo_edge.synthetic import RATE, make_clip
+from relo_edge.targets import choose_targets, clip_to_picture, is_usable
 from relo_edge.video import Frame, FrameSource, open_source
 
-__all__ = ["Clip", "Start", "find_clips"]
+__all__ = ["Clip", "Start", "find_clips", "make_synthetic_clip"]
 
 SYNTHETIC_SEEDS = range(1000, 1008)
 """Far from the seeds by which a tracker is judged."""
@@ -94,7 +94,7 @@ class Clip:
 def find_clips(paths: Sequence[str | Path]) -> list[Clip]:
     """Every clip that the paths name, and the built-in ones where there is no path."""
     if not paths:
-        return [_make_synthetic_clip(seed) for seed in SYNTHETIC_SEEDS]
+        return [make_synthetic_clip(seed) for seed in SYNTHETIC_SEEDS]
     return [clip for path in paths for clip in _read_path(Path(path))]
 
 
@@ -154,8 +154,9 @@ def _read_sequence(folder: Path) -> Clip:
     )
 
 
-def _make_synthetic_clip(seed: int) -> Clip:
-    clip = make_clip(seed, SYNTHETIC_FRAMES)
+def make_synthetic_clip(seed: int, frames: int = SYNTHETIC_FRAMES) -> Clip:
+    """A clip that is drawn, with a start wherever its target can be seen."""
+    clip = make_clip(seed, frames)
     name = f"synthetic-{seed}"
 
     def hash_content() -> str:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from clips import SIZE, cut_file, draw_frame, write_images, write_video
 
-from relo_edge.calibration import clips as clips_module
-from relo_edge.calibration.clips import find_clips
+from relo_edge import clips as clips_module
+from relo_edge.clips import find_clips
 from relo_edge.errors import InputError, SourceError
 from relo_edge.opencv import cv2
 

@@ -1,0 +1,110 @@
+"""One clip tracked by both sides: on the same crops, then by the candidate alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.benchmarks.twin import TwinRuntime
+from relo_edge.clips import Clip, find_clips, make_synthetic_clip
+from relo_edge.comparison import follow_target, measure_overlaps
+from relo_edge.errors import SourceError
+from relo_edge.geometry import Box
+from relo_edge.runtime import Runtime
+
+__all__ = ["Rollout", "Stretch", "compare_clips", "count_frames", "find_stretches"]
+
+SEEDS = range(2)
+FRAMES = 30
+LONGEST = 90
+"""Frames of a user's clip that are compared."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """The frames of a clip that are compared, the start frame first, and the target's box in it."""
+
+    clip: Clip
+    frames: range
+    box: Box
+
+    @property
+    def truth(self) -> Floats | None:
+        """The true boxes of the frames after the start frame."""
+        return None if self.clip.truth is None else self.clip.truth[list(self.frames[1:])]
+
+
+@dataclass(frozen=True, eq=False)
+class Rollout:
+    """What both sides did in a stretch; the boxes are those of the frames after the start frame."""
+
+    stretch: Stretch
+    twin: TwinRuntime
+    expected: Floats
+    """Where the reference saw the target."""
+    boxes: Floats
+    """Where the candidate, choosing its own crops, saw it."""
+
+    @cached_property
+    def overlaps(self) -> Floats:
+        """The closed-loop IoU, frame by frame."""
+        return measure_overlaps(self.boxes, self.expected)
+
+    @property
+    def reference_iou(self) -> float | None:
+        """The reference's mean overlap with the truth, where there is one."""
+        truth = self.stretch.truth
+        if truth is None or not np.isfinite(truth).all(axis=1).any():
+            return None
+        return float(np.nanmean(measure_overlaps(self.expected, truth)))
+
+
+def find_stretches(paths: Sequence[str]) -> list[Stretch]:
+    """A stretch of each clip that the paths name, or of the built-in ones."""
+    if not paths:
+        return [_cut_clip(make_synthetic_clip(seed, FRAMES), FRAMES) for seed in SEEDS]
+    return [_cut_clip(clip, LONGEST) for clip in find_clips(paths)]
+
+
+def count_frames(stretches: Sequence[Stretch]) -> int:
+    """How often `compare_clips` will call `advance`."""
+    return 2 * sum(len(stretch.frames) - 1 for stretch in stretches)
+
+
+def compare_clips(
+    reference: Runtime,
+    candidate: Runtime,
+    stretches: Sequence[Stretch],
+    advance: Callable[[], None] = lambda: None,
+) -> list[Rollout]:
+    """Track each stretch twice: the reference leads, then the candidate goes its own way."""
+    rollouts = []
+    for stretch in stretches:
+        twin = TwinRuntime(reference, candidate)
+        tracks = []
+        for runtime in (twin, candidate):
+            with closing(stretch.clip.read_frames(stretch.frames)) as frames:
+                tracks.append(follow_target(runtime, frames, stretch.box, advance))
+        rollouts.append(Rollout(stretch, twin, *tracks))
+    return rollouts
+
+
+def _cut_clip(clip: Clip, length: int) -> Stretch:
+    """From the first frame in which a target can be set and that has another after it."""
+    start = clip.starts[0]
+    stop = min(start.frame + length, clip.frame_count)
+    if stop - start.frame < 2:
+        raise SourceError(
+            f"clip {clip.name}",
+            found="a target in its last frame only",
+            expected="a target and a frame after it",
+            fix="leave this clip out",
+        )
+    return Stretch(clip, range(start.frame, stop), start.box)

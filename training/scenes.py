@@ -1,0 +1,193 @@
+"""Where everything is in a batch of training clips, before a pixel is drawn.
+
+Lengths are those of the background picture, -1 to 1. A pose takes sprite coordinates into the world;
+a camera takes the world into the frame, in which boxes and crops are axis-aligned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from relo_edge.training.textures import Atlas
+
+__all__ = ["Scenes", "draw_scenes"]
+
+REGION_SHARE = 0.4
+"""Targets that are part of the background: two views of one picture, found by its texture alone."""
+DISTRACTOR_SHARE = 0.7
+LOOKALIKE_SHARE = 0.4
+OCCLUDER_SHARE = 0.25
+EDGE_SHARE = 0.06
+FAR = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """B clips of F+1 frames; frame 0 shows the template."""
+
+    ground: Tensor
+    """[B] index of the background."""
+    sprites: Tensor
+    """[B,3] distractor, target, occluder, drawn in this order."""
+    shown: Tensor
+    """[B,3] 0 or 1."""
+    poses: Tensor
+    """[B,F+1,3,2,3] sprite → world."""
+    cameras: Tensor
+    """[B,F+1,2,3] world → frame."""
+    outline: Tensor
+    """[B,P,2] the target's, in its own coordinates."""
+    bends: Tensor
+    """[B,F+1,2] how far, and in what phase, the target's picture is bent."""
+    edges: Tensor
+    """[B,4] left, top, right, bottom of the picture in the frame; black beyond."""
+    light: Tensor
+    """[B,F+1,3] gain of each colour."""
+
+    @property
+    def target_boxes(self) -> Tensor:
+        """[B,F+1,4] x1, y1, x2, y2 in the frame, as far as the target is in the picture."""
+        whole = self.whole_boxes
+        low = torch.minimum(whole[..., :2].maximum(self.edges[:, None, :2]), whole[..., 2:])
+        high = torch.maximum(whole[..., 2:].minimum(self.edges[:, None, 2:]), low)
+        return torch.cat([low, high], dim=2)
+
+    @property
+    def whole_boxes(self) -> Tensor:
+        """The same without the picture's edges."""
+        moved = apply_affine(self.cameras, apply_affine(self.poses[:, :, 1], self.outline[:, None]))
+        return torch.cat([moved.amin(dim=2), moved.amax(dim=2)], dim=2)
+
+
+def apply_affine(affine: Tensor, points: Tensor) -> Tensor:
+    """[…,2,3] on […,P,2]."""
+    return points @ affine[..., :2].transpose(-1, -2) + affine[..., 2].unsqueeze(-2)
+
+
+def draw_scenes(atlas: Atlas, generator: torch.Generator, clips: int, frames: int) -> Scenes:
+    """Draw a batch of clips with `frames` search frames each."""
+    draw = _Draw(generator, clips, frames + 1, atlas.grounds.device)
+    ground = draw.index(len(atlas.grounds))
+    of_ground = draw.chance(REGION_SHARE)
+    region = atlas.regions[ground, draw.index(atlas.regions.shape[1])]
+    target, other = draw.index(len(atlas.sprites)), draw.index(len(atlas.sprites))
+    distractor = torch.where(draw.chance(LOOKALIKE_SHARE) > 0, target, other)
+    size = torch.where(
+        of_ground > 0, (region[:, 2] * region[:, 3]).sqrt(), draw.span(0.16, 0.45, log=True)
+    )
+    middle = torch.where(
+        of_ground[:, None] > 0, region[:, :2] + region[:, 2:] / 2, draw.spread((2,), 0.45)
+    )
+    moving = 1 - of_ground
+    pose = _pose_target(draw, middle, size, region, of_ground, moving)
+    beside = _pose_beside(draw, pose, size, 0.9, 2.6)
+    above = _pose_beside(draw, pose, size, 0.25, 1.1)
+    corners = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], device=ground.device)
+    box = corners.repeat(atlas.outlines.shape[1] // 4, 1).expand(clips, -1, -1)
+    cameras = _move_camera(draw, middle, size)
+    scenes = Scenes(
+        ground,
+        torch.stack([distractor, target, draw.index(len(atlas.sprites))], dim=1),
+        torch.stack([draw.chance(DISTRACTOR_SHARE), moving, draw.chance(OCCLUDER_SHARE)], dim=1),
+        torch.stack([beside, pose, above], dim=2),
+        cameras,
+        torch.where(of_ground[:, None, None] > 0, box, atlas.outlines[target]),
+        torch.stack([moving[:, None] * draw.path(0.06), draw.path(3.0)], dim=2),
+        torch.tensor([-FAR, -FAR, FAR, FAR], device=ground.device).repeat(clips, 1),
+        1 + 0.25 * draw.path(1.0)[..., None] + 0.08 * draw.spread((3,), 1.0)[:, None],
+    )
+    return _frame_pictures(draw, scenes)
+
+
+class _Draw:
+    """Random numbers for one batch."""
+
+    def __init__(
+        self, generator: torch.Generator, clips: int, times: int, device: torch.device
+    ) -> None:
+        self.generator, self.clips, self.times, self.device = generator, clips, times, device
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(self.clips, *shape, generator=self.generator, device=self.device)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(self.clips, *shape, generator=self.generator, device=self.device)
+
+    def index(self, count: int) -> Tensor:
+        return (self.uniform() * count).long().clamp(max=count - 1)
+
+    def chance(self, share: float) -> Tensor:
+        return (self.uniform() < share).float()
+
+    def span(self, low: float, high: float, *, log: bool = False) -> Tensor:
+        if log:
+            return low * (high / low) ** self.uniform()
+        return low + (high - low) * self.uniform()
+
+    def spread(self, shape: tuple[int, ...], reach: float) -> Tensor:
+        return reach * (2 * self.uniform(*shape) - 1)
+
+    def path(self, strength: float) -> Tensor:
+        """[B,F+1] from a start at the template, a leap to the first search frame, then steps."""
+        steps = self.normal(self.times) * 0.15
+        steps[:, 0] = 0
+        steps[:, 1] = self.normal() * 0.6
+        # Some clips hold still, others leap: the strength is drawn for each.
+        return strength * self.uniform(1) * steps.cumsum(dim=1)
+
+
+def _compose(linear: Tensor, shift: Tensor) -> Tensor:
+    return torch.cat([linear, shift.unsqueeze(-1)], dim=-1)
+
+
+def _turn(angle: Tensor) -> Tensor:
+    """[…] → [… ,2,2]"""
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+
+
+def _pose_target(
+    draw: _Draw, middle: Tensor, size: Tensor, region: Tensor, of_ground: Tensor, moving: Tensor
+) -> Tensor:
+    """A sprite wanders, turns and stretches over its background; a region stays where it is."""
+    drift = torch.stack([draw.path(1.2), draw.path(1.2)], dim=2) * size[:, None, None]
+    angle = moving[:, None] * (draw.spread((1,), 3.14159) + draw.path(0.8))
+    stretch = draw.path(0.3)
+    grown = (0.5 * size[:, None]) * draw.path(0.3).exp()
+    sprite = torch.stack([grown * stretch.exp(), grown / stretch.exp()], dim=2)
+    fixed = (region[:, None, 2:] / 2).expand_as(sprite)
+    half = torch.where(of_ground[:, None, None] > 0, fixed, sprite)
+    return _compose(
+        _turn(angle) * half.unsqueeze(2), middle[:, None] + moving[:, None, None] * drift
+    )
+
+
+def _pose_beside(draw: _Draw, pose: Tensor, size: Tensor, near: float, far: float) -> Tensor:
+    """Another sprite at some distance from the target, on a way of its own."""
+    away, round_ = draw.span(near, far) * size, draw.spread((), 3.14159)
+    start = pose[:, :1, :, 2] + (away * torch.stack([round_.cos(), round_.sin()])).T[:, None]
+    shift = start + torch.stack([draw.path(1.5), draw.path(1.5)], dim=2) * size[:, None, None]
+    half = 0.5 * size * draw.span(0.6, 1.4)
+    angle = draw.spread((1,), 3.14159) + draw.path(0.8)
+    return _compose(_turn(angle) * half[:, None, None, None], shift)
+
+
+def _move_camera(draw: _Draw, middle: Tensor, size: Tensor) -> Tensor:
+    """Zoom, stretch and roll about the target's place; shifts are the crops' own affair."""
+    zoom, stretch, roll = draw.path(0.5).exp(), draw.path(0.2).exp(), draw.path(0.25)
+    # Frames are measured in target sizes.
+    scale = torch.stack([zoom * stretch, zoom / stretch], dim=2) / size[:, None, None]
+    linear = _turn(roll) * scale.unsqueeze(3)
+    return _compose(linear, -(linear @ middle[:, None, :, None]).squeeze(3))
+
+
+def _frame_pictures(draw: _Draw, scenes: Scenes) -> Scenes:
+    """Here and there an edge of the picture comes near the target, as at the border of a frame."""
+    boxes = scenes.whole_boxes
+    centre = (boxes[..., :2] + boxes[..., 2:]).mean(dim=1) / 2
+    away = 0.1 + 1.6 * draw.uniform(4)
+    away = torch.where(draw.uniform(4) < EDGE_SHARE, away, FAR)
+    return replace(scenes, edges=torch.cat([centre - away[:, :2], centre + away[:, 2:]], dim=1))

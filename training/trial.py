@@ -1,0 +1,73 @@
+"""How well a checkpoint tracks clips it has never seen: the tracker itself, in closed loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relo_edge.geometry import box_iou, read_box
+from relo_edge.runtime import Runtime, open_runtime
+from relo_edge.synthetic import make_clip
+from relo_edge.tracker import Tracker
+from relo_edge.training.rewards import clip_auc
+
+__all__ = ["HELD_OUT", "Trial", "try_checkpoint"]
+
+HELD_OUT = 5000
+"""First seed of the clips kept for trials; training draws scenes of its own and none of these."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was reached over all clips; the start frames do not count."""
+
+    clips: int
+    frames: int
+    mean_iou: float
+    auc: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """One line."""
+        return (
+            f"closed loop on {self.clips} clips of {self.frames} frames: "
+            f"mean IoU {self.mean_iou:.3f}, AUC {self.auc:.3f}"
+        )
+
+
+def try_checkpoint(
+    checkpoint: Path,
+    clips: int = 64,
+    frames: int = 60,
+    advance: Callable[[], None] = lambda: None,
+) -> Trial:
+    """Track the first `clips` held-out clips; `advance` is called after each."""
+    with closing(open_runtime(None, "pytorch", checkpoint=checkpoint)) as runtime:
+        overlaps = []
+        for index in range(clips):
+            overlaps.append(_track_clip(runtime, HELD_OUT + index, frames))
+            advance()
+    scores = torch.from_numpy(np.stack(overlaps))
+    auc = clip_auc(scores, torch.ones_like(scores)).mean()
+    return Trial(clips, frames, float(scores.mean()), float(auc))
+
+
+def _track_clip(runtime: Runtime, seed: int, frames: int) -> NDArray[np.float32]:
+    clip = make_clip(seed, frames)
+    pictures = clip.frames()
+    tracker = Tracker(runtime, color="bgr")
+    tracker.init(next(pictures), read_box(clip.boxes[0]))
+    truth: Sequence[NDArray[np.float64]] = list(clip.boxes[1:])
+    pairs = zip(pictures, truth, strict=True)
+    overlaps = [box_iou(tracker.update(picture).box, read_box(box)) for picture, box in pairs]
+    return np.array(overlaps, np.float32)

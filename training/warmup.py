@@ -1,0 +1,92 @@
+"""Stage one: every part but policy and value learns to regress the box at the target's cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from relo_edge.network.relo import FrameMaps, Relo
+from relo_edge.training.losses import box_loss, centre_loss, find_cells, gather_boxes, pair_iou
+from relo_edge.training.render import ClipBatch
+from relo_edge.training.rollout import roll_out
+
+__all__ = ["Warmup", "adopt_centre"]
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """The stage and its choices; the defaults are the paper's."""
+
+    encoder_rate: float = 0.1
+    """The encoder's share of the learning rate."""
+    spread: float = 0.0
+    """Weight of a random cell beside the target's, whose box is to be right as well."""
+    centre: float = 0.0
+    """Weight of the decoder's centre branch, a policy to start from for weights without one."""
+
+    name = "warmup"
+
+    def group_parameters(self, network: Relo) -> list[dict[str, object]]:
+        """What learns, and how fast beside the rest."""
+        for frozen in (network.policy_model, network.value_model):
+            frozen.requires_grad_(False)
+        return [
+            {"params": list(network.encoder.parameters()), "scale": self.encoder_rate},
+            {"params": list(network.decoder.parameters()), "scale": 1.0},
+        ]
+
+    def set_mode(self, network: Relo) -> None:
+        """Policy and value keep their statistics."""
+        network.train()
+        network.policy_model.eval()
+        network.value_model.eval()
+
+    def learn(self, network: Relo, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch of clips, and what to show of it."""
+        losses, overlaps, hits = [], [], []
+        for frame, maps in roll_out(network, batch):
+            wanted, seen = batch.boxes[:, frame], batch.seen[:, frame].float()
+            cells = find_cells(wanted, network.variant.grid)
+            near = _pick_neighbours(cells, network.variant.grid)
+            boxes = gather_boxes(maps, torch.stack([cells, near], dim=1))
+            loss = box_loss(boxes[:, 0], wanted)
+            if self.spread:
+                loss = loss + self.spread * box_loss(boxes[:, 1], wanted)
+            overlaps.append(_mean_seen(pair_iou(boxes[:, 0], wanted), seen))
+            if self.centre:
+                logits = score_centres(network, maps)
+                loss = loss + self.centre * centre_loss(logits, cells)
+                hits.append(_mean_seen((logits.flatten(1).argmax(1) == cells).float(), seen))
+            losses.append(_mean_seen(loss, seen))
+        shown = {"iou": torch.stack(overlaps).mean()}
+        if hits:
+            shown["centre"] = torch.stack(hits).mean()
+        return torch.stack(losses).mean(), shown
+
+
+def score_centres(network: Relo, maps: FrameMaps) -> Tensor:
+    """The decoder's centre branch, which inference never runs: [B,G,G]."""
+    decoder = network.decoder
+    return decoder.conv5_ctr(decoder._climb(maps.features, "ctr")).squeeze(1)
+
+
+def adopt_centre(network: Relo) -> None:
+    """Start the policy as the decoder's centre branch, which has the very same layers."""
+    for level in range(1, 6):
+        name = f"conv{level}_ctr"
+        source: nn.Module = network.decoder.get_submodule(name)
+        network.policy_model.get_submodule(name).load_state_dict(source.state_dict())
+
+
+def _mean_seen(values: Tensor, seen: Tensor) -> Tensor:
+    return (values * seen).sum() / seen.sum().clamp(min=1)
+
+
+def _pick_neighbours(cells: Tensor, grid: int) -> Tensor:
+    """For each cell one of the nine around it, itself included."""
+    shift = torch.randint(-1, 2, (2, *cells.shape), device=cells.device)
+    row = (cells // grid + shift[0]).clamp(0, grid - 1)
+    column = (cells % grid + shift[1]).clamp(0, grid - 1)
+    return row * grid + column
