@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from relo_edge.errors import InputError
 from relo_edge.verbs.shared import Bundle, Json, app, print_result
+
+if TYPE_CHECKING:
+    from relo_edge.engine_report import Measured
 
 __all__ = ["build_engine"]
 
@@ -39,6 +42,7 @@ def build_engine(
 
     from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
     from relo_edge.calibration.precision import record_clips
+    from relo_edge.engine_report import EngineReport
     from relo_edge.runtime import RuntimeRequest
     from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
 
@@ -55,4 +59,33 @@ def build_engine(
     with TemporaryDirectory() as scratch:
         graphs = prepare_graphs(opened, precision, record, Path(scratch))
         built = build_engines(opened, precision, graphs, target)
-    print_result(built, as_json)
+    measured = _measure_engines(opened, precision, target.library.flavour) if target.gpu else None
+    print_result(EngineReport(built, measured), as_json)
+    if measured and not measured.passed:
+        raise typer.Exit(1)
+
+
+def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
+    """Parity with float32 on the CPU, then every precision built here in turns, on this GPU."""
+    from contextlib import ExitStack, closing
+
+    from relo_edge.benchmarks.latency import bench_runtimes, count_turns
+    from relo_edge.benchmarks.parity import judge_parity
+    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.engine_report import Measured
+    from relo_edge.progress import show_progress
+    from relo_edge.runtime import open_runtime
+    from relo_edge.runtimes.tensorrt.sidecar import list_sidecars
+
+    stretches = find_stretches([])
+    with ExitStack() as stack:
+        reference = stack.enter_context(closing(open_runtime(bundle, "onnxruntime", "fp32")))
+        built = dict.fromkeys([precision, *(s.precision for s in list_sidecars(bundle, runtime))])
+        opened = [stack.enter_context(closing(open_runtime(bundle, runtime, p))) for p in built]
+        with show_progress("parity", count_frames(stretches)) as advance:
+            parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
+        with show_progress("bench", count_turns(len(opened)), "turns") as advance:
+            speed = bench_runtimes(opened, advance)
+        milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}
+        layers = opened[0].summarize_layers()  # type: ignore[attr-defined]
+        return Measured(parity, parity.passed, speed, milliseconds, layers)

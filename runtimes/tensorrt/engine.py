@@ -9,6 +9,7 @@ from typing import Any
 from relo_edge.contract import BATCH, GraphContract
 from relo_edge.errors import BundleError, DeviceError, RuntimeUnavailable
 from relo_edge.runtimes.tensorrt.builder import name_dtype
+from relo_edge.runtimes.tensorrt.layers import LayerSummary, summarize_layers
 from relo_edge.runtimes.tensorrt.library import Library
 
 __all__ = ["Context", "Engine", "load_engine"]
@@ -57,10 +58,11 @@ class Engine:
             )
         return Context(library, context)
 
-    @property
-    def inspector(self) -> Any:
-        """TensorRT's own account of the engine's layers."""
-        return self._engine.create_engine_inspector()
+    def summarize_layers(self) -> LayerSummary:
+        """TensorRT's own account of its layers."""
+        inspector = self._engine.create_engine_inspector()
+        form = self._library.trt.LayerInformationFormat.JSON
+        return summarize_layers(inspector.get_engine_information(form))
 
 
 def load_engine(

@@ -19,6 +19,7 @@ from relo_edge.runtimes.tensorrt.buffers import Mirror, allocate, count_bytes
 from relo_edge.runtimes.tensorrt.device import Device, open_device
 from relo_edge.runtimes.tensorrt.engine import Context, Engine, load_engine
 from relo_edge.runtimes.tensorrt.engines import find_gpu
+from relo_edge.runtimes.tensorrt.layers import LayerSummary
 from relo_edge.runtimes.tensorrt.library import Library, find_library
 from relo_edge.runtimes.tensorrt.sidecar import Sidecar, advise_build, check_plan, list_sidecars
 
@@ -159,9 +160,10 @@ class TensorRtRuntime:
                 self._turn = 1 - self._turn
             return times
 
-    def describe_layers(self) -> Any:
-        """TensorRT's inspector of the step engine."""
-        return self._step.inspector
+    def summarize_layers(self) -> LayerSummary:
+        """What TensorRT made of the step graph."""
+        with self._use():
+            return self._step.summarize_layers()
 
     def close(self) -> None:
         """Give the device memory back."""
@@ -191,7 +193,7 @@ class TensorRtRuntime:
             self._turn = 1 - self._turn
         device.synchronize(self._stream)
 
-    def _open_encoder(self, engine: Engine) -> None:
+    def _open_encoder(self, loaded: Engine) -> None:
         """The template engine runs one template into a buffer of its own."""
         box, template = sorted(
             describe_graph(self.variant, "template").inputs, key=lambda spec: spec.name
@@ -201,7 +203,7 @@ class TensorRtRuntime:
         self._template_bytes = count_bytes(fresh)
         self._fresh = allocate(self._device, self._held, self._template_bytes)
         addresses = {name: self._template.address(name) for name in ("template", "box")}
-        self._encoder = engine.create_context(1, {**addresses, TOKENS: self._fresh}, self._stream)
+        self._encoder = loaded.create_context(1, {**addresses, TOKENS: self._fresh}, self._stream)
 
     def _load(self, bundle: Bundle, sidecar: Sidecar, plan: Any) -> Engine:
         contract = describe_graph(bundle.variant, sidecar.graph, sidecar.state_dtype)

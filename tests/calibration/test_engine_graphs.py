@@ -10,13 +10,13 @@ from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.bundle import open_bundle
-from relo_edge.clips import find_clips
 from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
 from relo_edge.calibration.half import convert_half
 from relo_edge.calibration.plan import plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.ranges import measure_ranges
 from relo_edge.calibration.recording import record_samples
+from relo_edge.clips import find_clips
 from relo_edge.contract import GRAPHS
 from relo_edge.spec import VARIANTS
 
@@ -145,7 +145,7 @@ def test_int8_is_built_from_a_copy_whose_remainder_is_half(demo_bundle, recordin
     assert "QuantizeLinear" in ops
     session = open_graph(graphs["template"].path)
     feeds = {
-        "template": np.zeros((1, 128, 128, 3), np.uint8),
+        "template": np.zeros((1, DEMO.template_size, DEMO.template_size, 3), np.uint8),
         "box": np.array([[0.25, 0.25, 0.5, 0.5]], np.float32),
     }
     assert np.isfinite(session.run(None, feeds)[0]).all()

@@ -7,13 +7,14 @@ import signal
 from dataclasses import replace
 
 import pytest
+from recording_device import open_recorded
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
 from relo_edge.contract import GRAPHS, EngineGraph
 from relo_edge.errors import BundleError, RuntimeUnavailable
 from relo_edge.files import hash_file
-from relo_edge.runtimes.tensorrt import engines
+from relo_edge.runtimes.tensorrt import engines, runtime
 from relo_edge.runtimes.tensorrt.engines import Gpu, Target, build_engines, open_target
 from relo_edge.runtimes.tensorrt.library import find_library
 from relo_edge.runtimes.tensorrt.sidecar import check_plan, list_sidecars
@@ -120,6 +121,23 @@ def test_ctrl_c_leaves_everything_as_it_was(capsys, bundle, monkeypatch):
     assert len(list_names(bundle)) == 1
     assert [path.name for path in bundle.path.parent.iterdir()] == ["b"]
     assert sorted(p.name for p in bundle.path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, monkeypatch):
+    """The GPU's part is played by the recording device; all the rest is real."""
+    monkeypatch.setattr(engines, "find_gpu", lambda: ADA)
+    monkeypatch.setattr(
+        runtime, "open_runtime", lambda asked: open_recorded(asked.bundle, precision="fp32")
+    )
+    words = ["build-engine", bundle.path, "--fp32", "--library", "tensorrt-rtx", "--json"]
+    code, out, _ = run_verb(capsys, *words)
+    told = json.loads(out)
+    assert code == 0
+    assert told["run"] is True
+    assert told["parity"]["passed"] is True
+    assert told["layers"]["layers"] == 4
+    assert [row["precision"] for row in told["bench"]["rows"]] == ["fp32"]
+    assert told["verdict"].startswith("build --fp16 too")
 
 
 @pytest.mark.parametrize(
