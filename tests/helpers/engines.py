@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import onnx
 
-from relo_edge.bundle import describe_files, open_bundle, write_manifest
+from relo_edge.bundle import FORMAT, describe_files, open_bundle, write_manifest
 from relo_edge.calibration.half import convert_half
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.contract import EngineGraph
@@ -41,6 +41,36 @@ def quantize_products(model, threshold=8.0):
     products = list_products(model)
     ranges = dict.fromkeys(list_activations(model, products), threshold)
     return quantize_graph(model, products, ranges)
+
+
+def write_bundle(name, weights, folder):
+    """A float32 bundle that nobody verified: quicker than an export by the reference network."""
+    folder.mkdir(parents=True)
+    scope = Scope({tensor: np.asarray(values) for tensor, values in weights.items()})
+    for graph, build in BUILDERS.items():
+        onnx.save(build(VARIANTS[name], scope), folder / f"{graph}.onnx")
+    graphs = {graph: f"{graph}.onnx" for graph in BUILDERS}
+    manifest = {
+        "format": FORMAT,
+        "variant": VARIANTS[name].to_dict(),
+        "checkpoint": {"path": "recipe", "sha256": "recipe"},
+        "files": describe_files(folder, *graphs.values()),
+        "graphs": {"fp32": graphs},
+        "state_dtype": {"fp32": "float32"},
+    }
+    write_manifest(folder, manifest)
+    return open_bundle(folder)
+
+
+def halve_int8(bundle, folder):
+    """What INT8 engines are built from: the bundle's INT8 graphs, their remainder in half."""
+    graphs = {}
+    for graph in BUILDERS:
+        half = convert_half(onnx.load(bundle.graph(graph, "int8")), bundle.variant, {})
+        path = folder / f"{graph}.int8.half.onnx"
+        onnx.save(half.model, path)
+        graphs[graph] = EngineGraph(path, half.state_dtype, half.kept)
+    return graphs
 
 
 def add_int8(bundle):

@@ -73,8 +73,8 @@ def test_a_half_state_stays_half(demo_bundle, tmp_path):
         start(runtime, [0])
     for crop in SEARCHES:
         want, got = (r.step([0], crop[None], WINDOW) for r in (plain, recorded))
-        np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=0.02)
-        np.testing.assert_allclose(recorded.read_state(0), plain.read_state(0), atol=0.02)
+        np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=0.06)
+        np.testing.assert_allclose(recorded.read_state(0), plain.read_state(0), atol=0.06)
     assert recorded.precision == "fp16"
 
 
