@@ -81,6 +81,7 @@ def parse_graph(library: Library, builder: Any, graph: Path) -> Any:
         raise BundleError(
             f"{library.flavour} cannot parse {graph}",
             found="; ".join(dict.fromkeys(reasons)) or library.journal.take(),
+            fix="export again if an older relo-edge made it",
         )
     return network
 
