@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def build_plan(
     if wanted.compatible:
         library.set_compatible(config, wanted.compatible)
     _load_timings(library, config, wanted.timings)
-    plan = builder.build_serialized_network(network, config)
+    plan = _run_aside(lambda: builder.build_serialized_network(network, config))
     if pressed.is_set():
         raise KeyboardInterrupt
     if plan is None:
@@ -156,6 +157,15 @@ def _create_monitor(trt: Any, advance: Callable[[], None], pressed: threading.Ev
             return not pressed.is_set()
 
     return Monitor()
+
+
+def _run_aside(call: Callable[[], Any]) -> Any:
+    """In a thread of its own: only the main one hears Ctrl-C, and TensorRT would keep it busy."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call)
+        while not running.done():
+            wait([running], timeout=0.1)
+        return running.result()
 
 
 def _load_timings(library: Library, config: Any, file: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 from dataclasses import replace
@@ -109,7 +110,7 @@ def test_ctrl_c_leaves_everything_as_it_was(capsys, bundle, monkeypatch):
             nonlocal count
             count += 1
             if count == 400:
-                signal.raise_signal(signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
 
         yield advance
 
