@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test dev lint clean
+.PHONY: demo test dev gpu-check lint clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -25,6 +25,11 @@ test: $(BIN)/python  ## lint, type-check and run every test that this machine ca
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow
 	$(PIP) install --editable '.[dev]' --config-settings editable_mode=strict
+
+# The one command for a machine with a GPU; without one it says so. Needs no network where
+# PYTHON has torch, onnx, onnxruntime, cuda-python, numpy, OpenCV, typer and pytest.
+gpu-check:  ## GPU tests, then times and parity of every runtime, into benchmarks/results/
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tests/gpu_check.py
 
 # mypy sees the package as it installs: the core with the workshops inside it.
 lint:

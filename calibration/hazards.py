@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KNOWN_HAZARDS", "find_kept_nodes"]
 
+QUANTIZE, DEQUANTIZE = PAIRS = ("QuantizeLinear", "DequantizeLinear")
+
 LARGEST_HALF = 65504.0
 
 HEADROOM = 8
@@ -34,6 +36,9 @@ STEEPEST_LOGIT = 32.0
 
 WEIGHT_LOSS = 1e-3
 """The share of its norm that a weight may lose; one without tiny numbers loses 0.0002."""
+
+SCALE_LOSS = 1 / 254
+"""How far off a quantization's scale may be: half a step at the largest of 127 steps."""
 
 INTERFACE = "float32 at the interface"
 POSITION = "a position of up to 16 cells has 11 bits in half: it would move by 1/16 pixel"
@@ -57,7 +62,7 @@ def find_kept_nodes(
 ) -> dict[str, str]:
     """The nodes to keep in float32, and why; `floats` are the graph's float tensors."""
     touchy = dict(_find_steep_logits(model, ranges)) | dict(_find_large_tensors(ranges))
-    lossy = dict(_find_lossy_weights(model))
+    lossy = dict(_find_lossy_weights(model)) | dict(_find_lossy_scales(model))
     known, kept = set(floats), {}
     for node in model.graph.node:
         reasons = [touchy[t] for t in (*node.output, *node.input) if t in touchy]
@@ -67,6 +72,7 @@ def find_kept_nodes(
             reasons += [KNOWN_HAZARDS[p] for p in KNOWN_HAZARDS if fnmatch(node.name, p)]
         if reasons:
             kept[node.name] = reasons[0]
+    kept |= _keep_pairs_whole(model, kept)
     return kept | _follow_readers(model, kept)
 
 
@@ -101,6 +107,38 @@ def _find_lossy_weights(model: ModelProto) -> Iterator[tuple[str, str]]:
             yield tensor.name, _explain_limit(tensor.name, float(np.abs(weight).max()))
         elif error > WEIGHT_LOSS * norm:
             yield tensor.name, f"{tensor.name} in half would lose {error / norm:.2g} of its norm"
+
+
+def _find_lossy_scales(model: ModelProto) -> Iterator[tuple[str, str]]:
+    """Scales of Q/DQ pairs that half can only hold roughly: each channel counts by itself."""
+    from onnx import numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    scales = {node.input[1] for node in model.graph.node if node.op_type in PAIRS}
+    for name in scales & set(constants):
+        scale = numpy_helper.to_array(constants[name])
+        loss = float(np.abs(scale.astype(np.float16) / scale - 1).max())
+        if not loss <= SCALE_LOSS:
+            yield name, f"{name} reaches {scale.min():.2g}, and half would change it by {loss:.1%}"
+
+
+def _keep_pairs_whole(model: ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
+    """A product and what dequantizes its inputs: a cast between them would hide the pair."""
+    makers = {node.output[0]: node for node in model.graph.node if node.op_type == DEQUANTIZE}
+    groups = [
+        {node.name, *(makers[tensor].name for tensor in node.input if tensor in makers)}
+        for node in model.graph.node
+        if any(tensor in makers for tensor in node.input)
+    ]
+    added: dict[str, str] = {}
+    while True:
+        known = {**kept, **added}
+        torn = [group for group in groups if group & set(known) and not group <= set(known)]
+        if not torn:
+            return added
+        for group in torn:
+            reason = known[next(name for name in sorted(group) if name in known)]
+            added |= dict.fromkeys(group - set(known), reason)
 
 
 def _judge_norm(node: NodeProto, ranges: Mapping[str, Range]) -> list[str]:

@@ -96,15 +96,16 @@ def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
     # Rank 8 is the most that TensorRT takes, so the batch shares an axis with the rows of cells.
     rows = f"{cells}*{BATCH}"
     shape, perm = (2, 2, EMBED_SIDE, cells, 2, 2, run), (0, 4, 1, 5, 2, 6, 3, 7)
-    split = graph.reshape("pixels/split", pixels, -1, *shape)
+    # TensorRT has bytes at a network's edge alone: nothing but a Cast may read them.
+    levels = graph.add("Cast", "pixels/float", [pixels], to=FLOAT)
+    split = graph.reshape("pixels/split", levels, -1, *shape)
     order = graph.add("Transpose", "pixels/order", [split], perm=perm)
     ordered = graph.reshape("pixels/patches", order, -1, patches, values)
-    graph.describe(split, "uint8", (rows, *shape))
-    graph.describe(order, "uint8", tuple((rows, *shape)[axis] for axis in perm))
-    graph.describe(ordered, "uint8", (BATCH, patches, values))
-    levels = graph.add("Cast", "pixels/float", [ordered], to=FLOAT)
+    graph.describe(split, "float32", (rows, *shape))
+    graph.describe(order, "float32", tuple((rows, *shape)[axis] for axis in perm))
+    graph.describe(ordered, "float32", (BATCH, patches, values))
     centre = graph.weight("pixels/centre", np.array(PIXEL_CENTRE))
-    return graph.add("Sub", "pixels/centred", [levels, centre])
+    return graph.add("Sub", "pixels/centred", [ordered, centre])
 
 
 def _add_stage_block(graph: GraphBuilder, name: str, tokens: str, block: Scope) -> str:

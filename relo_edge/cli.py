@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 from relo_edge.errors import ReloError
-from relo_edge.verbs import follow, judge, make
+from relo_edge.verbs import engines, follow, judge, make
 from relo_edge.verbs.shared import INTERRUPTED, app
 
-__all__ = ["app", "follow", "judge", "main", "make"]
+__all__ = ["app", "engines", "follow", "judge", "main", "make"]
 
 # Typer carries its own copy of click in new releases and uses the package in older ones;
 # the base of all its usage errors is reached through the class that both export.

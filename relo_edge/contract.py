@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from relo_edge.errors import BundleError
 from relo_edge.spec import Variant
 
-__all__ = ["BATCH", "GRAPHS", "GraphContract", "TensorSpec", "check_inputs", "describe_graph"]
+__all__ = [
+    "BATCH",
+    "GRAPHS",
+    "EngineGraph",
+    "GraphContract",
+    "TensorSpec",
+    "check_inputs",
+    "describe_graph",
+]
 
 BATCH = "batch"
 GRAPHS = ("template", "step")
@@ -34,6 +42,16 @@ class GraphContract:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class EngineGraph:
+    """A file that an engine is built from: a bundle's graph, or one made from it on the way."""
+
+    path: Path
+    state_dtype: str
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """The nodes that stay in float32, and why."""
 
 
 def describe_graph(variant: Variant, graph: str, state_dtype: str = "float32") -> GraphContract:

@@ -4,6 +4,7 @@ __all__ = [
     "BundleError",
     "CalibrationError",
     "CheckpointError",
+    "DeviceError",
     "GateError",
     "InputError",
     "MissingDependency",
@@ -61,6 +62,10 @@ class SourceError(ReloError):
 
 class RuntimeUnavailable(ReloError):
     """A runtime that cannot be opened as asked, on this machine."""
+
+
+class DeviceError(ReloError):
+    """A GPU that failed or ran out of memory while it was used; what was opened on it is closed."""
 
 
 class MissingDependency(ReloError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from relo_edge.errors import InputError, SourceError
 
-__all__ = ["find_cache", "hash_file", "publish_folder", "write_text"]
+__all__ = ["find_cache", "hash_file", "publish_folder", "write_bytes", "write_text"]
 
 CHUNK = 1 << 20
 
@@ -40,11 +40,16 @@ def hash_file(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file in one move, so that no reader ever sees half of it."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """The same for any content."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     part = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
         part.chmod(0o644)
         part.replace(path)
     finally:

@@ -37,6 +37,8 @@ QUANTIZED = ("int8", "fp16")
 
 # Each module has `open_runtime(request)`. In the order in which `auto` tries them: fastest first.
 RUNTIMES = {
+    "tensorrt": "relo_edge.runtimes.tensorrt.runtime",
+    "tensorrt-rtx": "relo_edge.runtimes.tensorrt.runtime",
     "onnxruntime-cuda": "relo_edge.runtimes.onnxruntime_gpu",
     "openvino": "relo_edge.runtimes.openvino",
     "onnxruntime": "relo_edge.runtimes.onnxruntime",

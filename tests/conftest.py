@@ -4,7 +4,7 @@ import ctypes
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
+import torch
 
 from relo_edge.bundle import Bundle
 from relo_edge.export.publishing import export_bundle
@@ -33,8 +33,8 @@ def pytest_collection_modifyitems(items):
 
 
 def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
-    path = folder / f"{variant}-{salt}.safetensors"
-    save_file(dict(draw_weights(VARIANTS[variant], salt)), path)
+    path = folder / f"{variant}-{salt}.pth"
+    torch.save(dict(draw_weights(VARIANTS[variant], salt)), path)
     return path
 
 

@@ -23,6 +23,8 @@ HEAVY = {
     "safetensors",
     "starlette",
     "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
     "torch",
     "uvicorn",
     "websockets",
@@ -37,6 +39,7 @@ FILES = sorted(
 )
 VERBS = [
     "bench",
+    "build-engine",
     "compare",
     "demo",
     "doctor",

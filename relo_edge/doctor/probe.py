@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -84,14 +85,20 @@ def probe_tensorrt() -> dict[str, Any]:
 
 
 def probe_tensorrt_rtx() -> dict[str, Any]:
-    """TensorRT for RTX, which has TensorRT's interface under its own name."""
-    return start_tensorrt(load_package("tensorrt_rtx"))
+    """TensorRT for RTX, which has TensorRT's interface under its own name, or its wheels' name."""
+    try:
+        return start_tensorrt(load_package("tensorrt_rtx"))
+    except ModuleNotFoundError as error:
+        if error.name != "tensorrt_rtx" or not find_spec("tensorrt_rtx_bindings"):
+            raise
+        return start_tensorrt(load_package("tensorrt_rtx_bindings"))
 
 
 def start_tensorrt(tensorrt: ModuleType) -> dict[str, Any]:
-    """Its runtime object needs a driver that is new enough; its engines need pycuda beside it."""
+    """Its runtime object needs a driver that is new enough; its engines, a package for CUDA."""
     tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-    return {"version": tensorrt.__version__, "pycuda": explain_import("pycuda.driver")}
+    problems = [explain_import(name) for name in ("cuda.bindings.runtime", "pycuda.driver")]
+    return {"version": tensorrt.__version__, "cuda": "; ".join(problems) if all(problems) else ""}
 
 
 def explain_import(name: str) -> str:

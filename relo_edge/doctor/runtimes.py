@@ -17,7 +17,7 @@ _EXTRAS = {"pytorch": "export", "onnxruntime": "cpu", "openvino": "cpu"}
 _PACKAGES = {"pytorch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 _INSTALLS = {
     "tensorrt": "`pip install 'relo-edge[tensorrt]'`",
-    "tensorrt_rtx": "`pip install tensorrt-rtx pycuda`",
+    "tensorrt_rtx": "`pip install 'relo-edge[rtx]'`",
 }
 _JETPACK = "`apt-get install nvidia-jetpack`, then a venv made with `--system-site-packages`"
 _NEWER_JETPACK = "install JetPack 6 or newer"
@@ -111,18 +111,19 @@ def find_missing_library(chatter: str) -> str:
 
 
 def judge_tensorrt(evidence: Evidence, subject: str) -> Finding:
-    """TensorRT, or TensorRT for RTX: it needs a GPU, a fitting driver, and pycuda."""
+    """TensorRT, also for RTX: it needs a GPU, a fitting driver, and cuda-python or pycuda."""
     answer = evidence.answers[subject]
     if answer.failure:
         return explain_tensorrt(evidence, subject, answer)
-    version, problem = answer.facts["version"], answer.facts["pycuda"]
+    version, problem = answer.facts["version"], answer.facts["cuda"]
     if subject == "tensorrt" and int(version.split(".")[0]) < _OLDEST_TENSORRT:
         detail = f"{version} is too old, {_OLDEST_TENSORRT} or newer is needed"
         return refuse(subject, detail, _NEWER_JETPACK if evidence.is_jetson else _INSTALLS[subject])
     if not evidence.has_gpu:
         return refuse(subject, f"{version} is installed, but {_NO_GPU}")
     if problem:
-        return refuse(subject, f"{version}, but pycuda fails: {problem}", "`pip install pycuda`")
+        detail = f"{version}, but neither cuda-python nor pycuda imports: {problem}"
+        return refuse(subject, detail, "`pip install cuda-python`")
     return accept(subject, version)
 
 

@@ -1,12 +1,20 @@
 """One suite for every runtime: what the protocol promises, held against the reference."""
 
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
+from recording_device import open_recorded
 
-from relo_edge.errors import InputError
+from relo_edge.bundle import open_bundle
+from relo_edge.contract import GRAPHS, EngineGraph
+from relo_edge.errors import InputError, MissingDependency
 from relo_edge.geometry import hann_window
 from relo_edge.runtime import open_runtime
 from relo_edge.runtimes.onnxruntime_gpu import OnnxGpuRuntime
+from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
 from relo_edge.spec import VARIANTS
 
 DEMO = VARIANTS["demo"]
@@ -20,15 +28,38 @@ def open_bound(bundle, batch):
     return OnnxGpuRuntime(bundle, "fp32", name, provider, batch=batch, device="cpu")
 
 
+def open_engines(name):
+    """A runtime whose engines are built first, on this machine's GPU."""
+
+    def build_and_open(bundle, batch):
+        with TemporaryDirectory() as folder:
+            shutil.copytree(bundle.path, Path(folder) / "b")
+            copy = open_bundle(Path(folder) / "b")
+            graphs = {graph: EngineGraph(copy.graph(graph), "float32") for graph in GRAPHS}
+            try:
+                target = open_target(name, batch, None)
+            except MissingDependency as error:
+                pytest.skip(str(error))
+            build_engines(copy, "fp32", graphs, target)
+            return open_runtime(copy, name, "fp32", batch=batch)
+
+    return build_and_open
+
+
 OPENERS = {
     "pytorch": lambda b, batch: open_runtime(b.path, "pytorch", batch=batch),
     "onnxruntime": lambda b, batch: open_runtime(b.path, "onnxruntime", batch=batch),
     "openvino": lambda b, batch: open_runtime(b.path, "openvino", "fp32", batch=batch),
     "io-binding": open_bound,
+    "tensorrt-recorded": open_recorded,
     "onnxruntime-cuda": pytest.param(
         lambda b, batch: open_runtime(b.path, "onnxruntime-cuda", batch=batch),
         marks=pytest.mark.gpu,
     ),
+    **{
+        name: pytest.param(open_engines(name), marks=pytest.mark.gpu)
+        for name in ("tensorrt", "tensorrt-rtx")
+    },
 }
 
 

@@ -92,7 +92,7 @@ def test_a_tensorrt_wheel_beside_jetpacks_is_told(record):
 
 def test_jetpacks_own_tensorrt_alone_is_fine(record):
     evidence = record(
-        {"tensorrt": Answer({"version": "10.3.0", "pycuda": ""})},
+        {"tensorrt": Answer({"version": "10.3.0", "cuda": ""})},
         [f"tensorrt 10.3.0 {SYSTEM}"],
         board=ORIN,
         system_modules=(f"{SYSTEM}/tensorrt",),

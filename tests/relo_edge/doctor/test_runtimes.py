@@ -6,7 +6,7 @@ from relo_edge.doctor.children import Answer
 from relo_edge.doctor.runtimes import judge_runtimes
 
 ABSENT = Answer(failure="No module named 'x'", absent=True)
-TENSORRT = {"version": "10.13.0.35", "pycuda": ""}
+TENSORRT = {"version": "10.13.0.35", "cuda": ""}
 FALLBACK = {"version": "1.31.1", "listed": True, "opened": False}
 
 # What onnxruntime-gpu logs while it turns to the CPU.
@@ -127,12 +127,12 @@ def test_a_provider_probe_that_crashed_is_quoted(record, gpu):
 
 
 @pytest.mark.parametrize("subject", ["tensorrt", "tensorrt_rtx"])
-def test_tensorrt_opens_with_a_gpu_and_pycuda(record, gpu, subject):
+def test_tensorrt_opens_with_a_gpu_and_a_package_for_cuda(record, gpu, subject):
     assert judge(record(gpu | {subject: Answer(TENSORRT)}), subject).mark == "ok"
     assert judge(record({subject: Answer(TENSORRT)}), subject).mark == "missing"
-    bare = Answer(TENSORRT | {"pycuda": "No module named 'pycuda'"})
+    bare = Answer(TENSORRT | {"cuda": "No module named 'cuda'; No module named 'pycuda'"})
     finding = judge(record(gpu | {subject: bare}), subject)
-    assert (finding.mark, finding.fix) == ("missing", "`pip install pycuda`")
+    assert (finding.mark, finding.fix) == ("missing", "`pip install cuda-python`")
 
 
 def test_a_tensorrt_that_the_driver_cannot_serve_is_quoted(record, gpu):
@@ -153,7 +153,7 @@ def test_a_tensorrt_without_strong_typing_is_too_old(record, gpu):
 
 def test_an_absent_tensorrt_comes_from_where_the_machine_gets_it(record, gpu):
     assert "relo-edge[tensorrt]" in judge(record(gpu), "tensorrt").fix
-    assert "tensorrt-rtx" in judge(record(gpu), "tensorrt_rtx").fix
+    assert "relo-edge[rtx]" in judge(record(gpu), "tensorrt_rtx").fix
     jetson = record(gpu, board="NVIDIA Jetson Orin NX")
     assert "nvidia-jetpack" in judge(jetson, "tensorrt").fix
     assert judge(jetson, "tensorrt_rtx").detail == "not made for Jetson: use tensorrt"

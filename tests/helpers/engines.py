@@ -1,0 +1,126 @@
+"""The graphs that engines are built from, for every variant and precision, made cheaply."""
+
+import re
+from functools import lru_cache
+
+import numpy as np
+import onnx
+
+from relo_edge.bundle import FORMAT, describe_files, open_bundle, write_manifest
+from relo_edge.calibration.half import convert_half
+from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
+from relo_edge.contract import EngineGraph
+from relo_edge.export.folding import Scope
+from relo_edge.export.graphs import build_step_graph, build_template_graph
+from relo_edge.network.recipe import draw_tensor
+from relo_edge.network.relo import state_shapes
+from relo_edge.spec import VARIANTS
+
+BUILDERS = {"template": build_template_graph, "step": build_step_graph}
+
+
+@lru_cache(maxsize=1)
+def draw_repeating_weights(name):
+    """Recipe weights in which blocks of one shape are equal: L256's file is then a small one."""
+    variant, drawn, weights = VARIANTS[name], {}, {}
+    for tensor, shape in state_shapes(variant).items():
+        kind = re.sub(r"blocks\.\d+\.", "blocks.0.", tensor), shape
+        if kind not in drawn:
+            drawn[kind] = draw_tensor(kind[0], shape)
+        weights[tensor] = drawn[kind]
+    return weights
+
+
+def build_graph(name, graph):
+    """A variant's float32 graph, whole in structure."""
+    return BUILDERS[graph](VARIANTS[name], Scope(draw_repeating_weights(name)))
+
+
+def quantize_products(model, threshold=8.0):
+    """An INT8 graph of the model (which is changed), without the price of a calibration."""
+    products = list_products(model)
+    ranges = dict.fromkeys(list_activations(model, products), threshold)
+    return quantize_graph(model, products, ranges)
+
+
+def write_bundle(name, weights, folder):
+    """A float32 bundle that nobody verified: quicker than an export by the reference network."""
+    folder.mkdir(parents=True)
+    scope = Scope({tensor: np.asarray(values) for tensor, values in weights.items()})
+    for graph, build in BUILDERS.items():
+        onnx.save(build(VARIANTS[name], scope), folder / f"{graph}.onnx")
+    graphs = {graph: f"{graph}.onnx" for graph in BUILDERS}
+    manifest = {
+        "format": FORMAT,
+        "variant": VARIANTS[name].to_dict(),
+        "checkpoint": {"path": "recipe", "sha256": "recipe"},
+        "files": describe_files(folder, *graphs.values()),
+        "graphs": {"fp32": graphs},
+        "state_dtype": {"fp32": "float32"},
+    }
+    write_manifest(folder, manifest)
+    return open_bundle(folder)
+
+
+def halve_int8(bundle, folder):
+    """What INT8 engines are built from: the bundle's INT8 graphs, their remainder in half."""
+    graphs = {}
+    for graph in BUILDERS:
+        half = convert_half(onnx.load(bundle.graph(graph, "int8")), bundle.variant, {})
+        path = folder / f"{graph}.int8.half.onnx"
+        onnx.save(half.model, path)
+        graphs[graph] = EngineGraph(path, half.state_dtype, half.kept)
+    return graphs
+
+
+def add_int8(bundle):
+    """The bundle (which is changed) with an INT8 step graph that nobody calibrated."""
+    step = quantize_products(onnx.load(bundle.graph("step")))
+    return _add_graphs(bundle, "int8", {"step": step}, "float32")
+
+
+def add_half(bundle):
+    """The bundle (which is changed) with FP16 graphs that nobody judged."""
+    halves = {n: convert_half(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
+    models = {name: half.model for name, half in halves.items()}
+    return _add_graphs(bundle, "fp16", models, halves["step"].state_dtype)
+
+
+def _add_graphs(bundle, precision, models, state_dtype):
+    names = {name: f"{name}.{precision}.onnx" for name in models}
+    for name, model in models.items():
+        onnx.save(model, bundle.path / names[name])
+    manifest = dict(bundle.manifest)
+    graphs = {**manifest["graphs"]["fp32"], **names}
+    manifest["graphs"] = {**manifest["graphs"], precision: graphs}
+    manifest["state_dtype"] = {**manifest["state_dtype"], precision: state_dtype}
+    manifest["files"] = {**manifest["files"], **describe_files(bundle.path, *names.values())}
+    write_manifest(bundle.path, manifest)
+    return open_bundle(bundle.path)
+
+
+def make_engine_graph(name, graph, precision, folder):
+    """What an engine of that precision is built from, written into the folder."""
+    model, dtype, path = build_graph(name, graph), "float32", folder / f"{graph}.{precision}.onnx"
+    if precision == "int8" and graph == "step":
+        model = quantize_products(model)
+    if precision != "fp32":
+        half = convert_half(model, VARIANTS[name], {})
+        model, dtype = half.model, half.state_dtype
+    onnx.save(model, path)
+    return EngineGraph(path, dtype)
+
+
+def draw_feeds(variant, contract, seed=0):
+    """Inputs of one target, with a history."""
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for spec in contract.inputs:
+        shape = spec.at_batch(1)
+        if spec.dtype == "uint8":
+            feeds[spec.name] = rng.integers(0, 256, shape, np.uint8)
+        else:
+            feeds[spec.name] = rng.normal(size=shape).astype(spec.dtype)
+    if "has_history" in feeds:
+        feeds["has_history"][:] = 1
+    return feeds

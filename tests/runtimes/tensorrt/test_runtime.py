@@ -1,0 +1,385 @@
+"""The runtime's buffers, turns and graphs on a device that records and really computes."""
+
+import shutil
+import threading
+from contextlib import closing
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from engines import add_half
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recording_device import OnnxContext, RecordingDevice, describe_plans, open_recorded
+
+from relo_edge.bundle import open_bundle
+from relo_edge.errors import BundleError, DeviceError, PrecisionError, RuntimeUnavailable
+from relo_edge.geometry import hann_window, read_box
+from relo_edge.runtime import RuntimeRequest, open_runtime
+from relo_edge.runtimes.onnxruntime import OnnxRuntime
+from relo_edge.runtimes.tensorrt import runtime as module
+from relo_edge.runtimes.tensorrt.runtime import choose_engines
+from relo_edge.spec import VARIANTS
+from relo_edge.synthetic import make_clip
+from relo_edge.tracker import Tracker
+
+DEMO = VARIANTS["demo"]
+WINDOW = hann_window(DEMO.grid, 2.0)
+BOX = np.array([0.25, 0.2, 0.5, 0.6], np.float32)
+RNG = np.random.default_rng(5)
+SEARCHES = RNG.integers(0, 256, (3, DEMO.search_size, DEMO.search_size, 3), np.uint8)
+TEMPLATES = RNG.integers(0, 256, (3, DEMO.template_size, DEMO.template_size, 3), np.uint8)
+
+
+def start(runtime, slots):
+    for slot in slots:
+        runtime.encode_template(slot, 0, TEMPLATES[slot], BOX)
+        runtime.forget(slot)
+
+
+def step(runtime, *slots):
+    return runtime.step(slots, SEARCHES[list(slots)], WINDOW)
+
+
+def record_step(runtime, device, *slots):
+    """What the device was asked for during one step."""
+    device.log.clear()
+    step(runtime, *slots)
+    return list(device.log)
+
+
+def track(runtime, clip):
+    tracker, frames = Tracker(runtime, color="bgr"), clip.frames()
+    tracker.init(next(frames), read_box(clip.boxes[0]))
+    return np.array([tracker.update(frame).box for frame in frames])
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
+    clip = make_clip(3, 16)
+    with (
+        closing(OnnxRuntime(demo_bundle, "fp32")) as plain,
+        closing(open_recorded(demo_bundle, device=RecordingDevice(graphs=graphs))) as recorded,
+    ):
+        np.testing.assert_allclose(track(recorded, clip), track(plain, clip), rtol=0, atol=1e-3)
+
+
+def test_a_half_state_stays_half(demo_bundle, tmp_path):
+    shutil.copytree(demo_bundle.path, tmp_path / "b")
+    bundle = add_half(open_bundle(tmp_path / "b"))
+    plain, recorded = OnnxRuntime(bundle, "fp16"), open_recorded(bundle, precision="fp16")
+    for runtime in (plain, recorded):
+        start(runtime, [0])
+    for crop in SEARCHES:
+        want, got = (r.step([0], crop[None], WINDOW) for r in (plain, recorded))
+        np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=0.06)
+        np.testing.assert_allclose(recorded.read_state(0), plain.read_state(0), atol=0.06)
+    assert recorded.precision == "fp16"
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("step"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)),
+    st.tuples(st.just("forget"), st.lists(st.integers(0, 2), min_size=1, max_size=1)),
+    st.tuples(st.just("template"), st.lists(st.integers(0, 2), min_size=1, max_size=1)),
+)
+
+
+@pytest.fixture(scope="module")
+def pair(demo_bundle):
+    runtimes = OnnxRuntime(demo_bundle, "fp32", batch=3), open_recorded(demo_bundle, 3)
+    yield runtimes
+    for runtime in runtimes:
+        runtime.close()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(actions=st.lists(ACTIONS, min_size=3, max_size=8), seed=st.integers(0, 99))
+def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
+    """Restarts, pauses and changes of batch in any order; every slot's state is compared."""
+    rng = np.random.default_rng(seed)
+    for runtime in pair:
+        start(runtime, range(3))
+    stepped = set()
+    for action, slots in actions:
+        if action == "step":
+            crops = SEARCHES[rng.integers(0, 3, len(slots))]
+            want, got = (runtime.step(slots, crops, WINDOW) for runtime in pair)
+            np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
+            np.testing.assert_allclose(got.boxes, want.boxes, atol=1e-4)
+            stepped |= set(slots)
+        for runtime in pair:
+            if action == "forget":
+                runtime.forget(slots[0])
+            if action == "template":
+                runtime.encode_template(slots[0], 0, TEMPLATES[rng.integers(0, 1)], BOX)
+        if action == "forget":
+            stepped -= set(slots)
+        for slot in stepped:
+            want, got = (runtime.read_state(slot) for runtime in pair)
+            np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_a_frame_is_one_launch_and_one_wait(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, device=device)
+    start(runtime, [0])
+    for turn in (0, 1, 0):
+        assert record_step(runtime, device, 0) == [("launch", turn), ("synchronize",)]
+    assert runtime.launching == "captured CUDA graphs"
+
+
+def test_without_graphs_a_frame_is_one_copy_each_way(demo_bundle):
+    device = RecordingDevice(graphs=False)
+    runtime = open_recorded(demo_bundle, device=device)
+    start(runtime, [0])
+    log = record_step(runtime, device, 0)
+    assert [entry[0] for entry in log] == ["send", "enqueue", "fetch", "synchronize"]
+    crop = DEMO.search_size**2 * 3
+    assert crop < log[0][1] < crop + 2048
+    assert log[2][1] < 2048
+    assert "recording captures no CUDA graphs" in runtime.launching
+
+
+def test_the_states_are_used_in_turn_and_nothing_else_moves(demo_bundle):
+    device = RecordingDevice(graphs=False)
+    runtime = open_recorded(demo_bundle, 2, device=device)
+    start(runtime, [0, 1])
+    bound = [
+        next(e[1] for e in record_step(runtime, device, 0, 1) if e[0] == "enqueue")
+        for _ in range(4)
+    ]
+    ends = [(b.pop("temporal_tokens"), b.pop("temporal_tokens_out")) for b in bound]
+    assert ends[0] == ends[1][::-1] == ends[2] == ends[3][::-1]
+    assert ends[0][0] != ends[0][1]
+    assert bound[0] == bound[1] == bound[2] == bound[3]
+    assert all(address % 256 == 0 for address in (*bound[0].values(), *ends[0]))
+    assert len({*bound[0].values(), *ends[0]}) == len(bound[0]) + 2
+
+
+def test_each_direction_and_batch_is_captured_once(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, 3, device=device)
+    start(runtime, range(3))
+    assert len(device.live_graphs) == 2
+    for slots in [(0,), (0,), (0, 1), (0, 1), (0, 1, 2), (2,), (0,), (0,), (1,)] * 2:
+        step(runtime, *slots)
+    assert len(device.live_graphs) == 6
+    device.log.clear()
+    step(runtime, 0, 1, 2)
+    assert [entry[0] for entry in device.log] == ["launch", "synchronize"]
+
+
+def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, 3, device=device)
+    start(runtime, range(3))
+    step(runtime, 0, 1)
+    size = runtime.read_state(0).nbytes
+    moves = [entry for entry in record_step(runtime, device, 0) if entry[0] == "move"]
+    assert [move[3] for move in moves] == [size]
+    runtime.forget(1)
+    assert not [entry for entry in record_step(runtime, device, 0) if entry[0] == "move"]
+
+
+def test_no_slot_is_no_work(demo_bundle):
+    device, plain = RecordingDevice(), OnnxRuntime(demo_bundle, "fp32")
+    runtime = open_recorded(demo_bundle, 2, device=device)
+    for one in (plain, runtime):
+        start(one, [0])
+        step(one, 0)
+    device.log.clear()
+    assert runtime.step([], SEARCHES[:0], WINDOW).boxes.shape == (0, 4)
+    assert device.log == []
+    want, got = (one.step([0], SEARCHES[1:2], WINDOW) for one in (plain, runtime))
+    np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("call", ["begin", "end"])
+def test_a_failed_capture_is_told_and_the_track_goes_on(demo_bundle, caplog, call):
+    device = RecordingDevice(fail_in=call)
+    with caplog.at_level("WARNING", "relo_edge"):
+        runtime = open_recorded(demo_bundle, device=device)
+    assert "goes on without CUDA graphs" in caplog.text
+    assert runtime.launching.startswith(f"kernel by kernel: CUDA's {call} failed")
+    start(runtime, [0])
+    assert "enqueue" in [entry[0] for entry in record_step(runtime, device, 0)]
+    plain = OnnxRuntime(demo_bundle, "fp32")
+    start(plain, [0])
+    runtime.forget(0)
+    expected, got = step(plain, 0), step(runtime, 0)
+    np.testing.assert_allclose(got.policy_logits, expected.policy_logits, atol=1e-4)
+
+
+CALLS = ["allocate", "allocate_pinned", "create_stream", "clear", "create_context", "send"]
+
+
+@pytest.mark.parametrize("call", [*CALLS, "enqueue", "fetch", "synchronize"])
+def test_whatever_fails_while_opening_nothing_is_left(demo_bundle, call):
+    device = RecordingDevice(fail_in=call)
+    with pytest.raises(DeviceError, match=call):
+        open_recorded(demo_bundle, device=device)
+    assert device.leftovers == (0, 0, 0, 0)
+    assert device.active == 0
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
+def test_running_out_of_memory_gives_all_of_it_back(demo_bundle, share):
+    plenty = RecordingDevice()
+    open_recorded(demo_bundle, 4, device=plenty)
+    needed = sum(entry[1] for entry in plenty.log if entry[0] == "allocate")
+    device = RecordingDevice(memory=int(share * needed))
+    with pytest.raises(DeviceError, match="cudaErrorMemoryAllocation"):
+        open_recorded(demo_bundle, 4, device=device)
+    assert device.leftovers == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("call", ["launch", "synchronize", "move"])
+def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(demo_bundle, call):
+    device, healthy = RecordingDevice(), open_recorded(demo_bundle)
+    runtime = open_recorded(demo_bundle, 2, device=device)
+    start(runtime, [0, 1])
+    for _ in range(2):
+        step(runtime, 0)
+    step(runtime, 0, 1)
+    device.fail_in = call
+    with pytest.raises(DeviceError, match=f"CUDA's {call} failed: found cudaErrorIllegalAddress"):
+        step(runtime, 0)
+    assert device.leftovers == (0, 0, 0, 0)
+    for use in (lambda: step(runtime, 0), lambda: runtime.forget(0), lambda: start(runtime, [0])):
+        with pytest.raises(DeviceError, match=r"runtime is closed: found .*IllegalAddress"):
+            use()
+    runtime.close()
+    start(healthy, [0])
+    assert np.isfinite(step(healthy, 0).scores).all()
+
+
+def test_an_enqueue_that_is_refused_is_no_silent_answer(demo_bundle, monkeypatch):
+    device = RecordingDevice(graphs=False)
+    runtime = open_recorded(demo_bundle, device=device)
+    start(runtime, [0])
+    monkeypatch.setattr("recording_device.OnnxContext.execute_async_v3", lambda *_: False)
+    with pytest.raises(DeviceError, match="tensorrt cannot run"):
+        step(runtime, 0)
+    assert device.leftovers == (0, 0, 0, 0)
+
+
+def test_closing_gives_everything_back_once(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, 2, device=device)
+    start(runtime, [0])
+    step(runtime, 0)
+    runtime.close()
+    runtime.close()
+    assert device.leftovers == (0, 0, 0, 0)
+    with pytest.raises(DeviceError, match="found it was closed"):
+        step(runtime, 0)
+
+
+def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
+    clips, found = [make_clip(seed, 8) for seed in (1, 2)], {}
+    alone = [track(open_recorded(demo_bundle), clip) for clip in clips]
+
+    def follow(index):
+        found[index] = track(open_recorded(demo_bundle), clips[index])
+
+    threads = [threading.Thread(target=follow, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index in range(2):
+        np.testing.assert_array_equal(found[index], alone[index])
+
+
+def test_rtx_captures_by_itself(demo_bundle, monkeypatch):
+    monkeypatch.setattr(
+        "recording_device.OnnxEngine.create_runtime_config",
+        lambda _engine: SimpleNamespace(cuda_graph_strategy=None),
+        raising=False,
+    )
+    monkeypatch.setattr("recording_device.OnnxEngine.create_execution_context", create_by_settings)
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, device=device, flavour="tensorrt-rtx")
+    assert "TensorRT for RTX" in runtime.launching
+    assert not device.live_graphs
+    assert {e[1] for e in device.log if e[0] == "settings"} == {"WHOLE_GRAPH_CAPTURE"}
+
+
+def create_by_settings(engine, settings):
+    engine._device.note("settings", settings.cuda_graph_strategy.name)
+    return OnnxContext(engine, engine._device)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"graph_sha256": "0" * 64}, {"tensorrt": "10.8"}, {"gpu": "Orin"}, {"plan_sha256": "0" * 64}],
+)
+def test_nothing_foreign_is_ever_deserialised(demo_bundle, monkeypatch, changes):
+    monkeypatch.setattr("recording_device.Loader.deserialize_cuda_engine", pytest.fail)
+    device = RecordingDevice()
+    with pytest.raises(RuntimeUnavailable, match="build-engine"):
+        open_recorded(demo_bundle, device=device, **changes)
+    assert device.leftovers == (0, 0, 0, 0)
+
+
+def test_an_engine_with_other_tensors_is_refused(demo_bundle):
+    template = demo_bundle.graph("template")
+    with pytest.raises(BundleError, match=r"template.onnx is not of the contract"):
+        open_recorded(
+            demo_bundle,
+            plan=str(template),
+            plan_sha256=describe_plans(demo_bundle, "fp32", 1)["template"].plan_sha256,
+        )
+
+
+def test_a_plan_that_does_not_load_is_named(demo_bundle, monkeypatch):
+    monkeypatch.setattr("recording_device.Loader.deserialize_cuda_engine", lambda *_: None)
+    with pytest.raises(RuntimeUnavailable, match=r"cannot load .*template.onnx"):
+        open_recorded(demo_bundle)
+
+
+def test_the_gpus_own_time_is_measured_over_both_directions(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, device=device)
+    start(runtime, [0])
+    device.log.clear()
+    assert runtime.time_launches(3) == [0.5] * 3
+    assert [entry for entry in device.log if entry[0] == "launch"] == [
+        ("launch", 0),
+        ("launch", 1),
+        ("launch", 0),
+    ]
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_without_a_gpu_it_says_so(demo_bundle, monkeypatch, name):
+    monkeypatch.setattr(module, "find_gpu", lambda: None)
+    with pytest.raises(RuntimeUnavailable, match=f"{name}: found no NVIDIA GPU"):
+        open_runtime(demo_bundle, name)
+
+
+def request_with(monkeypatch, bundle, precision, *sidecars):
+    monkeypatch.setattr(module, "list_sidecars", lambda *_: list(sidecars))
+    return RuntimeRequest(bundle, "tensorrt", precision)
+
+
+def test_the_best_whole_precision_is_chosen(demo_bundle, monkeypatch):
+    floats = list(describe_plans(demo_bundle, "fp32", 1).values())
+    halves = [replace(sidecar, precision="fp16") for sidecar in floats]
+    orin = [replace(sidecar, compute_capability=(8, 7)) for sidecar in halves]
+
+    def choose(precision, *sidecars):
+        request = request_with(monkeypatch, demo_bundle, precision, *sidecars)
+        return choose_engines(request, (8, 9))
+
+    assert choose("auto", *floats, *halves)["step"] is halves[1]
+    assert choose("auto", *floats, halves[0])["step"] is floats[1]
+    assert choose("fp32", *floats, *halves)["step"] is floats[1]
+    assert choose("fp16", *orin, *halves)["step"] is halves[1]
+    assert choose("fp16", *halves, *orin)["step"] is halves[1]
+    assert choose("fp16", *orin)["step"] is orin[1]
+    with pytest.raises(PrecisionError, match=r"found int8, expected fp16 \| fp32; .*--int8"):
+        choose("int8", *floats, *halves)
+    with pytest.raises(RuntimeUnavailable, match=r"found no engine.*build-engine .*--fp16"):
+        choose("auto", floats[0])
