@@ -88,6 +88,11 @@ class ParityResult:
     """Where the error is born, when that was asked for."""
 
     @property
+    def judged(self) -> bool:
+        """Whether cells and track say something: not where the reference itself is lost."""
+        return self.reference_iou is None or self.reference_iou >= TRACKS
+
+    @property
     def passed(self) -> bool:
         """Whether it is the same tracker."""
         return not self.failures
@@ -108,7 +113,7 @@ class ParityResult:
         if self.box_error is not None:
             lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
         lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f}")
-        if not _is_judged(self.reference_iou):
+        if not self.judged:
             own = f"the reference itself overlaps the truth by only {self.reference_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
         if d := self.first_divergence:
@@ -146,7 +151,7 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
     iou = float(np.concatenate([rollout.overlaps for rollout in rollouts]).mean())
     own = _average([rollout.reference_iou for rollout in rollouts])
     failures = _list_failures(gate, outputs, box)
-    if _is_judged(own):
+    if own is None or own >= TRACKS:
         failures += judge_track(gate, agreement, iou)
     return ParityResult(
         candidate.name,
@@ -164,11 +169,6 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
         draw_partings(rollouts),
         layers,
     )
-
-
-def _is_judged(reference_iou: float | None) -> bool:
-    """Whether cells and track say something: not where the reference itself is lost."""
-    return reference_iou is None or reference_iou >= TRACKS
 
 
 def _average(overlaps: Sequence[float | None]) -> float | None:

@@ -93,21 +93,27 @@ def bench(
         list[str] | None,
         typer.Option(help="NAME or NAME:PRECISION; repeat it. All that open here if absent."),
     ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Targets in each step; repeat it. 1 if absent.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="Video or sequence folder, also timed end to end.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx; repeat it."),
+    ] = None,
     checkpoint: Checkpoint = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Time runtimes in one run, taking turns, with their ratios to the reference network."""
-    from contextlib import ExitStack, closing
+    """Time runtimes in turns, each with its proof; exit 1 when one is not the same tracker."""
+    from relo_edge.benchmarks.bench import BenchRequest, run_bench
 
-    from relo_edge.benchmarks.latency import bench_runtimes, count_turns
-    from relo_edge.progress import show_progress
-    from relo_edge.runtime import open_runtimes
-
-    with ExitStack() as stack:
-        opened = open_runtimes(bundle, runtime, checkpoint=checkpoint, threads=threads)
-        for one in opened:
-            stack.enter_context(closing(one))
-        advance = stack.enter_context(show_progress("bench", count_turns(len(opened)), "turns"))
-        result = bench_runtimes(opened, advance)
+    request = BenchRequest(
+        bundle, runtime, tuple(batch or [1]), clip, tuple(peer or []), checkpoint, threads
+    )
+    result = run_bench(request)
     print_result(result, as_json)
+    if not result.passed:
+        raise typer.Exit(1)
