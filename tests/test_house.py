@@ -30,7 +30,8 @@ DOORS = {"runtime.py", *(path.name for path in (ROOT / "relo_edge" / "verbs").gl
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
-VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "track"]
+VERBS = ["bench", "demo", "doctor", "export", "fetch", "inspect", "parity", "quantize", "report"]
+VERBS += ["track"]
 
 
 def list_imports(path):

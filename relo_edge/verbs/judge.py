@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relo_edge.benchmarks.layers import LayerWalk, Side
     from relo_edge.benchmarks.twin import TwinRuntime
 
-__all__ = ["bench", "parity"]
+__all__ = ["bench", "parity", "report"]
 
 
 @app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --clips street.mp4")
@@ -117,3 +117,26 @@ def bench(
     print_result(result, as_json)
     if not result.passed:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: relo-edge report --bench b.json --parity p.json --eval eval_out -o report.html"
+)
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    bench: Annotated[Path | None, typer.Option(help="What bench --json printed.")] = None,
+    parity: Annotated[
+        list[Path] | None, typer.Option(help="What parity --json printed; repeat it.")
+    ] = None,
+    evaluated: Annotated[
+        list[Path] | None, typer.Option("--eval", help="Results folder of eval; repeat it.")
+    ] = None,
+) -> None:
+    """Show measurements in one HTML file that needs nothing but a browser."""
+    from relo_edge.benchmarks.findings import read_findings
+    from relo_edge.benchmarks.report import REPORT_SUFFIXES, write_report
+    from relo_edge.recording import check_output
+
+    check_output(output, REPORT_SUFFIXES)
+    write_report(read_findings(bench, parity or [], evaluated or []), output)
+    print(output)
