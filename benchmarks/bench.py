@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,19 @@ def run_bench(request: BenchRequest) -> BenchResult:
             take_turns(contenders, scene, meter, advance)
         proofs = _prove(request, contenders)
         starts = _measure_starts(request, contenders)
-        return make_rows(contenders, scene, request.threads, proofs, starts)
+        result = make_rows(contenders, scene, request.threads, proofs, starts)
+        return replace(result, environment={**_describe_request(request), **result.environment})
+
+
+def _describe_request(request: BenchRequest) -> dict[str, str]:
+    """What was measured, without the folders of this machine."""
+    bundle = RuntimeRequest(request.bundle, "each").bundle
+    checkpoint = request.checkpoint or bundle.manifest["checkpoint"]["path"]
+    return {
+        "bundle": bundle.path.name,
+        "variant": bundle.variant.name,
+        "checkpoint": Path(checkpoint).name,
+    }
 
 
 def _open_contenders(request: BenchRequest, scene: Scene, stack: ExitStack) -> Iterator[Contender]:

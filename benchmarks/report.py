@@ -129,7 +129,7 @@ def _describe_proof(row: Plain) -> tuple[str, str]:
         return "", {"reference": "the reference", "peer": "another tracker"}.get(
             row["role"], "not proven"
         )
-    iou = f"IoU {proof['closed_loop_iou']:.3f}"
+    iou = f"IoU {_show(proof['closed_loop_iou'])}"
     if proof["passed"]:
         return "good", f"same tracker, {iou}" if proof["judged"] else "same outputs"
     return "bad", "; ".join(proof["failures"])
@@ -147,7 +147,8 @@ def _draw_trade(findings: Findings) -> str | None:
     if not series:
         judged = [row for row in rows if row["parity"] and row["parity"]["judged"]]
         series = [
-            Series(_name(row), [(row["fps"], row["parity"]["closed_loop_iou"])]) for row in judged
+            Series(_name(row), [(row["fps"], row["parity"]["closed_loop_iou"] or 0.0)])
+            for row in judged
         ]
         title = "closed-loop IoU with PyTorch"
     if not series:
@@ -197,7 +198,7 @@ def _draw_curves(evals: list[Plain], curve: str, axis: str, title: str) -> str:
 def _draw_parity(parity: Plain) -> str:
     verdict = "within its gate" if parity["passed"] else "beyond its gate"
     head = f"{_name(parity)} against PyTorch: {verdict}"
-    facts = f"closed-loop IoU {parity['closed_loop_iou']:.3f}, same cell in "
+    facts = f"closed-loop IoU {_show(parity['closed_loop_iou'])}, same cell in "
     facts += f"{parity['argmax_agreement']:.1%} of {parity['frames']} frames"
     lines = [f"<p>{facts}</p>"]
     lines += [f"<p>{escape(failure)}</p>" for failure in parity["failures"]]
@@ -207,7 +208,8 @@ def _draw_parity(parity: Plain) -> str:
     hint += "same crop another cell was chosen."
     lines.append(f'<p class="soft">{hint}</p>')
     for clip in parity["clips"]:
-        overlaps = [frame["iou"] for frame in clip["frames"]]
+        # A box of NaN has no overlap, and JSON no NaN.
+        overlaps = [frame["iou"] or 0.0 for frame in clip["frames"]]
         strip = draw_strip(overlaps, [not frame["same_cell"] for frame in clip["frames"]])
         mean = sum(overlaps) / len(overlaps)
         lines.append(
@@ -223,7 +225,7 @@ def _draw_pictures(pictures: list[Plain]) -> str:
     drawn = [
         f'<figure><img alt="both boxes" src="data:image/jpeg;base64,{escape(picture["jpeg"])}">'
         f"<figcaption>{escape(picture['clip'])}, frame {picture['frame']}: overlap "
-        f"{picture['iou']:.2f}. Green is PyTorch, red the other.</figcaption></figure>"
+        f"{_show(picture['iou'])}. Green is PyTorch, red the other.</figcaption></figure>"
         for picture in pictures
     ]
     return f'<div class="pair">{"".join(drawn)}</div>' if drawn else ""
@@ -239,6 +241,10 @@ def _draw_machine(environment: Plain) -> str:
 
 def _draw_section(title: str, content: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{escape(title)}</h2>{content}</section>'
+
+
+def _show(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _name(found: Any) -> str:
