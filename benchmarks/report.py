@@ -28,6 +28,7 @@ REPORT_SUFFIXES = (".html",)
 # A page that may not load or run anything shows that it does not.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
+PEAK = "peak_memory_mb"
 WALL_STAGES = ("decode", "crop", "copy_in", "network", "copy_out", "decode_box")
 """The device's own time is part of the network's: it would count twice in a bar."""
 
@@ -108,31 +109,36 @@ def _draw_bench(bench: Plain) -> Iterator[str]:
 
 
 def _draw_table(rows: Iterable[Plain]) -> str:
-    titles = ("", "p50 ms", "p90 ms", "p99 ms", "FPS", "ratio", "start ms", "peak MB", "parity")
-    lines = ["<tr>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr>"]
+    """Speed with its proof first, so that a narrow screen shows both."""
+    titles = ("p50 ms", "p90 ms", "p99 ms", "FPS", "ratio", "start ms", "peak MB")
+    head = '<th></th><th class="words">parity</th>' + "".join(f"<th>{t}</th>" for t in titles)
+    lines, notes = [f"<tr>{head}</tr>"], []
     for row in rows:
-        numbers = [row[key] for key in ("p50_ms", "p90_ms", "p99_ms", "fps")]
-        cells = [escape(_name(row)), *(f"{number:.1f}" for number in numbers)]
-        ratio, start = row["ratio_to_reference"], row.get("start_up_ms")
-        cells.append(f"{ratio:.2f} ×" if ratio else "–")
-        cells.append(f"{start:.0f}" if start else "–")
-        cells.append(f"{row['peak_memory_mb']:.0f}" if row.get("peak_memory_mb") else "–")
-        plain = "".join(f"<td>{cell}</td>" for cell in cells)
+        ratio, start, peak = row["ratio_to_reference"], row.get("start_up_ms"), row.get(PEAK)
+        cells = [f"{row[key]:.1f}" for key in ("p50_ms", "p90_ms", "p99_ms", "fps")]
+        cells += [f"{ratio:.2f} ×" if ratio else "–"]
+        cells += [f"{number:.0f}" if number else "–" for number in (start, peak)]
         kind, words = _describe_proof(row)
-        lines.append(f'<tr>{plain}<td class="{kind}">{escape(words)}</td></tr>')
-    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+        proof = f'<td class="words {kind}">{escape(words)}</td>'
+        plain = "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f"<tr><td>{escape(_name(row))}</td>{proof}{plain}</tr>")
+        if kind == "bad":
+            failures = "; ".join(row["parity"]["failures"])
+            notes.append(
+                f'<p class="bad"><strong>{escape(_name(row))}</strong>: {escape(failures)}</p>'
+            )
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div>{"".join(notes)}'
 
 
 def _describe_proof(row: Plain) -> tuple[str, str]:
     proof = row["parity"]
     if proof is None:
-        return "", {"reference": "the reference", "peer": "another tracker"}.get(
-            row["role"], "not proven"
-        )
-    iou = f"IoU {_show(proof['closed_loop_iou'])}"
-    if proof["passed"]:
-        return "good", f"same tracker, {iou}" if proof["judged"] else "same outputs"
-    return "bad", "; ".join(proof["failures"])
+        roles = {"reference": "reference", "peer": "another tracker"}
+        return "", roles.get(row["role"], "not proven")
+    if not proof["judged"]:
+        return ("good", "same outputs") if proof["passed"] else ("bad", "other outputs")
+    iou = _show(proof["closed_loop_iou"])
+    return ("good", f"same, IoU {iou}") if proof["passed"] else ("bad", f"not the same, IoU {iou}")
 
 
 def _draw_trade(findings: Findings) -> str | None:

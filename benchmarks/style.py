@@ -39,7 +39,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: .85rem; }
-th:first-child, td:first-child, th:last-child, td:last-child { text-align: left; }
+th:first-child, td:first-child, .words, .facts td { text-align: left; }
 .facts td { white-space: normal; overflow-wrap: anywhere; }
 .facts td:first-child { color: var(--soft); white-space: nowrap; vertical-align: top; }
 .row { display: grid; grid-template-columns: 13rem 1fr 6rem; gap: .75rem; align-items: center;

@@ -109,7 +109,7 @@ def test_the_page_holds_what_was_found(page):
     for words in (
         "Not the same tracker: onnxruntime fp32",
         "Fastest within its gate: still fp32",
-        "same tracker, IoU 0.987",
+        "same, IoU 0.987",
         "Latency distributions",
         "Where the time goes",
         "Accuracy against speed",
