@@ -92,6 +92,14 @@ def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
     assert "closed-loop IoU" in result.describe()
 
 
+def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
+    """A large variant's states of a long clip would fill it."""
+    monkeypatch.setattr(rollout, "FRAMES", 15)
+    twin = compare_clips(*pair, find_stretches([]))[0].twin
+    assert len(twin.notes) == 14
+    assert len(twin.pairs) == len(twin.steps) == 6
+
+
 def test_a_state_that_is_never_kept_is_named(pair):
     result = measure(pair[0], Spoilt(pair[1], "no history"))
     assert [cause.part for cause in result.causes] == ["temporal state"]
