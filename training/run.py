@@ -20,6 +20,7 @@ from relo_edge.training.clips import ClipSettings, stream_clips
 from relo_edge.training.fresh import build_fresh
 from relo_edge.training.journal import Journal
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
+from relo_edge.training.package import pack_weights
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
 from relo_edge.training.render import Jitter
 from relo_edge.training.textures import build_atlas
@@ -116,6 +117,8 @@ def run_training(request: TrainRequest) -> TrainResult:
     clips = stream_clips(atlas, network.variant, recipe.clips, journal.step)
     with _fast_attention(device):
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
+    if finished:
+        pack_weights(journal.checkpoint, request.output / f"{request.stage}.safetensors")
     return TrainResult(
         request.stage,
         network.variant.name,

@@ -32,15 +32,6 @@ def test_score_is_the_overlap_with_the_truth(tmp_path):
     assert 0.2 < result.mean_iou < 0.99
 
 
-@pytest.mark.usefixtures("still")
-def test_weights_are_called_what_they_are(tmp_path, monkeypatch):
-    for trained in (False, True):
-        monkeypatch.setattr(demo, "DEMO_IS_TRAINED", trained)
-        result = demo.run_demo(tmp_path)
-        assert ("untrained" in result.describe()) is not trained
-        assert result.to_dict()["trained"] is trained
-
-
 def test_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match="demo folder"):
@@ -56,7 +47,8 @@ def test_demo_verb_runs_with_the_built_in_weights(tmp_path, monkeypatch, capsys)
     assert not ended.value.code
     result = json.loads(capsys.readouterr().out)
     assert result["frames"] == 6
-    assert 0 <= result["mean_iou"] <= 1
+    # The built-in weights are trained: the first frames at least must hold.
+    assert result["mean_iou"] > 0.5
     assert result["fps"] > 0
     assert result["runtime"].endswith("on cpu")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["demo.csv", "demo.mp4"]

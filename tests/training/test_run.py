@@ -79,7 +79,11 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     start = tmp_path / "warmup-checkpoint.pt"
     code, out, _ = run_verb(capsys, "train", "reinforce", "--start", start, "-o", tmp_path, *words)
     assert code == 0, out
-    assert read_checkpoint(tmp_path / "reinforce-checkpoint.pt").variant.name == "demo"
+    whole = read_checkpoint(tmp_path / "reinforce-checkpoint.pt")
+    packed = read_checkpoint(tmp_path / "reinforce.safetensors")
+    assert whole.variant.name == packed.variant.name == "demo"
+    for name, weight in whole.weights.items():
+        assert torch.allclose(weight, packed.weights[name], rtol=1e-3, atol=1e-6), name
 
 
 @pytest.mark.parametrize(
