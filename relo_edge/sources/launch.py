@@ -55,6 +55,7 @@ class Launch:
         self.name = name
         self.fps = USUAL_FPS
         self._size = (0, 0)
+        self._resized = False
         self._complaints: deque[str] = deque(maxlen=4)
         self._caps_known = threading.Event()
         reading, writing = os.pipe()
@@ -84,7 +85,9 @@ class Launch:
         """Each frame as a new array, to the pipeline's end; a break is an error."""
         while (frame := self._read_frame()) is not None:
             yield frame
-        if self._await_end():
+        failed = self._await_end()
+        self._listener.join()
+        if failed or self._resized:
             raise SourceError(f"{self.name} stopped", found=self._describe_end())
 
     def kill(self) -> None:
@@ -115,6 +118,7 @@ class Launch:
                     size = (int(caps[1]), int(caps[2]))
                     if self._size not in ((0, 0), size):
                         # What is in the pipe can no longer be told apart.
+                        self._resized = True
                         self._complaints.appendleft("a picture of another size")
                         self.kill()
                         continue
