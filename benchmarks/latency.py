@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from relo_edge.doctor.evidence import count_cores, read_text
 from relo_edge.doctor.machine import judge_instructions, name_cpu
 from relo_edge.geometry import Box, read_box
-from relo_edge.runtime import Runtime, StepResult
+from relo_edge.runtime import Runtime
 from relo_edge.synthetic import make_clip
+from relo_edge.timing import TimedRuntime
 from relo_edge.tracker import Tracker
 
 __all__ = ["BenchResult", "BenchRow", "bench_runtimes", "count_turns"]
@@ -73,30 +74,11 @@ class BenchResult:
         return "\n".join([*lines, place])
 
 
-@dataclass
-class _TimedRuntime:
-    """Passes everything on and notes how long each step took."""
-
-    inner: Runtime
-    steps: list[float] = field(default_factory=list)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def step(
-        self, slots: Sequence[int], searches: NDArray[np.uint8], window: NDArray[np.float32]
-    ) -> StepResult:
-        start = time.perf_counter()
-        answer = self.inner.step(slots, searches, window)
-        self.steps.append(time.perf_counter() - start)
-        return answer
-
-
 class _Contender:
     """A tracker on one runtime, its times kept apart from its warm-up."""
 
     def __init__(self, runtime: Runtime, first: NDArray[np.uint8], box: Box) -> None:
-        self.timed = _TimedRuntime(runtime)
+        self.timed = TimedRuntime(runtime)
         self.frames: list[float] = []
         self.networks: list[float] = []
         self._tracker = Tracker(self.timed, color="bgr")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from relo_edge.calibration.samples import Feeds
 from relo_edge.errors import CalibrationError
 
-__all__ = ["METHODS", "Spread", "collect_spreads"]
+__all__ = ["METHODS", "Spread", "collect_peaks", "collect_spreads"]
 
 BINS = 2048
 LEVELS = 127  # symmetric int8 uses -127 … 127
@@ -31,8 +31,8 @@ class Spread:
     counts: Floats
     edges: Floats
     largest: float
-    entropy: float
-    """The threshold that onnxruntime's entropy search finds."""
+    entropy: float | None
+    """The threshold that onnxruntime's entropy search finds, if it was asked for."""
 
     def find_threshold(self, method: str) -> float:
         """The magnitude that becomes 127."""
@@ -44,8 +44,13 @@ def collect_spreads(
     tensors: Sequence[str],
     feeds: Iterable[Feeds],
     advance: Callable[[], None] = lambda: None,
+    *,
+    entropy: bool = True,
 ) -> dict[str, Spread]:
-    """Run the float graph over the samples, keeping only histograms."""
+    """Run the float graph over the samples, keeping only histograms.
+
+    The search by entropy is slow: without it, the spreads cannot be asked for that threshold.
+    """
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     session = _expose_tensors(graph, tensors)
@@ -59,11 +64,32 @@ def collect_spreads(
     if not collector.histogram_dict:
         raise CalibrationError("calibration", found="no samples", expected="1 or more")
     with contextlib.redirect_stdout(io.StringIO()):
-        entropy = collector.compute_entropy()
+        found = collector.compute_entropy() if entropy else {}
+    limits = (
+        {name: max(abs(float(t)) for t in found[name][:2]) for name in found.data} if found else {}
+    )
     return {
-        name: _fold_histogram(*histogram[:4], entropy=max(abs(float(t)) for t in entropy[name][:2]))
+        name: _fold_histogram(*histogram[:4], entropy=limits.get(name))
         for name, histogram in collector.histogram_dict.items()
     }
+
+
+def collect_peaks(
+    graph: Path,
+    tensors: Sequence[str],
+    feeds: Iterable[Feeds],
+    advance: Callable[[], None] = lambda: None,
+) -> dict[str, Floats]:
+    """The largest magnitude of every channel (last axis) of each tensor, over the samples."""
+    session, peaks = _expose_tensors(graph, tensors), dict[str, Floats]()
+    for sample in feeds:
+        values = session.run(list(tensors), sample)
+        _check_finite(tensors, values)
+        for name, value in zip(tensors, values, strict=True):
+            reached = np.abs(value).reshape(-1, value.shape[-1]).max(axis=0).astype(np.float64)
+            peaks[name] = np.maximum(peaks.get(name, reached), reached)
+        advance()
+    return peaks
 
 
 def _expose_tensors(graph: Path, tensors: Sequence[str]) -> Any:
@@ -92,7 +118,7 @@ def _check_finite(tensors: Sequence[str], values: Sequence[NDArray[np.float32]])
 
 
 def _fold_histogram(
-    counts: Floats, edges: Floats, least: float, most: float, *, entropy: float
+    counts: Floats, edges: Floats, least: float, most: float, *, entropy: float | None
 ) -> Spread:
     """The collector's bins are symmetric about zero: add each to its mirror image."""
     half = len(counts) // 2
@@ -123,6 +149,8 @@ def _minimise_error(spread: Spread) -> float:
 
 
 def _follow_entropy(spread: Spread) -> float:
+    if spread.entropy is None:
+        raise CalibrationError("entropy threshold", found="none", expected="one searched for")
     return spread.entropy
 
 

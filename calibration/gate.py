@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
@@ -25,7 +26,9 @@ from relo_edge.comparison import (
 from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
 
-__all__ = ["Verdict", "judge", "measure_outputs", "measure_track"]
+__all__ = ["TrackScore", "Verdict", "judge", "measure_outputs", "measure_track"]
+
+Floats = NDArray[np.float64]
 
 # What the bundle's outputs are made of: an average over them would hide the loss of one.
 OUTPUTS = {
@@ -37,6 +40,23 @@ OUTPUTS = {
 
 
 @dataclass(frozen=True)
+class TrackScore:
+    """The recorded runs tracked anew, beside the float tracker's boxes and, if known, the truth."""
+
+    closed_loop_iou: float
+    """With the float tracker."""
+    float_iou: float | None = None
+    """The float tracker's own overlap with the truth."""
+    auc_loss: float | None = None
+    """What the float tracker's success AUC is above this one's."""
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the float tracker tracks these clips, so that following it means something."""
+        return self.float_iou is None or self.float_iou >= TRACKS
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What was measured and what of it is below the gate."""
 
@@ -44,9 +64,7 @@ class Verdict:
     samples: int
     outputs: dict[str, OutputError]
     argmax_agreement: float
-    closed_loop_iou: float
-    float_iou: float | None
-    """The float tracker's overlap with the truth, where there is one."""
+    track: TrackScore
     judged_track: bool
     failures: tuple[str, ...]
 
@@ -54,6 +72,11 @@ class Verdict:
     def passed(self) -> bool:
         """Whether the precision is kept."""
         return not self.failures
+
+    @property
+    def worst_output(self) -> tuple[str, OutputError]:
+        """The output furthest from float32, by its cosine."""
+        return min(self.outputs.items(), key=lambda item: item[1].cosine)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -66,9 +89,11 @@ class Verdict:
             numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
             lines.append(f"  {name:<16} {numbers}")
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%}")
-        lines.append(f"  closed-loop IoU with float32 {self.closed_loop_iou:.3f}")
+        lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f}")
+        if self.track.auc_loss is not None:
+            lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's")
         if not self.judged_track:
-            own = f"float32 itself overlaps the truth by only {self.float_iou:.2f}"
+            own = f"float32 itself overlaps the truth by only {self.track.float_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
         lines.append("PASSED" if self.passed else "FAILED: " + "; ".join(self.failures))
         return "\n".join(lines)
@@ -96,39 +121,36 @@ def measure_outputs(
 
 def measure_track(
     bundle: Bundle, precision: str, recording: Recording, advance: Callable[[], None]
-) -> float:
-    """Mean IoU with the float tracker's boxes over every recorded run, tracked anew."""
-    overlaps = []
+) -> TrackScore:
+    """Track every recorded run anew and hold it against the float tracker's boxes and the truth."""
+    followed, truly, floats = [], [], []
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
         for run, expected in zip(recording.runs, recording.boxes(), strict=True):
-            overlaps.append(measure_overlaps(track_run(runtime, run, advance), expected))
-    return float(np.concatenate(overlaps).mean())
+            boxes = track_run(runtime, run, advance)
+            followed.append(measure_overlaps(boxes, expected))
+            if run.truth is not None:
+                truly.append(measure_overlaps(boxes, run.truth))
+                floats.append(measure_overlaps(expected, run.truth))
+    closed_loop_iou = float(np.concatenate(followed).mean())
+    known = np.isfinite(np.concatenate([np.empty(0), *floats]))
+    if not known.any():
+        return TrackScore(closed_loop_iou)
+    mine, theirs = np.concatenate(truly)[known], np.concatenate(floats)[known]
+    return TrackScore(closed_loop_iou, float(theirs.mean()), _read_auc(theirs) - _read_auc(mine))
 
 
-def measure_float_track(recording: Recording) -> float | None:
-    """Mean IoU of the float tracker with the truth, over the frames that have one."""
-    overlaps = [
-        measure_overlaps(boxes, run.truth)
-        for run, boxes in zip(recording.runs, recording.boxes(), strict=True)
-        if run.truth is not None
-    ]
-    every = np.concatenate([np.empty(0), *overlaps])
-    return float(np.nanmean(every)) if np.isfinite(every).any() else None
+def _read_auc(overlaps: Floats) -> float:
+    """The share of frames above each of 21 thresholds, on average."""
+    return float((overlaps[:, None] > np.linspace(0, 1, 21)).mean())
 
 
 def judge(
-    precision: str,
-    measured: tuple[dict[str, OutputError], float, int],
-    closed_loop_iou: float,
-    float_iou: float | None,
+    precision: str, measured: tuple[dict[str, OutputError], float, int], track: TrackScore
 ) -> Verdict:
     """Hold the measurements against the precision's gate."""
     outputs, agreement, samples = measured
-    judged = float_iou is None or float_iou >= TRACKS
     gate = GATES[precision]
     failures = judge_outputs(gate, outputs)
-    if judged:
-        failures += judge_track(gate, agreement, closed_loop_iou)
-    return Verdict(
-        precision, samples, outputs, agreement, closed_loop_iou, float_iou, judged, tuple(failures)
-    )
+    if track.is_telling:
+        failures += judge_track(gate, agreement, track.closed_loop_iou, track.auc_loss)
+    return Verdict(precision, samples, outputs, agreement, track, track.is_telling, tuple(failures))

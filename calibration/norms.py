@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-__all__ = ["fold_norms"]
+__all__ = ["Constants", "find_products", "fold_norms"]
 
 
 def fold_norms(model: ModelProto) -> list[str]:
@@ -20,8 +20,8 @@ def fold_norms(model: ModelProto) -> list[str]:
     Exact in float32. In half, the two rounded factors of each weight become one that is rounded
     once: such an error is the same at every token, so it adds up where others cancel.
     """
-    constants, changed = _Constants(model.graph), []
-    for norm, product, add in list(_find_products(model.graph, constants)):
+    constants, changed = Constants(model.graph), []
+    for norm, product, add in list(find_products(model.graph, constants)):
         scale, shift = (constants.read(name) for name in norm.input[1:])
         weight, bias = constants.read(product.input[1]), constants.read(add.input[1])
         # A reshape between them may have put several tokens into one row.
@@ -36,7 +36,7 @@ def fold_norms(model: ModelProto) -> list[str]:
     return changed
 
 
-class _Constants:
+class Constants:
     """A graph's initializers by name, read in double precision and stored in single."""
 
     def __init__(self, graph: GraphProto) -> None:
@@ -63,8 +63,8 @@ class _Constants:
         return name
 
 
-def _find_products(
-    graph: GraphProto, constants: _Constants
+def find_products(
+    graph: GraphProto, constants: Constants
 ) -> Iterator[tuple[NodeProto, NodeProto, NodeProto]]:
     """Each norm that is read by one product with a constant weight and bias, and by no other."""
     readers: dict[str, list[NodeProto]] = {}

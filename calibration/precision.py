@@ -4,90 +4,47 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
 
-from relo_edge.bundle import Bundle, describe_files, publish_precision
-from relo_edge.calibration.activations import METHODS, collect_spreads
-from relo_edge.calibration.gate import (
-    Verdict,
-    judge,
-    measure_float_track,
-    measure_outputs,
-    measure_track,
+from relo_edge.bundle import Bundle, describe_files
+from relo_edge.calibration.activations import METHODS, Spread, collect_peaks, collect_spreads
+from relo_edge.calibration.attempts import (
+    Attempt,
+    Quantized,
+    count_frames,
+    describe_source,
+    judge_candidate,
+    publish_best,
+    write_candidate,
 )
 from relo_edge.calibration.half import convert_half
 from relo_edge.calibration.identity import describe_recording
-from relo_edge.calibration.plan import FRAMES, Run, plan_runs
+from relo_edge.calibration.plan import FRAMES, plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.ranges import measure_ranges
 from relo_edge.calibration.recording import Recording, record_samples
+from relo_edge.calibration.sensitivity import (
+    group_products,
+    keep_costly_parts,
+    measure_costs,
+    write_costs,
+)
+from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.clips import find_clips
 from relo_edge.contract import GRAPHS
-from relo_edge.errors import GateError, InputError
+from relo_edge.errors import InputError
 from relo_edge.files import find_cache
 from relo_edge.progress import show_progress
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
-__all__ = ["METHOD_NAMES", "Quantized", "quantize_half", "quantize_int8", "record_clips"]
+__all__ = ["METHOD_NAMES", "quantize_half", "quantize_int8", "record_clips"]
 
 log = logging.getLogger("relo_edge")
 
 METHOD_NAMES = ("auto", *METHODS)
-JUDGED_SAMPLES = 48
-NOTES_FILE = {"int8": "calibration.json", "fp16": "fp16.json"}
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """A bundle with its new precision, and the verdict on it."""
-
-    bundle: Bundle
-    precision: str
-    method: str
-    verdict: Verdict
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "precision": self.precision,
-            "method": self.method,
-            "share_of_float32": self._measure_share(),
-            **self.verdict.to_dict(),
-        }
-
-    def describe(self) -> str:
-        """The file and the verdict."""
-        graph = self.bundle.path / self.bundle.manifest["graphs"][self.precision]["step"]
-        head = f"{graph}: {self._measure_share():.0%} of float32, {self.method}"
-        return f"{head}\n{self.verdict.describe()}"
-
-    def _measure_share(self) -> float:
-        graphs, files = self.bundle.manifest["graphs"], self.bundle.manifest["files"]
-        sizes = [files[graphs[p]["step"]]["bytes"] for p in (self.precision, "fp32")]
-        return float(sizes[0] / sizes[1])
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """A bundle of its own with one new precision, and what was measured of it."""
-
-    candidate: Bundle
-    precision: str
-    method: str
-    verdict: Verdict
-
-    @property
-    def score(self) -> tuple[float, float]:
-        """By the sequence first, by the tensors second."""
-        return self.verdict.closed_loop_iou, self.verdict.outputs["policy_logits"].cosine
 
 
 def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> Recording:
@@ -95,33 +52,39 @@ def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> 
     runs = plan_runs(find_clips(clips), frames)
     identity = json.dumps(describe_recording(bundle, runs))
     folder = find_cache() / "recordings" / sha256(identity.encode()).hexdigest()[:24]
-    with show_progress("recording", _count_frames(runs)) as advance:
+    with show_progress("recording", count_frames(runs)) as advance:
         return record_samples(bundle, runs, folder, advance)
 
 
-def quantize_int8(bundle: Bundle, recording: Recording, method: str = "auto") -> Quantized:
-    """Add an INT8 step graph; of several methods the one whose track stays closest is kept."""
-    import onnx
+def quantize_int8(
+    bundle: Bundle,
+    recording: Recording,
+    method: str = "auto",
+    *,
+    attention: bool = False,
+    search: bool = False,
+) -> Quantized:
+    """Add an INT8 step graph: of several methods, plain and smoothed, the one closest to float32.
 
+    With `search`, every part's own cost is measured, and the costliest stay float32 until the gate
+    is met.
+    """
     if method not in METHOD_NAMES:
         raise InputError("method", found=method, expected=" | ".join(METHOD_NAMES))
-    graph = bundle.graph("step")
-    model = onnx.load(graph)
-    products = list_products(model)
-    tensors = list_activations(model, products)
-    with show_progress("ranges", _count_frames(recording.runs)) as advance:
-        spreads = collect_spreads(graph, tensors, recording.step_feeds(), advance)
-    attempts = []
     with TemporaryDirectory() as scratch:
-        for name in METHODS if method == "auto" else [method]:
-            thresholds = {tensor: s.find_threshold(name) for tensor, s in spreads.items()}
-            quantized = quantize_graph(onnx.load(graph), products, thresholds)
-            folder = Path(scratch) / name
-            notes = {"method": name, "thresholds": thresholds}
-            notes |= _describe_recording(bundle, recording)
-            candidate = _write_candidate(bundle, folder, "int8", {"step": quantized}, notes)
-            attempts.append(_judge_candidate(bundle, candidate, "int8", name, recording))
-        return _publish_best(bundle, attempts)
+        names = list(METHODS) if method == "auto" else [method]
+        plain = _Source.measure(recording, bundle.graph("step"), names, attention)
+        workshop = _Workshop(bundle, recording, Path(scratch))
+        attempts = [workshop.attempt(plain, name, name, plain.products) for name in names]
+        best = max(attempts, key=lambda attempt: attempt.score)
+        smoothed = workshop.smooth_graph(plain.graph)
+        smooth = _Source.measure(recording, smoothed, [best.method], attention)
+        again = workshop.attempt(smooth, best.method, f"{best.method} smoothed", smooth.products)
+        source = plain if best.score >= again.score else smooth
+        best = max(best, again, key=lambda attempt: attempt.score)
+        if search:
+            best = workshop.search(source, best)
+        return publish_best(bundle, [best])
 
 
 def quantize_half(bundle: Bundle, recording: Recording) -> Quantized:
@@ -137,84 +100,84 @@ def quantize_half(bundle: Bundle, recording: Recording) -> Quantized:
         graphs[name], kept[name] = half.model, dict(half.kept)
         if name == "step":
             state_dtype = half.state_dtype
-    notes = {"kept_in_float32": kept, **_describe_recording(bundle, recording)}
+    notes = {"kept_in_float32": kept, **describe_source(bundle, recording)}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "fp16"
-        candidate = _write_candidate(bundle, folder, "fp16", graphs, notes, state_dtype)
-        attempt = _judge_candidate(bundle, candidate, "fp16", "by measured ranges", recording)
-        return _publish_best(bundle, [attempt])
+        candidate = write_candidate(bundle, folder, "fp16", graphs, notes, state_dtype)
+        attempt = judge_candidate(bundle, candidate, "fp16", "by measured ranges", recording)
+        return publish_best(bundle, [attempt])
 
 
-def _write_candidate(
-    bundle: Bundle,
-    folder: Path,
-    precision: str,
-    models: Mapping[str, ModelProto],
-    notes: Mapping[str, Any],
-    state_dtype: str = "float32",
-) -> Bundle:
-    """A bundle of its own, so that any runtime can open it; graphs not given stay float32."""
-    import onnx
+@dataclass(frozen=True)
+class _Source:
+    """A float graph to quantize, and how its activations are spread."""
 
-    folder.mkdir()
-    graphs = {}
-    for name in GRAPHS:
-        source = bundle.graph(name)
-        graphs[name] = f"{name}.{precision}.onnx" if name in models else source.name
-        if name in models:
-            onnx.save(models[name], folder / graphs[name])
-        else:
-            (folder / source.name).symlink_to(source.resolve())
-    text = json.dumps(notes, indent=2) + "\n"
-    (folder / NOTES_FILE[precision]).write_text(text, encoding="utf-8")
-    manifest = {
-        **bundle.manifest,
-        "graphs": {precision: graphs},
-        "state_dtype": {precision: state_dtype},
-        "files": describe_files(folder, *graphs.values(), NOTES_FILE[precision]),
-    }
-    return Bundle(folder, bundle.variant, manifest)
+    graph: Path
+    products: list[str]
+    spreads: dict[str, Spread]
+
+    @classmethod
+    def measure(
+        cls, recording: Recording, graph: Path, methods: Collection[str], attention: bool
+    ) -> _Source:
+        """Run the graph over the recording, for these methods."""
+        import onnx
+
+        model = onnx.load(graph)
+        products = list_products(model, attention=attention)
+        tensors = list_activations(model, products)
+        entropy = "entropy" in methods
+        with show_progress(f"ranges of {graph.name}", count_frames(recording.runs)) as advance:
+            feeds = recording.step_feeds()
+            spreads = collect_spreads(graph, tensors, feeds, advance, entropy=entropy)
+        return cls(graph, products, spreads)
 
 
-def _judge_candidate(
-    bundle: Bundle, candidate: Bundle, precision: str, method: str, recording: Recording
-) -> _Attempt:
-    frames = _count_frames(recording.runs)
-    feeds = islice(recording.step_feeds(), 0, None, max(1, frames // JUDGED_SAMPLES))
-    graphs = bundle.graph("step"), candidate.graph("step", precision)
-    measured = measure_outputs(*graphs, feeds, candidate.state_dtype(precision))
-    with show_progress(f"judging {method}", frames) as advance:
-        iou = measure_track(candidate, precision, recording, advance)
-    verdict = judge(precision, measured, iou, measure_float_track(recording))
-    attempt = _Attempt(candidate, precision, method, verdict)
-    worst = min(verdict.outputs, key=lambda name: verdict.outputs[name].cosine)
-    cosine = verdict.outputs[worst].cosine
-    log.info("%s: closed-loop IoU %.3f, worst cosine %.4f (%s)", method, iou, cosine, worst)
-    return attempt
+@dataclass
+class _Workshop:
+    """Where attempts are made: each in a folder of its own, all gone in the end."""
 
+    bundle: Bundle
+    recording: Recording
+    scratch: Path
+    _count: int = field(default=0)
 
-def _publish_best(bundle: Bundle, attempts: Sequence[_Attempt]) -> Quantized:
-    """Take the best attempt over into the bundle, or refuse it by name."""
-    best = max(attempts, key=lambda attempt: attempt.score)
-    if not best.verdict.passed:
-        raise GateError(
-            f"{best.precision} of {bundle.path} is not kept",
-            found="; ".join(best.verdict.failures),
-            expected="every output within its gate",
-            fix="record clips like those that will be tracked, with --clips",
-        )
-    extra = {"verdicts": {best.precision: best.verdict.to_dict()}}
-    published = publish_precision(bundle, best.candidate, best.precision, extra)
-    return Quantized(published, best.precision, best.method, best.verdict)
+    def attempt(self, source: _Source, method: str, title: str, products: Iterable[str]) -> Attempt:
+        """Quantize these products of the source and judge what comes of it."""
+        import onnx
 
+        thresholds = {name: s.find_threshold(method) for name, s in source.spreads.items()}
+        quantized = quantize_graph(onnx.load(source.graph), products, thresholds)
+        notes = {"method": title, "thresholds": thresholds}
+        notes |= describe_source(self.bundle, self.recording)
+        self._count += 1
+        folder = self.scratch / f"attempt-{self._count}"
+        candidate = write_candidate(self.bundle, folder, "int8", {"step": quantized}, notes)
+        return judge_candidate(self.bundle, candidate, "int8", title, self.recording)
 
-def _describe_recording(bundle: Bundle, recording: Recording) -> dict[str, Any]:
-    """Where the samples came from."""
-    return {
-        "samples": _count_frames(recording.runs),
-        "recorded_from": describe_recording(bundle, recording.runs),
-    }
+    def smooth_graph(self, graph: Path) -> Path:
+        """The same function with its norms' outlier channels moved into the weights."""
+        import onnx
 
+        model = onnx.load(graph)
+        norms = list_norms(model)
+        with show_progress("outlier channels", count_frames(self.recording.runs)) as advance:
+            peaks = collect_peaks(graph, norms, self.recording.step_feeds(), advance)
+        smooth_norms(model, peaks)
+        path = self.scratch / "smoothed.onnx"
+        onnx.save(model, path)
+        return path
 
-def _count_frames(runs: Sequence[Run]) -> int:
-    return sum(run.length for run in runs)
+    def search(self, source: _Source, whole: Attempt) -> Attempt:
+        """Measure every part alone, take out what the gate demands, and keep table and plot."""
+        method = whole.method.split()[0]
+
+        def attempt(title: str, products: Iterable[str]) -> Attempt:
+            return self.attempt(source, method, f"{whole.method}, {title}", products)
+
+        parts = group_products(source.products)
+        costs = measure_costs(parts, attempt)
+        best, kept = keep_costly_parts(costs, parts, whole, attempt)
+        files = write_costs(costs, kept, best.candidate.path)
+        best.candidate.manifest["files"].update(describe_files(best.candidate.path, *files))
+        return best

@@ -44,6 +44,8 @@ class Gate:
     """Of the boxes, in crop sides, where both choose the same cell."""
     argmax_agreement: float
     closed_loop_iou: float
+    auc_loss: float = 0.03
+    """By how much the success AUC may fall below the reference's, where the truth is known."""
 
 
 GATES = {
@@ -120,11 +122,15 @@ def judge_outputs(gate: Gate, outputs: Mapping[str, OutputError]) -> list[str]:
     return failures
 
 
-def judge_track(gate: Gate, argmax_agreement: float, closed_loop_iou: float) -> list[str]:
+def judge_track(
+    gate: Gate, argmax_agreement: float, closed_loop_iou: float, auc_loss: float | None = None
+) -> list[str]:
     """The same for the chosen cells and the track."""
     failures = []
     if not argmax_agreement >= gate.argmax_agreement:
         failures.append(f"argmax agreement {argmax_agreement:.3f} < {gate.argmax_agreement}")
     if not closed_loop_iou >= gate.closed_loop_iou:
         failures.append(f"closed-loop IoU {closed_loop_iou:.3f} < {gate.closed_loop_iou}")
+    if auc_loss is not None and not auc_loss <= gate.auc_loss:
+        failures.append(f"AUC {auc_loss:.3f} below float32's > {gate.auc_loss}")
     return failures

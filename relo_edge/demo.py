@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import SourceError
+from relo_edge.feed import Feed
 from relo_edge.geometry import Box, box_iou
+from relo_edge.live import read_live
 from relo_edge.network.demo import DEMO_IS_TRAINED
 from relo_edge.runtime import open_runtime
-from relo_edge.session import TrackSummary, track_source
+from relo_edge.session import Sinks, TrackSummary, track_feed
+from relo_edge.starts import Start
 from relo_edge.synthetic import RATE, make_clip
-from relo_edge.tracker import Track, Tracker
+from relo_edge.tracker import MultiTracker, Track
 from relo_edge.video import FrameSource
 
 __all__ = ["DemoResult", "run_demo"]
@@ -60,19 +63,18 @@ def run_demo(folder: Path) -> DemoResult:
     truth: list[Box] = [tuple(row) for row in clip.boxes.tolist()]
     tracks: list[Track] = []
     with (
-        FrameSource("demo", clip.frames(), RATE, FRAMES) as source,
+        read_live(lambda: FrameSource("demo", clip.frames(), RATE, FRAMES)) as reader,
         closing(open_runtime("demo")) as runtime,
     ):
-        summary = track_source(
-            source,
-            Tracker(runtime, color="bgr"),
-            truth[0],
-            video_path=folder / "demo.mp4",
-            boxes_path=folder / "demo.csv",
-            on_track=tracks.append,
+        summary = track_feed(
+            Feed(reader),
+            MultiTracker(runtime, color="bgr"),
+            [Start(truth[0])],
+            Sinks(folder / "demo.mp4", folder / "demo.csv"),
+            on_tracks=lambda _, found: tracks.extend(found.values()),
         )
     # An interrupted run has fewer tracks than the truth has boxes.
-    overlaps = [box_iou(track.box, box) for track, box in zip(tracks, truth[1:], strict=False)]
+    overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
     ran = f"{runtime.name} in {runtime.precision} on {runtime.device}"
     return DemoResult(summary, ran, mean, DEMO_IS_TRAINED)

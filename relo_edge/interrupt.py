@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish to stop, not as a crash."""
+"""Ctrl-C, or a service manager's word, as a wish to stop, not as a crash."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 __all__ = ["catch_interrupt"]
 
+WISHES = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextlib.contextmanager
 def catch_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, so that files are closed; a second one breaks off.
+    """An event that the first Ctrl-C or SIGTERM sets, so files get closed; a second breaks off.
 
     Python lets only the main thread handle signals; elsewhere the event stays unset.
     """
@@ -23,10 +25,14 @@ def catch_interrupt() -> Iterator[threading.Event]:
 
     def note_press(*_: object) -> None:
         pressed.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    previous = signal.signal(signal.SIGINT, note_press)
+    def restore() -> None:
+        for wish, before in previous.items():
+            signal.signal(wish, before)
+
+    previous = {wish: signal.signal(wish, note_press) for wish in WISHES}
     try:
         yield pressed
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

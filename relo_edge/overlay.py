@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from relo_edge.opencv import cv2
 
 if TYPE_CHECKING:
-    from relo_edge.tracker import Track
-    from relo_edge.video import Frame
+    from relo_edge.sources.frames import Frame
+    from relo_edge.tracker import SearchView, Track
 
-__all__ = ["draw_rate", "draw_track"]
+__all__ = ["draw_rate", "draw_track", "draw_view"]
 
 Colour = tuple[int, int, int]
 
@@ -19,6 +21,10 @@ FOLLOWED: Colour = (80, 220, 60)
 LOST: Colour = (60, 60, 235)
 INK: Colour = (20, 20, 20)
 PAPER: Colour = (245, 245, 245)
+
+HEAT: Colour = (0, 140, 255)
+TINT = 0.7
+"""How much of the picture the likeliest cell's colour covers."""
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -40,6 +46,30 @@ def draw_track(frame: Frame, track: Track, name: str) -> None:
 def draw_rate(frame: Frame, fps: float) -> None:
     """Write the speed in the top left corner."""
     _draw_label(frame, f"{fps:.1f} FPS", (0, 0), PAPER)
+
+
+def draw_view(frame: Frame, view: SearchView) -> None:
+    """Frame the search window and tint it by the policy: the likelier a cell, the stronger."""
+    left, top, side, _ = view.window
+    rows, columns = frame.shape[:2]
+    x, right = max(left, 0), min(left + side, columns)
+    y, bottom = max(top, 0), min(top + side, rows)
+    if x >= right or y >= bottom:
+        return
+    part = frame[y:bottom, x:right]
+    # The root lets the runners-up be seen beside a policy that is sure.
+    likely = np.nan_to_num(np.exp(0.5 * (view.policy - view.policy.max()))).astype(np.float32)
+    cell = side / likely.shape[0]
+    # From cells to the pixels of the part that is in the picture, centre upon centre.
+    shift = [cell / 2 - 0.5 + left - x, cell / 2 - 0.5 + top - y]
+    matrix = np.array([[cell, 0, shift[0]], [0, cell, shift[1]]])
+    strength = cv2.warpAffine(
+        likely, matrix, (right - x, bottom - y), borderMode=cv2.BORDER_REPLICATE
+    )[..., None]
+    strength = TINT * np.clip(strength, 0, 1)
+    part[:] = (part * (1 - strength) + np.array(HEAT) * strength).astype(np.uint8)
+    line = max(1, round(_measure_unit(frame) * 1.5))
+    cv2.rectangle(frame, (left, top), (left + side - 1, top + side - 1), HEAT, line)
 
 
 def _measure_unit(frame: Frame) -> float:

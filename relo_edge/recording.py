@@ -6,17 +6,18 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from relo_edge.encoding import Encoder, open_encoder
 from relo_edge.errors import InputError, SourceError
 from relo_edge.files import write_text
 from relo_edge.opencv import cv2
 from relo_edge.quiet import hush_libraries
+from relo_edge.tracker import Track
 
 if TYPE_CHECKING:
-    from relo_edge.tracker import Track
     from relo_edge.video import Frame
 
 __all__ = [
@@ -32,11 +33,15 @@ __all__ = [
 
 BOX_COLUMNS = ("frame", "target", "x", "y", "w", "h", "score", "confidence", "lost")
 
-BOX_SUFFIXES = (".csv", ".json")
-VIDEO_SUFFIXES = (".mp4",)
+BOX_SUFFIXES = (".csv", ".json", ".jsonl", ".txt")
+"""Text is OTB's, one target's boxes line by line; with .mot before it, MOTChallenge's."""
 
-CODECS = ("mp4v", "avc1")
-"""Every FFmpeg encodes the first; the second is for an OpenCV built on something else."""
+MOT = ".mot.txt"
+
+LONGEST_NAME = 200
+"""Bytes: what disks take, less what a temporary sibling's name adds."""
+
+VIDEO_SUFFIXES = (".mp4", ".webm")
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
@@ -48,6 +53,8 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
             expected=" or ".join(suffixes),
         )
     folder = path.parent
+    if "\0" in str(path) or len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InputError("output", found=ascii(str(path)), expected="a name that a disk can hold")
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise InputError(f"output folder {str(folder)!r}", found=found, fix=f"mkdir -p {folder}")
@@ -60,42 +67,69 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
     return path
 
 
-def check_outputs(source: str, video: Path | None, boxes: Path | None) -> None:
+def check_outputs(
+    source: str, video: Path | None, boxes: Path | None, others: Sequence[Path] = ()
+) -> None:
     """Check all that a run would write, and that none of it is what the run reads."""
+    read = {_identify(Path(source)), *map(_identify, others)} - {None}
     for path, suffixes in ((video, VIDEO_SUFFIXES), (boxes, BOX_SUFFIXES)):
         if path is None:
             continue
-        check_output(path, suffixes)
-        if path.exists() and Path(source).exists() and path.samefile(source):
+        truth = path.name.startswith("groundtruth")
+        if _identify(check_output(path, suffixes)) in read or (truth and path.exists()):
             raise InputError(
-                f"output {str(path)!r}", found="the source itself", fix="choose another name"
+                f"output {str(path)!r}",
+                found="ground truth" if truth else "the source itself, or another file it needs",
+                fix="choose another name",
             )
 
 
+def _identify(path: Path) -> tuple[int, int] | None:
+    """The same for two names of one file; None where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 class VideoRecorder:
-    """An mp4 that appears under its own name only when it is whole."""
+    """A video that appears under its own name only when it is whole."""
 
     def __init__(self, path: Path, fps: float) -> None:
         self.path = check_output(path, VIDEO_SUFFIXES)
         # A sibling, so that moving is atomic; the same extension, because encoders go by it.
         self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         self._fps = fps
-        self._writer: cv2.VideoWriter | None = None
-        self._size = (0, 0)
+        self._writer: Encoder | None = None
+        self._first = 0
+        self._last: Frame | None = None
         self._written = 0
 
-    def write(self, frame: Frame) -> None:
-        """Append a frame; the first one sets the size."""
+    def write(self, frame: Frame, number: int | None = None) -> None:
+        """Append a frame; the first one sets the size.
+
+        Numbers that a camera's dropped frames leave out are filled with the picture before, so
+        that the video keeps the time. The frame must not be written to afterwards.
+        """
         size = (frame.shape[1], frame.shape[0])
-        if self._writer is None:
-            self._size, self._writer = size, _open_encoder(self._partial, self._fps, size)
-        if size != self._size:
+        if self._writer is None or self._last is None:
+            self._writer = open_encoder(self._partial, self._fps, size)
+            self._first, self._last = number or 0, frame
+        elif frame.shape != self._last.shape:
             # OpenCV would drop the frame without a word.
             raise SourceError(
                 f"video {self.path.name}: frame size changed",
                 found="{}x{}".format(*size),
-                expected="{}x{}".format(*self._size),
+                expected="{1}x{0}".format(*self._last.shape),
             )
+        while number is not None and self._first + self._written < number:
+            self._append(self._last)
+        self._append(frame)
+        self._last = frame
+
+    def _append(self, frame: Frame) -> None:
+        assert self._writer is not None
         self._writer.write(frame)
         self._written += 1
 
@@ -103,8 +137,12 @@ class VideoRecorder:
         """Publish what was recorded, once it reads back whole; closing twice is fine."""
         if self._writer is None:
             return
-        self._writer.release()
-        self._writer = None
+        writer, self._writer = self._writer, None
+        try:
+            writer.release()
+        except SourceError:
+            self._partial.unlink(missing_ok=True)
+            raise
         readable = _count_frames(self._partial)
         if readable != self._written:
             self._partial.unlink(missing_ok=True)
@@ -123,8 +161,8 @@ class BoxRecorder(Protocol):
 
     path: Path
 
-    def write(self, frame: int, target: int, track: Track) -> None:
-        """Add a row."""
+    def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
+        """Add a row; the time, in seconds, is kept where the format has a place for it."""
 
     def close(self) -> None:
         """Leave a whole file; closing twice is fine."""
@@ -133,49 +171,124 @@ class BoxRecorder(Protocol):
 def record_boxes(path: Path) -> BoxRecorder:
     """The recorder for the file's extension."""
     check_output(path, BOX_SUFFIXES)
-    return _JsonBoxes(path) if path.suffix.lower() == ".json" else _CsvBoxes(path)
+    if path.name.lower().endswith(MOT):
+        return _MotBoxes(path)
+    recorders: dict[str, Callable[[Path], BoxRecorder]] = {
+        ".csv": _CsvBoxes,
+        ".json": _JsonBoxes,
+        ".jsonl": _JsonLines,
+        ".txt": _OtbBoxes,
+    }
+    return recorders[path.suffix.lower()](path)
 
 
-class _CsvBoxes:
+class _Row(NamedTuple):
+    frame: int
+    target: int | str
+    track: Track
+    time: float | None
+
+    def list_values(self) -> list[int | float | str]:
+        """All columns but the last, as plain numbers."""
+        numbers = (*self.track.box, self.track.score, self.track.confidence)
+        return [self.frame, self.target, *(float(number) for number in numbers)]
+
+    def to_json(self) -> str:
+        """The CSV's names, and the time."""
+        values = [*self.list_values(), self.track.lost]
+        named = dict(zip(BOX_COLUMNS, values, strict=True))
+        return json.dumps(named if self.time is None else {**named, "time": self.time})
+
+
+class _Lines:
     """Rows on disk as they come, so that even a killed run leaves every frame it finished."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with _explain_failure(path):
             self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
-            # The csv module writes a float's repr, which loses nothing.
-            self._rows = csv.writer(self._file, lineterminator="\n")
-            self._rows.writerow(BOX_COLUMNS)
+            self._begin()
 
-    def write(self, frame: int, target: int, track: Track) -> None:
+    def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
         with _explain_failure(self.path):
-            self._rows.writerow([*_list_values(frame, target, track), int(track.lost)])
+            self._put(_Row(frame, target, track, time))
 
     def close(self) -> None:
         with _explain_failure(self.path):
             self._file.close()
 
+    def _begin(self) -> None:
+        """What stands before the rows."""
+
+    def _put(self, row: _Row) -> None:
+        raise NotImplementedError
+
+
+class _CsvBoxes(_Lines):
+    def _begin(self) -> None:
+        # The csv module writes a float's repr, which loses nothing.
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(BOX_COLUMNS)
+
+    def _put(self, row: _Row) -> None:
+        self._rows.writerow([*row.list_values(), int(row.track.lost)])
+
+
+class _JsonLines(_Lines):
+    def _put(self, row: _Row) -> None:
+        self._file.write(f"{row.to_json()}\n")
+
+
+class _OtbBoxes(_Lines):
+    """x,y,w,h counted from 0, a line for every frame from the start frame on; one target."""
+
+    _start: tuple[int | str, int] | None = None
+    _written = 0
+
+    def _put(self, row: _Row) -> None:
+        target, first = self._start = self._start or (row.target, row.frame)
+        if row.target != target:
+            raise InputError(
+                f"output {str(self.path)!r}",
+                found="a second target",
+                expected="one, as OTB has it",
+                fix=f"name it {self.path.stem}{MOT} or {self.path.stem}.csv",
+            )
+        line = ",".join(repr(float(number)) for number in row.track.box)
+        # Frames that a camera dropped get the box of the next.
+        missing = row.frame - first - self._written
+        self._file.write(f"{line}\n" * (missing + 1))
+        self._written += missing + 1
+
+
+class _MotBoxes(_Lines):
+    """MOTChallenge's ten columns; frames, targets and pixels count from 1 there."""
+
+    def _begin(self) -> None:
+        self._numbers: dict[int | str, int] = {}
+
+    def _put(self, row: _Row) -> None:
+        number = self._numbers.setdefault(row.target, len(self._numbers) + 1)
+        x, y, width, height = map(float, row.track.box)
+        numbers = (x + 1, y + 1, width, height, float(row.track.confidence))
+        columns = ",".join(map(repr, numbers))
+        self._file.write(f"{row.frame + 1},{number},{columns},-1,-1,-1\n")
+
 
 class _JsonBoxes:
-    """A list of rows with the CSV's names; JSON has to end, so it is written at the end."""
+    """A list of rows; JSON has to end, so it is written at the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[str] = []
 
-    def write(self, frame: int, target: int, track: Track) -> None:
-        values = [*_list_values(frame, target, track), track.lost]
-        self._rows.append(dict(zip(BOX_COLUMNS, values, strict=True)))
+    def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
+        self._rows.append(_Row(frame, target, track, time).to_json())
 
     def close(self) -> None:
-        lines = ",\n".join(json.dumps(row) for row in self._rows)
+        lines = ",\n".join(self._rows)
         with _explain_failure(self.path):
             write_text(self.path, f"[\n{lines}\n]\n")
-
-
-def _list_values(frame: int, target: int, track: Track) -> list[int | float]:
-    numbers = (*track.box, track.score, track.confidence)
-    return [frame, target, *(float(number) for number in numbers)]
 
 
 @contextlib.contextmanager
@@ -185,19 +298,6 @@ def _explain_failure(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SourceError(f"output {str(path)!r} cannot be written", found=reason) from error
-
-
-def _open_encoder(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    for codec in CODECS:
-        with hush_libraries():
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
-        if writer.isOpened():
-            return writer
-    raise SourceError(
-        f"no encoder for a video of {size[0]}x{size[1]} at {fps:g} FPS",
-        found=f"an OpenCV without {' and '.join(CODECS)}, or a size they refuse",
-        fix="`pip install opencv-python`, or track without --save",
-    )
 
 
 def _count_frames(path: Path) -> int:

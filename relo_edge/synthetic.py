@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,15 +63,15 @@ class SyntheticClip:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def frames(self) -> Generator[Image, None, None]:
-        """The pictures, BGR, each a new array."""
+    def frames(self, order: Iterable[int] | None = None) -> Generator[Image, None, None]:
+        """The pictures, BGR, each a new array; in another order than the clip's if one is given."""
         rng = np.random.default_rng((self.seed, 1))
         width, height = self.size
         palette, radius = pick_palette(rng), max(8, round(float(self.target[:, 2].mean())))
         target, lookalike = (paint_sprite(rng, palette, radius) for _ in range(2))
         ground = paint_ground(rng, round(width * GROUND), round(height * GROUND))
         grain = _draw_grain(rng, width, height)
-        for index in range(len(self)):
+        for index in range(len(self)) if order is None else order:
             frame = self._show_ground(ground, index)
             draw_sprite(frame, lookalike, self.lookalike[index])
             draw_sprite(frame, target, self.target[index])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,10 +22,11 @@ from relo_edge.geometry import (
     place_crop,
 )
 from relo_edge.opencv import cv2
+from relo_edge.recovery import Recovery
 from relo_edge.runtime import Runtime
 from relo_edge.spec import TrackerProtocol
 
-__all__ = ["LostRule", "MultiTracker", "Track", "Tracker"]
+__all__ = ["LostRule", "MultiTracker", "SearchView", "Track", "Tracker"]
 
 Frame = NDArray[np.uint8]
 Color = Literal["bgr", "rgb"]
@@ -64,13 +66,31 @@ class LostRule:
             )
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class SearchView:
+    """Where the tracker looked for a target in the last frame, and what the policy made of it."""
+
+    window: CropWindow
+    policy: NDArray[np.float32]
+    """[grid,grid] logits before the window."""
+
+
+@dataclass(eq=False)
 class _Target:
     slot: int
     box: Box
+    sure_box: Box
     frames: int = 0
     doubtful: int = 0
     template_updates: int = 0
+    looks: int | None = None
+    """How often it was looked for in vain since it was lost; None while it is followed."""
+
+
+_holders: weakref.WeakKeyDictionary[Runtime, dict[int, weakref.ref[_Target]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""Whose state is in each slot of a runtime: a second tracker that takes a slot is found out."""
 
 
 @dataclass
@@ -83,12 +103,7 @@ class _View:
 
     def check_frame(self, frame: object) -> Frame:
         """A frame that can be tracked, or a word on why it cannot."""
-        expected = "a uint8 array [height, width, 3]"
-        if not isinstance(frame, np.ndarray):
-            raise InputError("frame", found=type(frame).__name__, expected=expected)
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-            found = f"{frame.dtype} {list(frame.shape)}"
-            raise InputError("frame", found=found, expected=expected)
+        frame = _check_picture(frame)
         size = (frame.shape[1], frame.shape[0])
         if self.size is not None and size != self.size:
             raise InputError(
@@ -114,7 +129,8 @@ class _View:
 class MultiTracker:
     """Several targets in the same frames, added and removed at will, stepped as one batch.
 
-    Not safe to share between threads; give each its own.
+    Not safe to share between threads. Neither is the runtime to be shared between trackers that
+    take turns: give each its own.
     """
 
     def __init__(
@@ -124,6 +140,7 @@ class MultiTracker:
         *,
         color: Color,
         lost_rule: LostRule | None = None,
+        recovery: Recovery | None = None,
     ) -> None:
         if color not in ("bgr", "rgb"):
             raise InputError("frame colour order", found=color, expected="'bgr' or 'rgb'")
@@ -131,6 +148,9 @@ class MultiTracker:
         self.runtime = runtime
         self.protocol = protocol or variant.protocol()
         self.lost_rule = lost_rule or LostRule()
+        self.recovery = recovery
+        self.views: dict[int, SearchView] = {}
+        """How the last frame was searched for each target, for those who draw it."""
         self._window = hann_window(variant.grid, self.protocol.window_factor)
         self._view = _View(color)
         self._targets: dict[int, _Target] = {}
@@ -155,7 +175,8 @@ class MultiTracker:
                 expected=f"at most {self.runtime.batch}",
                 fix="open the runtime with a larger batch",
             )
-        target = _Target(free[0], box)
+        target = _Target(free[0], box, box)
+        _holders.setdefault(self.runtime, {})[target.slot] = weakref.ref(target)
         for index in range(self.runtime.variant.templates):
             self._encode_template(frame, target, index)
         self.runtime.forget(target.slot)
@@ -169,6 +190,7 @@ class MultiTracker:
         if target not in self._targets:
             raise InputError("target", found=target, expected=f"one of {sorted(self._targets)}")
         del self._targets[target]
+        self.views.pop(target, None)
         if not self._targets:
             self._view.size = None
 
@@ -178,23 +200,56 @@ class MultiTracker:
         if not self._targets:
             return {}
         targets = list(self._targets.values())
+        self._check_slots(targets)
         searches = self._searches[: len(targets)]
-        scales = [self._crop_search(frame, t, s) for t, s in zip(targets, searches, strict=True)]
+        windows = [self._crop_search(frame, t, s) for t, s in zip(targets, searches, strict=True)]
         step = self.runtime.step([t.slot for t in targets], searches, self._window)
         tracks = {}
         for row, (name, target) in enumerate(self._targets.items()):
             predicted, score = step.boxes[row], float(step.scores[row])
-            self._move_target(frame, target, predicted, scales[row])
             confidence = measure_confidence(step.policy_logits[row], self._window)
-            lost = self._judge_lost(target, confidence)
-            self._update_template(frame, target, score)
+            self.views[name] = SearchView(windows[row], step.policy_logits[row])
+            lost = self._look_again(target, confidence)
+            if not lost:
+                self._move_target(frame, target, predicted, windows[row].scale)
+                lost = self._judge_lost(target, confidence)
+            if target.looks is None:
+                self._update_template(frame, target, score)
             tracks[name] = Track(target.box, score, confidence, lost)
         return tracks
 
-    def _crop_search(self, frame: Frame, target: _Target, search: Frame) -> float:
-        window = place_crop(target.box, self.protocol.search_factor, search.shape[0])
+    def _check_slots(self, targets: list[_Target]) -> None:
+        """Refuse to go on from a state that another tracker has written over."""
+        holders = _holders[self.runtime]
+        if any(holders[target.slot]() is not target for target in targets):
+            raise InputError(
+                "tracker",
+                found="its runtime taken by another tracker",
+                expected="a runtime of its own",
+                fix="open one for each, or follow the targets with one MultiTracker",
+            )
+
+    def _crop_search(self, frame: Frame, target: _Target, search: Frame) -> CropWindow:
+        factor = self.protocol.search_factor
+        if self.recovery and target.looks is not None:
+            self.runtime.forget(target.slot)
+            factor *= self.recovery.widen(target.looks)
+            # A crop that shows the whole frame need not be wider.
+            largest = 2 * max(frame.shape) / math.sqrt(target.box[2] * target.box[3])
+            factor = min(factor, max(largest, self.protocol.search_factor))
+        window = place_crop(target.box, factor, search.shape[0])
         self._view.crop(frame, window, search)
-        return window.scale
+        return window
+
+    def _look_again(self, target: _Target, confidence: float) -> bool:
+        """Whether a lost target stays lost; what is found again is followed on from there."""
+        if self.recovery is None or target.looks is None:
+            return False
+        if confidence >= self.recovery.resume:
+            target.looks, target.doubtful = None, 0
+            return False
+        target.looks += 1
+        return True
 
     def _move_target(
         self, frame: Frame, target: _Target, predicted: NDArray[np.float32], scale: float
@@ -209,7 +264,12 @@ class MultiTracker:
         # So written that a confidence of NaN is doubtful too.
         doubtful = not confidence >= self.lost_rule.threshold
         target.doubtful = target.doubtful + 1 if doubtful else 0
-        return target.doubtful >= self.lost_rule.patience
+        if not doubtful:
+            target.sure_box = target.box
+        lost = target.doubtful >= self.lost_rule.patience
+        if lost and self.recovery:
+            target.box, target.looks = target.sure_box, 0
+        return lost
 
     def _update_template(self, frame: Frame, target: _Target, score: float) -> None:
         """Renew the oldest template but the first, when the protocol's time and score have come."""
@@ -237,8 +297,11 @@ class Tracker:
         *,
         color: Color,
         lost_rule: LostRule | None = None,
+        recovery: Recovery | None = None,
     ) -> None:
-        self._targets = MultiTracker(runtime, protocol, color=color, lost_rule=lost_rule)
+        self._targets = MultiTracker(
+            runtime, protocol, color=color, lost_rule=lost_rule, recovery=recovery
+        )
         self._target: int | None = None
 
     @property
@@ -247,7 +310,11 @@ class Tracker:
         return self._targets.runtime
 
     def init(self, frame: Frame, box: Box) -> None:
-        """Start, or start again, on the box (x, y, w, h in pixels) in this frame."""
+        """Start, or start again, on the box (x, y, w, h in pixels) in this frame.
+
+        A box or frame that is refused leaves the target that was followed.
+        """
+        _check_box(box, _check_picture(frame))
         if self._target is not None:
             self._targets.remove(self._target)
             self._target = None
@@ -266,6 +333,16 @@ def measure_confidence(logits: NDArray[np.float32], window: NDArray[np.float32])
     weights = np.exp(logits - logits.max())
     near = weights[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
     return float(near.sum() / weights.sum())
+
+
+def _check_picture(frame: object) -> Frame:
+    expected = "a uint8 array [height, width, 3]"
+    if not isinstance(frame, np.ndarray):
+        raise InputError("frame", found=type(frame).__name__, expected=expected)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        found = f"{frame.dtype} {list(frame.shape)}"
+        raise InputError("frame", found=found, expected=expected)
+    return frame
 
 
 def _check_box(box: Box, frame: Frame) -> Box:

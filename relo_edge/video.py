@@ -1,204 +1,87 @@
-"""Frames in: a video file, a folder of images or a camera, all read the same way."""
+"""Frames in: one door to files, cameras, streams and pipelines, all read the same way."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+import unicodedata
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
+from relo_edge.errors import InputError
+from relo_edge.sources.cameras import STREAM, open_camera, open_stream
+from relo_edge.sources.files import (
+    IMAGE_SUFFIXES,
+    list_images,
+    open_folder,
+    open_glob,
+    open_video,
+    read_images,
+)
+from relo_edge.sources.frames import Frame, FrameSource
+from relo_edge.sources.pipelines import open_csi, open_pipeline
+from relo_edge.sources.simulated import open_synthetic
 
-from relo_edge.errors import InputError, SourceError
-from relo_edge.opencv import cv2
-from relo_edge.quiet import hush_libraries
+__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source", "read_images"]
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source"]
+WORDS = {"synthetic": open_synthetic, "csi": open_csi}
+"""Sources that are named by a word, alone or with options after a colon."""
 
-Frame = NDArray[np.uint8]
-"""[height, width, 3], blue first."""
+LONGEST_NAME = 4096
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-IMAGE_FOLDERS = (".", "frames", "img")
-"""Where the images of a sequence folder may lie."""
-
-USUAL_FPS = 30.0
-"""The rate of a source that names none, such as a folder."""
-
-WHOLE = 0.95
-"""The share of the announced length that a video must reach: lengths in headers are estimates."""
-
-
-def _hold_nothing() -> None:
-    """Sources that hold nothing between frames have nothing to give back."""
-
-
-@dataclass
-class FrameSource(Iterator[Frame]):
-    """Frames in order, with what is known about them; close it, or use it in a `with`."""
-
-    name: str
-    frames: Generator[Frame, None, None]
-    fps: float = USUAL_FPS
-    frame_count: int | None = None
-    """None when unknown; an estimate for some video formats."""
-    release: Callable[[], object] = _hold_nothing
-
-    def __next__(self) -> Frame:
-        return next(self.frames)
-
-    def __enter__(self) -> FrameSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give the file or camera back; closing twice is fine."""
-        self.frames.close()
-        self.release()
+EXPECTED = (
+    "a video file, a folder or glob of images, a camera number, csi:0, an rtsp:// address, "
+    "a GStreamer pipeline with ! in it, or synthetic:"
+)
 
 
 def open_source(source: str) -> FrameSource:
-    """The frames of a video file, an image or sequence folder, or a camera named by its number."""
-    if source.isdecimal():
-        return _open_camera(int(source))
+    """The frames of whatever the name names; what exists as a file or folder is that."""
+    _check_name(source)
+    if source.isdecimal() and source.isascii():
+        return open_camera(int(source))
     path = Path(source)
+    if _exists(path):
+        return _open_path(path)
+    word, colon, _ = source.partition(":")
+    if colon and word in WORDS:
+        return WORDS[word](source)
+    if STREAM.match(source):
+        return open_stream(source)
+    if "!" in source:
+        return open_pipeline(source)
+    if re.search(r"[*?[]", source):
+        return open_glob(source)
+    raise InputError(f"source {source!r}", found="no such file or folder", expected=EXPECTED)
+
+
+def _check_name(source: str) -> None:
+    """Names that no file has and no line can show."""
+    if not source.strip() or len(source) > LONGEST_NAME:
+        raise InputError("source", found=f"{len(source)} characters", expected=EXPECTED)
+    # Control characters, and what stands for bytes that are no text.
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in source):
+        raise InputError("source", found=ascii(source), expected="characters that can be shown")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a part of the name is too long for this disk, or out of bounds for us
+        return False
+
+
+def _open_path(path: Path) -> FrameSource:
     if path.is_dir():
-        return _open_folder(path)
-    if not path.exists():
-        raise InputError(
-            f"source {source!r}",
-            found="no such file or folder",
-            expected="a video file, a folder of images or a camera number",
-        )
+        return open_folder(path)
+    if path.is_char_device() and path.name.startswith("video"):
+        return open_camera(str(path))
+    if not path.is_file():
+        # Reading a pipe or a terminal may never return.
+        raise InputError(f"source {str(path)!r}", found="no regular file", expected=EXPECTED)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise InputError(
-            f"source {source!r}",
+            f"source {str(path)!r}",
             found="a single image",
             expected="a video or a folder of images",
             fix=f"pass the folder: {path.parent}",
         )
-    return _open_video(path)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """A sequence folder's images in the order of their names, frame 10 after frame 9."""
-    for place in IMAGE_FOLDERS:
-        images = [
-            path
-            for path in (folder / place).glob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        ]
-        if images:
-            return sorted(images, key=_order_naturally)
-    raise InputError(
-        f"folder {str(folder)!r}",
-        found="no images",
-        expected="{} in it, in frames/ or in img/".format(" ".join(IMAGE_SUFFIXES)),
-    )
-
-
-def _order_naturally(path: Path) -> tuple[list[str | int], str]:
-    # Splitting by digits makes texts and numbers alternate, so like meets like.
-    parts = re.split(r"([0-9]+)", path.name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
-
-
-def _open_folder(folder: Path) -> FrameSource:
-    images = list_images(folder)
-    name = folder.resolve().name
-    return FrameSource(name, _read_images(images), frame_count=len(images))
-
-
-def _read_images(images: list[Path]) -> Generator[Frame, None, None]:
-    for path in images:
-        # This flag makes grey, 16-bit and transparent images BGR uint8, and turns photographs
-        # the way their camera was held.
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise SourceError(
-                f"image {str(path)!r} cannot be read",
-                found=_describe_file(path),
-                fix="replace it or take it out of the folder",
-            )
-        yield image.astype(np.uint8, copy=False)
-
-
-def _open_video(path: Path) -> FrameSource:
-    with hush_libraries():
-        capture = cv2.VideoCapture(str(path))
-    if not capture.isOpened():
-        raise SourceError(
-            f"video {str(path)!r} cannot be opened",
-            found=_describe_file(path),
-            expected="a whole video file",
-            fix="copy it again, or convert it: ffmpeg -i IN OUT.mp4",
-        )
-    fps, announced = _read_rate(capture), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    count = int(announced) if announced >= 1 else None
-    frames = _read_video(capture, path, fps, count)
-    return FrameSource(path.name, frames, fps, count, capture.release)
-
-
-def _read_video(
-    capture: cv2.VideoCapture, path: Path, fps: float, count: int | None
-) -> Generator[Frame, None, None]:
-    read, reached = 0, 0.0
-    while (frame := _grab_frame(capture)) is not None:
-        read += 1
-        reached = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * fps + 1
-        yield frame
-    if not read:
-        raise SourceError(f"video {str(path)!r}", found="no frames", expected="at least one")
-    # A variable frame rate makes the count a guess and sound can outlast the picture, so a
-    # video is whole by either measure: frames, or time.
-    if count and max(read, reached) < WHOLE * count:
-        raise SourceError(
-            f"video {str(path)!r} ends early",
-            found=f"{read} frames",
-            expected=f"about {count}",
-            fix="the file is damaged or was cut off: copy it again",
-        )
-
-
-def _describe_file(path: Path) -> str:
-    if not path.exists():
-        return "no such file any more"
-    return f"{path.stat().st_size} bytes that OpenCV cannot decode"
-
-
-def _open_camera(index: int) -> FrameSource:
-    name = f"camera {index}"
-    with hush_libraries():
-        capture = cv2.VideoCapture(index) if index <= np.iinfo(np.int32).max else None
-    if capture is None or not capture.isOpened():
-        raise SourceError(
-            f"{name} does not open",
-            found="no such camera, or one in use or not permitted",
-            fix=f"`ls /dev/video*` lists cameras; for a file of that name write ./{index}",
-        )
-    return FrameSource(
-        name, _read_camera(capture, name), _read_rate(capture), release=capture.release
-    )
-
-
-def _read_camera(capture: cv2.VideoCapture, name: str) -> Generator[Frame, None, None]:
-    read = 0
-    while (frame := _grab_frame(capture)) is not None:
-        read += 1
-        yield frame
-    raise SourceError(f"{name} stopped", found=f"nothing after {read} frames", fix="reconnect it")
-
-
-def _grab_frame(capture: cv2.VideoCapture) -> Frame | None:
-    shown, frame = capture.read()
-    return frame.astype(np.uint8, copy=False) if shown else None
-
-
-def _read_rate(capture: cv2.VideoCapture) -> float:
-    """The rate the source names, unless it is none that a video can have."""
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 1 <= fps <= 1000 else USUAL_FPS
+    return open_video(path)

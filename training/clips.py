@@ -51,7 +51,7 @@ class _SyntheticClips(IterableDataset[ClipBatch]):
 def stream_clips(
     atlas: Atlas, variant: Variant, settings: ClipSettings, first_step: int = 0
 ) -> Iterator[ClipBatch]:
-    """Batches from `first_step` on: a resumed training sees what an unbroken one would have seen."""
+    """Batches from `first_step` on, so that a resumed training sees what an unbroken one would."""
     clips = _SyntheticClips(atlas, variant, settings, first_step)
     on_gpu = atlas.grounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.

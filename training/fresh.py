@@ -30,12 +30,17 @@ def build_fresh(variant: Variant, seed: int) -> Relo:
                 nn.init.normal_(parameter, std=EMBEDDING)
             elif name.endswith(("gamma_1", "gamma_2")):
                 nn.init.constant_(parameter, LAYER_SCALE)
-        for head in (network.decoder.conv5_size, network.decoder.conv5_offset):
-            nn.init.normal_(head.weight, std=0.01)
-        bias = -math.log(1 / USUAL_SIZE - 1)
-        nn.init.constant_(network.decoder.conv5_size.bias, bias)
-        nn.init.constant_(network.decoder.conv5_offset.bias, 0.5)
+        _start_boxes(network)
     return network
+
+
+def _start_boxes(network: Relo) -> None:
+    """Boxes begin in the middle of their cell and as large as targets usually are."""
+    usual = -math.log(1 / USUAL_SIZE - 1)
+    for head, start in ((network.decoder.conv5_size, usual), (network.decoder.conv5_offset, 0.5)):
+        nn.init.normal_(head.weight, std=0.01)
+        if head.bias is not None:
+            nn.init.constant_(head.bias, start)
 
 
 def _start_module(module: nn.Module) -> None:

@@ -34,6 +34,9 @@ class Stage(Protocol):
     def learn(self, network: Relo, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and figures to show."""
 
+    def finish(self, network: Relo, batch: ClipBatch) -> None:
+        """Make what was learned fit for tracking."""
+
 
 @dataclass(frozen=True)
 class LoopSettings:
@@ -84,8 +87,11 @@ def run_loop(
                 journal.write_line()
             if journal.step % settings.save_every == 0:
                 journal.save(network, optimizer)
+    finished = journal.step >= settings.steps
+    if finished:
+        stage.finish(network, next(clips).to(device))
     journal.save(network, optimizer)
-    return journal.step >= settings.steps
+    return finished
 
 
 def anneal(step: int, settings: LoopSettings) -> float:

@@ -21,7 +21,7 @@ from relo_edge.training.rewards import (
     group_advantages,
     normalise_advantages,
 )
-from relo_edge.training.rollout import roll_out
+from relo_edge.training.rollout import level_policy, roll_out
 
 __all__ = ["ALGORITHMS", "Reinforce"]
 
@@ -70,7 +70,7 @@ class Reinforce:
         acting = self._take_acting(network)
         chosen, acted, overlaps, values, entropies = [], [], [], [], []
         for frame, maps in roll_out(network, batch):
-            policy = Categorical(logits=maps.policy_logits.float().flatten(1))
+            policy = _read_policy(maps.policy_logits)
             with torch.no_grad():
                 old = (
                     Categorical(logits=acting(maps.features).float().flatten(1))
@@ -103,6 +103,10 @@ class Reinforce:
         }
         return policy_loss + self.value_weight * value_loss, shown
 
+    def finish(self, network: Relo, batch: ClipBatch) -> None:
+        """The tracker's window wants logits above zero."""
+        level_policy(network, batch)
+
     def _weigh_steps(self, chosen: Tensor, acted: Tensor, advantages: Tensor) -> Tensor:
         """What each choice adds to the objective: [tries,B,F]."""
         if self.algorithm == "actor-critic":
@@ -119,3 +123,8 @@ class Reinforce:
             self._acting, self._age = copy.deepcopy(network.policy_model), 0
         self._age += 1
         return self._acting
+
+
+def _read_policy(logits: Tensor) -> Categorical:
+    """A choice among all cells of each map [B,G,G]."""
+    return Categorical(logits=logits.float().flatten(1))

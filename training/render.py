@@ -52,6 +52,16 @@ class ClipBatch:
         return ClipBatch(**moved)
 
 
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """Where the crops lie in their frames."""
+
+    middles: Tensor
+    """[B,F+1,2]"""
+    sides: Tensor
+    """[B,F+1]"""
+
+
 def render_clips(
     atlas: Atlas,
     variant: Variant,
@@ -62,46 +72,65 @@ def render_clips(
 ) -> ClipBatch:
     """Draw and render a batch; the generator's state decides everything."""
     scenes = draw_scenes(atlas, generator, clips, frames)
-    protocol: TrackerProtocol = variant.protocol()
     boxes = scenes.target_boxes
-    centre, size = (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-    size = size.clamp(min=1e-3)
-    mean_side = size.prod(dim=2).sqrt()
-    rand = lambda *shape: torch.rand(  # noqa: E731
-        clips, *shape, generator=generator, device=boxes.device
-    )
-    calm = torch.where(rand(1) < jitter.calm, 1 / 3, 1.0)
-    shift = (rand(frames, 2) - 0.5) * jitter.centre * calm[..., None]
-    normal = torch.randn(clips, frames, generator=generator, device=boxes.device)
-    grow = (normal * jitter.scale * calm).exp()
-    sides = mean_side[:, 1:] * protocol.search_factor * grow
-    middles = centre[:, 1:] + shift * (mean_side[:, 1:] * grow)[..., None]
-    template_side = mean_side[:, 0] * protocol.template_factor
-    templates = _render_view(
-        atlas, scenes, slice(0, 1), centre[:, :1], template_side[:, None], variant.template_size
-    )
-    searches = _render_view(atlas, scenes, slice(1, None), middles, sides, variant.search_size)
-    noisy = [_spoil(*view, generator) for view in (templates, searches)]
-    shown = size[:, 0] / template_side[:, None]
-    last = (variant.template_size - 1) / variant.template_size
-    template_boxes = torch.cat([0.5 - shown / last / 2, shown / last], dim=1)
-    in_crop = (centre[:, 1:] - middles) / sides[..., None] + 0.5
-    whole = scenes.whole_boxes[:, 1:]
-    share = size[:, 1:].prod(dim=2) / (whole[..., 2:] - whole[..., :2]).prod(dim=2)
-    seen = (share > LEAST_SEEN) & ((in_crop > 0) & (in_crop < 1)).all(dim=2)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
+    views = _place_views(centre, size, variant.protocol(), jitter, generator)
+    template, searches = slice(0, 1), slice(1, None)
+    pictures = [
+        _spoil(*_render_view(atlas, scenes, views, times, pixels), generator)
+        for times, pixels in (
+            (template, variant.template_size),
+            (searches, variant.search_size),
+        )
+    ]
+    in_crop = ((centre - views.middles) / views.sides[..., None] + 0.5)[:, searches]
+    shown = size / views.sides[..., None]
+    # The tracker measures a template in steps between its first and its last pixel.
+    stretch = variant.template_size / (variant.template_size - 1)
+    in_template = shown[:, 0] * stretch
     return ClipBatch(
-        noisy[0][:, 0],
-        template_boxes,
-        noisy[1],
-        torch.cat([in_crop, size[:, 1:] / sides[..., None]], dim=2),
-        seen,
+        templates=pictures[0][:, 0],
+        template_boxes=torch.cat([0.5 - in_template / 2, in_template], dim=1),
+        searches=pictures[1],
+        boxes=torch.cat([in_crop, shown[:, searches]], dim=2),
+        seen=_judge_seen(scenes, size)[:, searches] & ((in_crop > 0) & (in_crop < 1)).all(dim=2),
     )
+
+
+def _place_views(
+    centre: Tensor,
+    size: Tensor,
+    protocol: TrackerProtocol,
+    jitter: Jitter,
+    generator: torch.Generator,
+) -> _Views:
+    """The template's crop on its target, the search crops off theirs by a jitter."""
+    shape = size.shape[:2]
+    calm = torch.rand(shape[0], 1, generator=generator, device=size.device) < jitter.calm
+    strength = torch.where(calm, 1 / 3, 1.0).expand(shape).clone()
+    strength[:, 0] = 0
+    shift = torch.rand(*shape, 2, generator=generator, device=size.device) - 0.5
+    grow = torch.randn(shape, generator=generator, device=size.device) * jitter.scale
+    guessed = size.prod(dim=2).sqrt() * (grow * strength).exp()
+    factor = torch.full_like(guessed, protocol.search_factor)
+    factor[:, 0] = protocol.template_factor
+    shift = shift * (jitter.centre * strength * guessed)[..., None]
+    return _Views(centre + shift, guessed * factor)
+
+
+def _judge_seen(scenes: Scenes, size: Tensor) -> Tensor:
+    """Whether enough of the target is in the picture: [B,F+1]."""
+    whole = scenes.whole_boxes
+    share = size.prod(dim=2) / (whole[..., 2:] - whole[..., :2]).prod(dim=2)
+    return share > LEAST_SEEN
 
 
 def _render_view(
-    atlas: Atlas, scenes: Scenes, times: slice, middles: Tensor, sides: Tensor, size: int
+    atlas: Atlas, scenes: Scenes, views: _Views, times: slice, size: int
 ) -> tuple[Tensor, Tensor]:
-    """Square crops of the frames [B,T,3,size,size], and which of their pixels are in the picture."""
+    """Square crops [B,T,3,size,size], and which of their pixels are in the picture."""
+    middles, sides = views.middles[:, times], views.sides[:, times]
     clips, count = sides.shape
     steps = (torch.arange(size, device=sides.device) + 0.5) / size - 0.5
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(1, 1, -1, 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 from relo_edge.network.relo import FrameMaps, Relo
 from relo_edge.training.render import ClipBatch
 
-__all__ = ["roll_out"]
+__all__ = ["level_policy", "roll_out"]
 
 
 def roll_out(network: Relo, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]:
@@ -25,3 +25,20 @@ def roll_out(network: Relo, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]
         maps, state = network(batch.searches[:, frame], tokens, state, history)
         state, history = state.detach(), torch.ones_like(history)
         yield frame, maps
+
+
+@torch.no_grad()
+def level_policy(network: Relo, batch: ClipBatch) -> None:
+    """Shift all logits alike, so that a usual frame's lowest is zero.
+
+    Training does not feel the shift, but the tracker multiplies raw logits with its window: below
+    zero, that would favour the far corners.
+    """
+    mode = network.training
+    network.eval()
+    lowest = [
+        maps.policy_logits.float().flatten(1).amin(dim=1) for _, maps in roll_out(network, batch)
+    ]
+    bias = network.policy_model.conv5_ctr.get_parameter("bias")
+    bias.sub_(torch.stack(lowest).mean())
+    network.train(mode)

@@ -1,7 +1,7 @@
 """Where everything is in a batch of training clips, before a pixel is drawn.
 
-Lengths are those of the background picture, -1 to 1. A pose takes sprite coordinates into the world;
-a camera takes the world into the frame, in which boxes and crops are axis-aligned.
+Lengths in the world are those of the background picture, -1 to 1. A pose takes sprite coordinates
+into the world; a camera takes the world into the frame, where boxes and crops are axis-aligned.
 """
 
 from __future__ import annotations

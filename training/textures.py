@@ -26,7 +26,7 @@ OUTLINE = 32
 
 FRAMES_PER_VIDEO = 60
 PAINTED = 0.2
-"""Share of backgrounds and sprites that are painted, as in the built-in clips; all without videos."""
+"""Share of backgrounds and sprites painted as in the built-in clips; without videos, all are."""
 PAINT_SIDE = 640
 FLAT = 18
 """A texture whose grey levels vary less is drawn again, a few times."""
@@ -63,7 +63,7 @@ class Atlas:
 def build_atlas(
     videos: Sequence[Path], seed: int = 0, grounds: int = 2048, sprites: int = 2048
 ) -> Atlas:
-    """Cut an atlas out of videos (or paint all of it without any); the same seed, the same atlas."""
+    """Cut an atlas out of videos, or paint it where there are none; one seed, one atlas."""
     rng = np.random.default_rng(seed)
     pictures = [picture for video in videos for picture in _sample_frames(video)]
     painted = [_paint_picture(rng) for _ in range(max(8, len(pictures) // 8))]
@@ -181,7 +181,8 @@ def _round_box(rng: np.random.Generator) -> Points:
     turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     power = rng.uniform(0.15, 1.0)
     wave = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    return np.sign(wave) * np.abs(wave) ** power * (1, rng.uniform(0.5, 1))
+    shape: Points = np.sign(wave) * np.abs(wave) ** power * (1, rng.uniform(0.5, 1))
+    return shape
 
 
 def _wobble(rng: np.random.Generator, strength: float) -> Points:
@@ -191,7 +192,8 @@ def _wobble(rng: np.random.Generator, strength: float) -> Points:
     for wave in range(2, 7):
         radius += strength * rng.normal() / np.sqrt(wave) * np.cos(wave * turn + rng.uniform(0, 7))
     radius = np.maximum(radius, 0.2)
-    return radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    curve: Points = radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    return curve
 
 
 def _articulate(rng: np.random.Generator) -> list[Points]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from relo_edge.network.relo import FrameMaps, Relo
 from relo_edge.training.losses import box_loss, centre_loss, find_cells, gather_boxes, pair_iou
 from relo_edge.training.render import ClipBatch
-from relo_edge.training.rollout import roll_out
+from relo_edge.training.rollout import level_policy, roll_out
 
 __all__ = ["Warmup", "adopt_centre"]
 
@@ -64,6 +64,12 @@ class Warmup:
         if hits:
             shown["centre"] = torch.stack(hits).mean()
         return torch.stack(losses).mean(), shown
+
+    def finish(self, network: Relo, batch: ClipBatch) -> None:
+        """Where centres were learned, they are the policy until a better one is."""
+        if self.centre:
+            adopt_centre(network)
+            level_policy(network, batch)
 
 
 def score_centres(network: Relo, maps: FrameMaps) -> Tensor:

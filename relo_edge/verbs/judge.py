@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relo_edge.benchmarks.layers import LayerWalk, Side
     from relo_edge.benchmarks.twin import TwinRuntime
 
-__all__ = ["bench", "parity"]
+__all__ = ["bench", "compare", "evaluate", "parity"]
 
 
 @app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --clips street.mp4")
@@ -111,3 +111,70 @@ def bench(
         advance = stack.enter_context(show_progress("bench", count_turns(len(opened)), "turns"))
         result = bench_runtimes(opened, advance)
     print_result(result, as_json)
+
+
+@app.command(
+    "eval", epilog="Example: relo-edge eval relo-t256 LaSOT --runtime openvino --precision int8"
+)
+def evaluate(
+    bundle: Bundle,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DATASET", help="OTB, LaSOT, GOT-10k/val … or plain folder.")
+    ],
+    runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or a precision of the runtime.")] = "auto",
+    checkpoint: Checkpoint = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="got10k, lasot, lasotext, nfs, otb, plain, tnl2k, trackingnet or uav; "
+            "found from the folder if absent."
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Whose tracker settings to use; the layout's own if absent.")
+    ] = None,
+    one_based: Annotated[
+        bool, typer.Option("--one-based", help="Boxes count pixels from 1, not from 0.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for results; one in eval_out/.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Processes side by side; one if absent, with --ray one a machine."),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster to run the jobs on, or local.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure AUC, precision, AO and SR on a dataset; what is done already is not run again."""
+    from relo_edge.benchmarks.datasets.reading import read_dataset
+    from relo_edge.benchmarks.evaluation import EvalRequest, evaluate_dataset
+    from relo_edge.runtime import RuntimeRequest
+
+    request = EvalRequest(
+        RuntimeRequest(bundle, "eval").bundle,
+        runtime,
+        precision,
+        checkpoint,
+        settings=dataset,
+        output=output,
+        jobs=jobs,
+        ray=ray,
+    )
+    sequences = read_dataset(folder, layout, origin=float(one_based))
+    print_result(evaluate_dataset(request, sequences), as_json)
+
+
+@app.command(epilog="Example: relo-edge compare eval_out/fp32 eval_out/int8")
+def compare(
+    first: Annotated[Path, typer.Argument(help="Results folder of `eval`.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of the same sequences.")],
+    as_json: Json = False,
+) -> None:
+    """Say where two results differ, by sequence, and whether the difference is more than chance."""
+    from relo_edge.benchmarks.results_comparison import compare_results
+
+    print_result(compare_results(first, second), as_json)

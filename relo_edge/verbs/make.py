@@ -8,9 +8,17 @@ from typing import Annotated
 import typer
 
 from relo_edge.errors import InputError
-from relo_edge.verbs.shared import Bundle, Clips, Json, app, print_result
+from relo_edge.verbs.shared import (
+    INTERRUPTED,
+    Bundle,
+    Clips,
+    Json,
+    Threads,
+    app,
+    print_result,
+)
 
-__all__ = ["export", "fetch", "inspect", "quantize"]
+__all__ = ["export", "fetch", "inspect", "quantize", "train"]
 
 
 @app.command(epilog="Example: relo-edge fetch t256 -o checkpoints")
@@ -60,6 +68,16 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
     ] = "auto",
+    attention: Annotated[
+        bool, typer.Option("--attention", help="INT8 for attention's own two products as well.")
+    ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Measure what each part costs in INT8; keep the costliest float until it passes.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add a lower precision, calibrated while really tracking; exit 1 when it is not kept."""
@@ -68,10 +86,15 @@ def quantize(
 
     if int8 == fp16:
         raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
+    if fp16 and (attention or search or method != "auto"):
+        fix = "leave them out, or ask for --int8"
+        raise InputError("--method, --attention, --search", found="with --fp16", fix=fix)
     opened = RuntimeRequest(bundle, "quantize").bundle
     recording = record_clips(opened, clips or [])
     quantized = (
-        quantize_int8(opened, recording, method) if int8 else quantize_half(opened, recording)
+        quantize_int8(opened, recording, method, attention=attention, search=search)
+        if int8
+        else quantize_half(opened, recording)
     )
     print_result(quantized, as_json)
 
@@ -86,3 +109,54 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
     print_result(inspection, as_json)
     if not inspection.is_sound:
         raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: relo-edge train warmup -o run --textures street.mp4 --textures park.mp4"
+)
+def train(
+    stage: Annotated[str, typer.Argument(help="warmup or reinforce.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from; fresh weights if absent.")
+    ] = None,
+    textures: Annotated[
+        list[Path] | None,
+        typer.Option(help="Video to cut textures from; repeat it. Painted ones if absent."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
+    clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights and clips.")] = 0,
+    algorithm: Annotated[
+        str, typer.Option(help="actor-critic, ppo or grpo: how reinforce learns.")
+    ] = "actor-critic",
+    fresh_policy: Annotated[
+        bool, typer.Option("--fresh-policy", help="Forget the start's policy, as the paper does.")
+    ] = False,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Train one of the paper's stages on synthetic clips; the same command resumes it."""
+    from relo_edge.training.run import TrainRequest, run_training
+
+    result = run_training(
+        TrainRequest(
+            stage,
+            output,
+            variant,
+            start,
+            tuple(textures or ()),
+            steps,
+            clips,
+            rate,
+            seed,
+            algorithm,
+            fresh_policy,
+            threads,
+        )
+    )
+    print_result(result, as_json)
+    if not result.finished:
+        raise typer.Exit(INTERRUPTED)

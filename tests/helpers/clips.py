@@ -50,14 +50,13 @@ def count_frames(path):
 
 
 class StillRuntime:
-    """Always finds the target where it was; sure of it, or not at all."""
+    """Always finds the targets where they were; sure of them, or not at all."""
 
     name, precision, device = "still", "fp32", "cpu"
     variant = VARIANTS["demo"]
-    batch = 1
 
-    def __init__(self, sure=True, seconds=0.0):
-        self.sure, self.seconds, self.closed = sure, seconds, False
+    def __init__(self, sure=True, seconds=0.0, batch=1):
+        self.sure, self.seconds, self.batch, self.closed = sure, seconds, batch, False
 
     def encode_template(self, slot, index, template, box):
         pass
@@ -68,9 +67,9 @@ class StillRuntime:
     def step(self, slots, searches, window):
         time.sleep(self.seconds)
         grid = self.variant.grid
-        logits = np.zeros((1, grid, grid), np.float32)
-        logits[0, grid // 2, grid // 2] = 20.0 if self.sure else 0.01
-        boxes = np.array([[0.5, 0.5, 0.25, 0.25]], np.float32)
+        logits = np.zeros((len(slots), grid, grid), np.float32)
+        logits[:, grid // 2, grid // 2] = 20.0 if self.sure else 0.01
+        boxes = np.tile(np.float32([0.5, 0.5, 0.25, 0.25]), (len(slots), 1))
         return StepResult(boxes, logits.max(axis=(1, 2)), logits)
 
     def close(self):

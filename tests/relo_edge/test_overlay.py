@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.overlay import FOLLOWED, LOST, draw_rate, draw_track
-from relo_edge.tracker import Track
+from relo_edge.geometry import place_crop
+from relo_edge.overlay import FOLLOWED, HEAT, LOST, draw_rate, draw_track, draw_view
+from relo_edge.tracker import SearchView, Track
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 sides = st.integers(1, 300)
@@ -68,3 +69,37 @@ def test_label_stays_in_the_picture(box):
     rows = find_colour(frame, FOLLOWED)[:, 0]
     full = [row for row in set(rows) if np.count_nonzero(rows == row) >= 20]
     assert len(full) >= 8
+
+
+def rate_cells(row, column):
+    policy = np.zeros((16, 16), np.float32)
+    policy[row, column] = 30.0
+    return policy
+
+
+@given(row=st.integers(0, 15), column=st.integers(0, 15))
+def test_the_likeliest_cell_is_tinted_where_it_lies(row, column):
+    frame = blank(400, 400)
+    window = place_crop((160.0, 120.0, 40.0, 40.0), 4.0, 256)  # 160 pixels: 10 to a cell
+    draw_view(frame, SearchView(window, rate_cells(row, column)))
+    x, y = window.left + 10 * column + 5, window.top + 10 * row + 5
+    near, far = frame[y, x].astype(int), frame[y, (x - window.left + 80) % 160 + window.left]
+    assert np.abs(near - np.array(HEAT)).sum() < np.abs(np.array([128] * 3) - HEAT).sum() / 2
+    assert np.abs(far.astype(int) - 128).max() < 3 or tuple(far) == HEAT
+    assert tuple(frame[5, 5]) == (128, 128, 128)
+
+
+@given(
+    x=st.floats(-400, 700),
+    y=st.floats(-400, 700),
+    side=st.floats(1, 900),
+    width=sides,
+    height=sides,
+    policy=st.sampled_from([np.nan, np.inf, -np.inf, 0.0, 1e30]),
+)
+def test_no_view_is_too_odd_to_draw(x, y, side, width, height, policy):
+    frame = blank(width, height)
+    logits = np.full((16, 16), policy, np.float32)
+    with np.errstate(invalid="ignore"):
+        draw_view(frame, SearchView(place_crop((x, y, side, side), 4.0, 256), logits))
+    assert frame.shape == (height, width, 3)

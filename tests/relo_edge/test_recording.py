@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.opencv import cv2
 from relo_edge.recording import VideoRecorder, check_output, check_outputs, record_boxes
 from relo_edge.tracker import Track
+from relo_edge.video import open_source
 
 HEADER = "frame,target,x,y,w,h,score,confidence,lost"
 
@@ -110,33 +112,126 @@ def test_size_that_changes_is_refused_and_the_rest_kept(tmp_path):
     assert count_frames(tmp_path / "out.mp4") == 1
 
 
+@pytest.fixture
+def no_ffmpeg(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda _: None)
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
 def test_video_that_does_not_read_back_is_not_published(tmp_path):
     """What a full disk does: OpenCV writes on without a word."""
     (tmp_path / "out.mp4").write_bytes(b"last week's")
     recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
     recorder.write(draw_frame(0))
     recorder._writer.release()
-    recorder._writer.write(draw_frame(1))
-    recorder._written += 1
+    recorder.write(draw_frame(1))
     with pytest.raises(SourceError, match="was not written: found 1 readable frames, expected 2"):
         recorder.close()
     assert (tmp_path / "out.mp4").read_bytes() == b"last week's"
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_codec_that_is_missing_gives_way_to_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr("relo_edge.recording.CODECS", ("none", "mp4v"))
+def test_numbers_left_out_are_filled_with_the_picture_before(tmp_path):
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    for number in (5, 6, 9, 10):
+        recorder.write(draw_frame(number), number)
+    recorder.close()
+    with open_source(str(tmp_path / "out.mp4")) as source:
+        levels = [int(frame[40, 60, 0]) for frame in source]
+    assert levels == pytest.approx([45, 50, 50, 50, 65, 70], abs=6)
+
+
+def read_codec(path):
+    capture = cv2.VideoCapture(str(path))
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    capture.release()
+    return code.to_bytes(4, "little").decode()
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg")
+def test_browsers_play_what_ffmpeg_makes(tmp_path, caplog):
+    path = tmp_path / "-o:x.mp4"  # neither an option nor a protocol
+    recorder = VideoRecorder(path, 29.97)
+    for index in range(5):
+        recorder.write(draw_frame(index, size=(97, 61)))
+    recorder.close()
+    assert (read_codec(path), count_frames(path)) == ("h264", 5)
+    assert caplog.text == ""
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="no ffmpeg")
+def test_ffmpeg_that_dies_is_one_line_and_leaves_nothing(tmp_path):
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    recorder.write(draw_frame(0))
+    recorder._writer._child.kill()
+    recorder._writer._child.wait()
+    with pytest.raises(SourceError, match="ffmpeg stopped"):
+        recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
+def test_what_browsers_do_not_play_is_said(tmp_path, caplog):
     recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
     recorder.write(draw_frame(0))
     recorder.close()
     assert count_frames(tmp_path / "out.mp4") == 1
+    if read_codec(tmp_path / "out.mp4") != "h264":
+        assert "browsers do not play: `apt-get install ffmpeg`" in caplog.text
 
 
+def test_webm_needs_no_ffmpeg(tmp_path):
+    recorder = VideoRecorder(tmp_path / "out.webm", 30.0)
+    for index in range(4):
+        recorder.write(draw_frame(index))
+    recorder.close()
+    assert (read_codec(tmp_path / "out.webm"), count_frames(tmp_path / "out.webm")) == ("VP80", 4)
+
+
+@pytest.mark.usefixtures("no_ffmpeg")
 def test_no_codec_at_all_is_one_line(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("relo_edge.recording.CODECS", ("none",))
+    monkeypatch.setattr("relo_edge.encoding.FOR_BROWSERS", {".mp4": "none"})
+    monkeypatch.setattr("relo_edge.encoding.LAST_RESORT", "none")
     with pytest.raises(SourceError, match="no encoder for a video of 96x64"):
         VideoRecorder(tmp_path / "out.mp4", 30.0).write(draw_frame(0))
     assert capfd.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def make_tracks(count):
+    return [Track((1.0 + n, 2.0, 3.0, 4.0), 0.5, 0.25, False) for n in range(count)]
+
+
+def test_json_lines_keep_the_time(tmp_path):
+    recorder = record_boxes(tmp_path / "out.jsonl")
+    for frame, track in enumerate(make_tracks(2)):
+        recorder.write(frame, "car", track, 0.04 * frame)
+        assert (tmp_path / "out.jsonl").read_text().count("\n") == frame + 1
+    recorder.close()
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["time"] for row in rows] == [0.0, 0.04]
+    assert list(rows[0]) == [*HEADER.split(","), "time"]
+    assert rows[1]["target"] == "car"
+
+
+def test_otb_text_has_a_line_for_every_frame(tmp_path):
+    recorder = record_boxes(tmp_path / "out.txt")
+    for frame, track in zip((4, 5, 8), make_tracks(3), strict=True):
+        recorder.write(frame, 0, track)
+    with pytest.raises(InputError, match=r"found a second target.*out\.mot\.txt"):
+        recorder.write(9, 1, make_tracks(1)[0])
+    recorder.close()
+    xs = [line.split(",")[0] for line in (tmp_path / "out.txt").read_text().splitlines()]
+    assert xs == ["1.0", "2.0", "3.0", "3.0", "3.0"]
+
+
+def test_mot_text_counts_from_one(tmp_path):
+    recorder = record_boxes(tmp_path / "out.mot.txt")
+    for target in ("car", "dog", "car"):
+        recorder.write(0, target, make_tracks(1)[0])
+    recorder.close()
+    rows = (tmp_path / "out.mot.txt").read_text().splitlines()
+    assert rows == [f"1,{n},2.0,3.0,3.0,4.0,0.25,-1,-1,-1" for n in (1, 2, 1)]
 
 
 @pytest.mark.parametrize(
@@ -168,5 +263,5 @@ def test_source_is_never_overwritten(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the source itself"):
         check_outputs(str(source), Path("clip.mp4"), None)
     check_outputs(str(source), Path("other.mp4"), Path("boxes.json"))
-    with pytest.raises(InputError, match=r"expected \.csv or \.json"):
-        check_outputs(str(source), None, Path("boxes.txt"))
+    with pytest.raises(InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt"):
+        check_outputs(str(source), None, Path("boxes.xml"))

@@ -1,28 +1,43 @@
 """The tracking loop: what it reports is what happened, and every exit leaves whole files."""
 
 import csv
-import math
+import json
+import os
 import signal
 import threading
 
+import numpy as np
 import pytest
+from cameras import ScriptedCamera
 from clips import StillRuntime, count_frames, cut_file, draw_frame, write_video
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
+from relo_edge.feed import Feed
 from relo_edge.interrupt import catch_interrupt
-from relo_edge.session import parse_box, track_source
-from relo_edge.tracker import Tracker
-from relo_edge.video import FrameSource, open_source
+from relo_edge.live import read_live
+from relo_edge.session import Sinks, track_feed
+from relo_edge.starts import Start
+from relo_edge.tracker import MultiTracker
+from relo_edge.video import FrameSource
 
 BOX = (30.0, 20.0, 24.0, 18.0)
 
 
-def make_source(frames=8, **kwargs):
-    return FrameSource("made", (draw_frame(i) for i in range(frames)), frame_count=frames, **kwargs)
+def make_source(frames=8):
+    return lambda: FrameSource("made", (draw_frame(i) for i in range(frames)), frame_count=frames)
 
 
 def make_tracker(**kwargs):
-    return Tracker(StillRuntime(**kwargs), color="bgr")
+    return MultiTracker(StillRuntime(**kwargs), color="bgr")
+
+
+def track(source, tracker, box=BOX, *, video_path=None, boxes_path=None, show=False, **kwargs):
+    """Follow one target, or those in `starts`."""
+    starts = kwargs.pop("starts", None) or [Start(box)]
+    start = kwargs.pop("start", 0)
+    with read_live(source) as reader:
+        sinks = Sinks(video_path, boxes_path, show)
+        return track_feed(Feed(reader, start), tracker, starts, sinks, **kwargs)
 
 
 def read_rows(path):
@@ -30,12 +45,14 @@ def read_rows(path):
         return list(csv.DictReader(lines))
 
 
-def press_key(at, frames=20):
-    """Frames during one of which Ctrl-C is pressed."""
-    for index in range(frames):
-        if index == at:
+def press_key(at):
+    """What presses Ctrl-C after so many frames."""
+
+    def press(frame, _tracks):
+        if frame.number == at:
             signal.raise_signal(signal.SIGINT)
-        yield draw_frame(index)
+
+    return press
 
 
 @pytest.fixture
@@ -49,13 +66,12 @@ def usual_interrupt():
 def test_every_frame_is_recorded(tmp_path, capsys):
     video, boxes = tmp_path / "out.mp4", tmp_path / "out.csv"
     tracks = []
-    summary = track_source(
+    summary = track(
         make_source(8),
         make_tracker(),
-        BOX,
         video_path=video,
         boxes_path=boxes,
-        on_track=tracks.append,
+        on_tracks=lambda _, found: tracks.append(found[0]),
     )
     assert (summary.frames, summary.interrupted, summary.lost_frames) == (8, False, 0)
     assert summary.outputs == (video, boxes)
@@ -67,9 +83,9 @@ def test_every_frame_is_recorded(tmp_path, capsys):
     assert [(row["target"], row["lost"]) for row in rows] == [("0", "0")] * 8
     assert [float(rows[0][key]) for key in "xywh"] == list(BOX)
     assert (rows[0]["score"], rows[0]["confidence"]) == ("1.0", "1.0")
-    for row, track in zip(rows[1:], tracks, strict=True):
-        assert tuple(float(row[key]) for key in "xywh") == track.box
-        assert float(row["confidence"]) == track.confidence
+    for row, found in zip(rows, tracks, strict=True):
+        assert tuple(float(row[key]) for key in "xywh") == found.box
+        assert float(row["confidence"]) == found.confidence
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tracking made: 8 frames")
@@ -77,7 +93,7 @@ def test_every_frame_is_recorded(tmp_path, capsys):
 
 def test_lost_frames_are_counted(tmp_path):
     boxes = tmp_path / "out.csv"
-    summary = track_source(make_source(8), make_tracker(sure=False), BOX, boxes_path=boxes)
+    summary = track(make_source(8), make_tracker(sure=False), boxes_path=boxes)
     lost = [row["lost"] for row in read_rows(boxes)]
     assert summary.lost_frames == lost.count("1") > 0
     assert lost[0] == "0"
@@ -85,7 +101,7 @@ def test_lost_frames_are_counted(tmp_path):
 
 
 def test_one_frame_has_no_rates():
-    summary = track_source(make_source(1), make_tracker(), BOX)
+    summary = track(make_source(1), make_tracker())
     assert (summary.frames, summary.fps, summary.mean_confidence) == (1, None, None)
     assert summary.describe() == "1 frames"
 
@@ -94,20 +110,19 @@ def test_bad_start_box_touches_no_file(tmp_path):
     boxes = tmp_path / "out.csv"
     boxes.write_text("last week's")
     with pytest.raises(InputError, match="outside the frame"):
-        track_source(make_source(), make_tracker(), (500.0, 0.0, 9.0, 9.0), boxes_path=boxes)
+        track(make_source(), make_tracker(), (500.0, 0.0, 9.0, 9.0), boxes_path=boxes)
     assert boxes.read_text() == "last week's"
 
 
 def test_bad_output_is_refused_before_the_first_step(tmp_path):
     tracks = []
     with pytest.raises(InputError, match="no such folder"):
-        track_source(
+        track(
             make_source(),
             make_tracker(),
-            BOX,
             boxes_path=tmp_path / "no" / "out.csv",
             video_path=tmp_path / "out.mp4",
-            on_track=tracks.append,
+            on_tracks=lambda _, found: tracks.append(found),
         )
     assert tracks == []
     assert list(tmp_path.iterdir()) == []
@@ -116,11 +131,9 @@ def test_bad_output_is_refused_before_the_first_step(tmp_path):
 def test_damaged_video_keeps_what_was_tracked(tmp_path):
     whole = write_video(tmp_path / "whole.avi", frames=40, fourcc="MJPG")
     video, boxes = tmp_path / "out.mp4", tmp_path / "out.json"
-    with (
-        open_source(str(cut_file(whole, 0.5, tmp_path / "cut.avi"))) as source,
-        pytest.raises(SourceError, match="ends early"),
-    ):
-        track_source(source, make_tracker(), BOX, video_path=video, boxes_path=boxes)
+    cut = str(cut_file(whole, 0.5, tmp_path / "cut.avi"))
+    with pytest.raises(SourceError, match="ends early"):
+        track(cut, make_tracker(), video_path=video, boxes_path=boxes)
     kept = count_frames(video)
     assert 1 < kept < 40
     assert boxes.read_text().count('"frame"') == kept
@@ -129,13 +142,23 @@ def test_damaged_video_keeps_what_was_tracked(tmp_path):
 @pytest.mark.usefixtures("usual_interrupt")
 def test_interrupt_finishes_the_frame_and_keeps_the_rest(tmp_path):
     video, boxes = tmp_path / "out.mp4", tmp_path / "out.json"
-    source = FrameSource("made", press_key(at=5))
-    summary = track_source(source, make_tracker(), BOX, video_path=video, boxes_path=boxes)
+    outputs = {"video_path": video, "boxes_path": boxes}
+    summary = track(make_source(20), make_tracker(), **outputs, on_tracks=press_key(at=5))
     assert (summary.frames, summary.interrupted) == (6, True)
     assert summary.describe().startswith("interrupted after 6 frames")
     assert count_frames(video) == 6
     assert boxes.read_text().count('"frame"') == 6
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+def test_interrupt_is_heard_while_a_camera_is_silent(tmp_path):
+    pressing = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    pressing.start()
+    summary = track(ScriptedCamera((2, "hang")), make_tracker(), boxes_path=tmp_path / "o.csv")
+    assert (summary.frames, summary.interrupted) == (2, True)
+    assert len(read_rows(tmp_path / "o.csv")) == 2
+    pressing.join()
 
 
 @pytest.mark.usefixtures("usual_interrupt")
@@ -150,22 +173,11 @@ def test_second_interrupt_breaks_off():
 def test_tracking_in_a_thread_leaves_signals_alone():
     summaries = []
     thread = threading.Thread(
-        target=lambda: summaries.append(track_source(make_source(3), make_tracker(), BOX))
+        target=lambda: summaries.append(track(make_source(3), make_tracker()))
     )
     thread.start()
     thread.join(20)
     assert summaries[0].frames == 3
-
-
-@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1,2,x,4", "1;2;3;4"])
-def test_box_that_is_not_four_numbers(text):
-    with pytest.raises(InputError, match="--init: found .*expected four numbers"):
-        parse_box(text)
-
-
-def test_box_is_read():
-    assert parse_box("1, 2.5,3e1,-4") == (1.0, 2.5, 30.0, -4.0)
-    assert math.isnan(parse_box("nan,1,1,1")[0])
 
 
 class FakeWindow:
@@ -185,7 +197,7 @@ class FakeWindow:
 
 def test_closing_the_window_ends_the_run(monkeypatch):
     monkeypatch.setattr("relo_edge.session.Window", FakeWindow)
-    summary = track_source(make_source(8), make_tracker(), BOX, show=True)
+    summary = track(make_source(8), make_tracker(), show=True)
     assert (summary.frames, summary.interrupted) == (3, False)
     assert FakeWindow.last.closed
 
@@ -194,6 +206,68 @@ def test_no_display_is_told_before_the_first_step(monkeypatch, tmp_path, capfd):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     with pytest.raises(MissingDependency, match="no window can be shown.*--save"):
-        track_source(make_source(), make_tracker(), BOX, show=True, boxes_path=tmp_path / "out.csv")
+        track(make_source(), make_tracker(), show=True, boxes_path=tmp_path / "out.csv")
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr().err == ""
+
+
+def test_targets_come_and_go_at_their_frames(tmp_path):
+    boxes = tmp_path / "out.csv"
+    starts = [Start(BOX, "b", 4), Start(BOX, "a", 2, 5), Start((9.0, 9.0, 20.0, 20.0), 2, 6)]
+    summary = track(make_source(9), make_tracker(batch=2), starts=starts, boxes_path=boxes)
+    assert (summary.frames, summary.targets) == (9, 3)
+    seen = {}
+    for row in read_rows(boxes):
+        seen.setdefault(row["target"], []).append(int(row["frame"]))
+    assert seen == {"a": [2, 3, 4], "b": [4, 5, 6, 7, 8], "2": [6, 7, 8]}
+    assert "3 targets" in summary.describe()
+
+
+def test_one_target_too_many_ends_with_whole_files(tmp_path):
+    starts = [Start(BOX, "a"), Start(BOX, "b", 3)]
+    with pytest.raises(InputError, match="at most 1"):
+        track(make_source(9), make_tracker(), starts=starts, boxes_path=tmp_path / "out.json")
+    assert (tmp_path / "out.json").read_text().count('"frame"') == 3
+
+
+def test_a_later_start_keeps_the_sources_numbers(tmp_path):
+    boxes, video = tmp_path / "out.csv", tmp_path / "out.mp4"
+    starts = [Start(BOX, 0, 5)]
+    outputs = {"video_path": video, "boxes_path": boxes}
+    summary = track(make_source(8), make_tracker(), starts=starts, start=5, **outputs)
+    assert summary.frames == count_frames(video) == 3
+    assert [row["frame"] for row in read_rows(boxes)] == ["5", "6", "7"]
+
+
+def test_no_target_is_the_users_mistake():
+    with read_live(make_source()) as reader, pytest.raises(InputError, match="found none"):
+        track_feed(Feed(reader), make_tracker(), [])
+
+
+def test_a_slow_tracker_drops_a_cameras_frames_and_the_video_keeps_time(tmp_path):
+    video, boxes = tmp_path / "out.mp4", tmp_path / "out.jsonl"
+    tracker = make_tracker(seconds=0.05)
+    outputs = {"video_path": video, "boxes_path": boxes}
+    summary = track("synthetic:size=96x64,fps=60,frames=60", tracker, **outputs)
+    assert summary.dropped > 0
+    assert summary.frames + summary.dropped <= 60
+    rows = [json.loads(line) for line in boxes.read_text().splitlines()]
+    numbers = [row["frame"] for row in rows]
+    assert numbers == sorted(set(numbers))
+    assert count_frames(video) == numbers[-1] + 1
+    for row in rows:
+        assert row["frame"] == pytest.approx(row["time"] * 60, abs=1.0)
+
+
+def test_the_heatmap_is_drawn_where_it_was_searched(tmp_path):
+    plain, heated = tmp_path / "plain.mp4", tmp_path / "heated.mp4"
+    for path, heatmap in ((plain, False), (heated, True)):
+        with read_live(make_source(3)) as reader:
+            sinks = Sinks(path, heatmap=heatmap)
+            track_feed(Feed(reader), make_tracker(), [Start(BOX)], sinks)
+    with read_live(str(plain)) as one, read_live(str(heated)) as other:
+        pairs = [
+            (a.image.astype(int), b.image.astype(int)) for a, b in zip(one, other, strict=True)
+        ]
+    changes = [float(np.abs(one - other).mean()) for one, other in pairs]
+    assert changes[0] < 2 < 5 < changes[2]  # in the first frame nothing was searched yet

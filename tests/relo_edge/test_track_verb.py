@@ -21,7 +21,7 @@ import sys
 sys.path.insert(0, {str(HELPERS)!r})
 import relo_edge.runtime
 from clips import StillRuntime
-relo_edge.runtime.open_runtime = lambda *_, **__: StillRuntime(seconds=0.05)
+relo_edge.runtime.open_runtime = lambda *_, batch, **__: StillRuntime(seconds=0.05, batch=batch)
 from relo_edge.cli import main
 main()
 """
@@ -37,8 +37,8 @@ def run(monkeypatch, capfd):
     """Run a command line in this process; its exit code, stdout and stderr."""
     opened = []
 
-    def open_fake(*_, **__):
-        opened.append(StillRuntime())
+    def open_fake(*_, batch, **__):
+        opened.append(StillRuntime(batch=batch))
         return opened[-1]
 
     monkeypatch.setattr("relo_edge.runtime.open_runtime", open_fake)
@@ -85,7 +85,7 @@ def test_interrupted_run_keeps_whole_files(tmp_path):
     assert 5 <= summary["frames"] < 40
     assert count_rows(tmp_path / "out.csv") == count_frames(tmp_path / "out.mp4")
     assert count_rows(tmp_path / "out.csv") == summary["frames"]
-    tracking, verdict = err.splitlines()
+    *_, tracking, verdict = err.splitlines()  # without ffmpeg, a word on the codec comes first
     assert tracking.startswith("tracking clip.mp4:")
     assert verdict == "relo-edge: interrupted"
 
@@ -121,6 +121,8 @@ def test_track_reports_as_json(run, tmp_path):
     assert (code, summary["frames"], summary["outputs"]) == (0, 2, [])
     assert set(summary) == {
         "frames",
+        "targets",
+        "dropped",
         "fps",
         "tracker_fps",
         "mean_confidence",
@@ -136,8 +138,11 @@ WRONG = {
     "no area": (["--init", "30,20,0,18"], "expected a width and height above 0"),
     "not finite": (["--init", "nan,20,24,18"], "expected finite numbers"),
     "dataset": (["--init", "30,20,24,18", "--dataset", "kitti"], "dataset: found kitti"),
-    "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4"),
-    "boxes": (["--init", "30,20,24,18", "--boxes", "o.txt"], "expected .csv or .json"),
+    "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4 or .webm"),
+    "boxes": (["--init", "30,20,24,18", "--boxes", "o.xml"], "expected .csv or .json or .jsonl"),
+    "no target": ([], "targets: found none, expected a box to start from; give --init"),
+    "twice": (["--init", "a=1,2,3,4", "--init", "a=1,2,3,4"], "targets: found 'a' twice"),
+    "before the start": (["--init", "1,2,3,4", "--start", "-1"], "--start: found -1"),
 }
 
 
@@ -180,3 +185,34 @@ def test_help_ends_in_an_example_and_loads_nothing_heavy(verb):
     )
     assert child.stdout.rstrip().splitlines()[-1].strip().startswith("Example: relo-edge " + verb)
     assert child.stderr.strip() == "[]"
+
+
+def test_many_targets_from_the_command_line_and_a_file(run, clip, tmp_path):
+    (tmp_path / "t.json").write_text('{"dog": {"box": [5, 5, 20, 20], "frame": 4, "until": 8}}')
+    words = ["--init", "car=30,20,24,18", "--init", "10,10,20,20", "--start", "2"]
+    words += ["--init-from", tmp_path / "t.json", "--boxes", tmp_path / "o.mot.txt", "--recover"]
+    code, out, _ = run(clip, "--bundle", "b", *words, "--json")
+    assert (code, json.loads(out)["targets"], json.loads(out)["frames"]) == (0, 3, 10)
+    rows = [line.split(",") for line in (tmp_path / "o.mot.txt").read_text().splitlines()]
+    spans = {who: [int(row[0]) for row in rows if row[1] == who] for who in "123"}
+    assert spans == {"1": list(range(3, 13)), "2": list(range(3, 13)), "3": [5, 6, 7, 8]}
+
+
+def test_what_is_read_is_never_written_over(run, clip, tmp_path):
+    truth = tmp_path / "groundtruth.txt"
+    truth.write_text("30,20,24,18\n")
+    boxes = tmp_path / "b.csv"
+    boxes.write_text("30,20,24,18\n")
+    for path, word in ((truth, "found ground truth"), (boxes, "the source itself, or another")):
+        code, _, err = run(clip, "--bundle", "b", "--init-from", boxes, "--boxes", path)
+        assert code == 2
+        assert word in err
+        assert path.read_text() == "30,20,24,18\n"
+
+
+def test_a_screen_is_asked_for_only_where_needed(run, clip, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    code, out, err = run(clip, "--bundle", "b", "--select")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no window can be shown" in err

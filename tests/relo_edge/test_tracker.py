@@ -237,3 +237,43 @@ def test_tracks_never_leave_the_frame():
     assert x + w <= 120
     assert y + h <= 100
     assert min(w, h) >= 10
+
+
+def test_a_start_that_is_refused_leaves_the_target():
+    tracker, other = (Tracker(PlayedRuntime([9, 9]), color="rgb") for _ in range(2))
+    for each in (tracker, other):
+        each.init(FRAME, BOX)
+    assert tracker.update(FRAME) == other.update(FRAME)
+    with pytest.raises(InputError, match="outside the frame"):
+        tracker.init(FRAME, (500, 0, 10, 10))
+    with pytest.raises(InputError, match="frame: found"):
+        tracker.init(FRAME[..., 0], BOX)
+    assert tracker.update(FRAME) == other.update(FRAME)
+
+
+def test_two_trackers_do_not_share_a_state_unnoticed():
+    runtime = PlayedRuntime([9] * 4)
+    first, second = Tracker(runtime, color="rgb"), Tracker(runtime, color="rgb")
+    first.init(FRAME, BOX)
+    first.update(FRAME)
+    second.init(FRAME, BOX)
+    second.update(FRAME)
+    with pytest.raises(InputError, match="its runtime taken by another tracker.*MultiTracker"):
+        first.update(FRAME)
+    first.init(FRAME, BOX)
+    first.update(FRAME)
+    with pytest.raises(InputError, match="taken by another"):
+        second.update(FRAME)
+
+
+def test_the_last_search_can_be_looked_at():
+    runtime = PlayedRuntime([7])
+    tracker = MultiTracker(runtime, color="rgb")
+    target = tracker.add(FRAME, BOX)
+    assert tracker.views == {}
+    tracker.update(FRAME)
+    view = tracker.views[target]
+    assert (view.window.left, view.window.top, view.window.side) == (10, 0, 80)
+    assert view.policy.max() == view.policy[8, 8] == 7
+    tracker.remove(target)
+    assert tracker.views == {}

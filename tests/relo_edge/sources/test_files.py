@@ -75,7 +75,6 @@ def test_every_kind_of_image_becomes_bgr_uint8(tmp_path, name, image):
         ("nowhere.mp4", "no such file or folder"),
         ("", "no images"),
         ("still.png", "a single image.*pass the folder"),
-        ("rtsp://camera/stream", "no such file or folder"),
     ],
 )
 def test_wrong_source_is_the_users_mistake(tmp_path, monkeypatch, source, message):

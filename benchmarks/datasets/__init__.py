@@ -1,0 +1,1 @@
+"""Public tracking datasets as they lie on disk, read into sequences."""

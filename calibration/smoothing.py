@@ -1,0 +1,57 @@
+"""Outlier channels of a LayerNormalization, moved into the weights that read it.
+
+One scale serves a whole activation in int8, so that a channel ten times as loud as the rest costs
+the rest its resolution. Dividing the norm's channels and multiplying the weights' rows by the same
+factors changes nothing in float32 (as in SmoothQuant) and shares the burden between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.calibration.norms import Constants, find_products
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["list_norms", "smooth_norms"]
+
+SHARE = 0.5
+"""How much of an outlier the weights take over."""
+FLOOR = 1e-5
+
+Floats = NDArray[np.float64]
+
+
+def list_norms(model: ModelProto) -> list[str]:
+    """The outputs of the norms that can be smoothed."""
+    return [norm.output[0] for norm, _, _ in find_products(model.graph, Constants(model.graph))]
+
+
+def smooth_norms(model: ModelProto, peaks: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Smooth in place, by the channels' peaks; returns the factors that would undo it."""
+    constants, applied = Constants(model.graph), {}
+    for norm, product, _ in list(find_products(model.graph, constants)):
+        weight = constants.read(product.input[1])
+        channels = len(peaks[norm.output[0]])
+        # A reshape between them may have put several tokens into one row.
+        rows = weight.reshape(-1, channels, weight.shape[1])
+        factors = _balance(peaks[norm.output[0]], np.abs(rows).max(axis=(0, 2)))
+        smoothed = (rows * factors[:, None]).reshape(weight.shape)
+        product.input[1] = constants.store(f"{product.name}/smoothed", smoothed)
+        for index, part in ((1, "scale"), (2, "shift")):
+            values = constants.read(norm.input[index]) / factors
+            norm.input[index] = constants.store(f"{norm.name}/smoothed_{part}", values)
+        applied[norm.output[0]] = factors
+    return applied
+
+
+def _balance(loudness: Floats, weight: Floats) -> Floats:
+    """What to divide each channel by; their geometric mean is one, so that nothing grows."""
+    ratio = np.maximum(loudness, FLOOR) ** SHARE / np.maximum(weight, FLOOR) ** (1 - SHARE)
+    balanced: Floats = ratio / np.exp(np.log(ratio).mean())
+    return balanced

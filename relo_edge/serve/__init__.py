@@ -1,0 +1,1 @@
+"""The live page: a browser across the room sees the picture, starts targets and records."""

@@ -1,0 +1,1 @@
+"""Where frames come from: files, cameras, streams, pipelines and a synthetic camera."""

@@ -1,0 +1,35 @@
+"""A runtime that notes how long its network took, wherever time is told by stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.runtime import Runtime, StepResult
+
+__all__ = ["TimedRuntime"]
+
+
+@dataclass(eq=False)
+class TimedRuntime:
+    """Passes everything on and notes how long each step took."""
+
+    inner: Runtime
+    steps: list[float] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def step(
+        self, slots: Sequence[int], searches: NDArray[np.uint8], window: NDArray[np.float32]
+    ) -> StepResult:
+        """The inner runtime's answer."""
+        start = time.perf_counter()
+        answer = self.inner.step(slots, searches, window)
+        self.steps.append(time.perf_counter() - start)
+        return answer

@@ -1,0 +1,114 @@
+"""A live page without a browser: a server on a free port, and a viewer."""
+
+import json
+import time
+from contextlib import ExitStack, contextmanager
+
+from browser import wait_for
+from clips import StillRuntime
+from websockets.sync.client import connect
+
+from relo_edge.live import Patience, read_live
+from relo_edge.serve.roster import build_roster
+from relo_edge.serve.server import PageServer
+from relo_edge.serve.takes import Takes
+from relo_edge.serve.tracking import TrackingThread
+
+CAMERA = "synthetic:size=160x120,fps=60"
+SECONDS = 20
+
+
+def make_tracking(folder, source=CAMERA, runtime=None, starts=(), patience=None):
+    """A tracking thread that is not started."""
+    quick = patience or Patience(stall=3, first_wait=0.05, longest_wait=0.1)
+    return TrackingThread(
+        lambda: read_live(source, patience=quick),
+        lambda: build_roster(runtime or StillRuntime(batch=3)),
+        Takes(folder),
+        starts,
+    )
+
+
+@contextmanager
+def serve(folder, source=CAMERA, host="127.0.0.1", **options):
+    """A running server on a free port."""
+    with PageServer(make_tracking(folder, source, **options), host, 0) as server:
+        yield server
+
+
+class Watcher:
+    """A page's side of the line; it says `seen` for each picture unless told otherwise."""
+
+    def __init__(self, server, eager=True, headers=None, port=None):
+        port = port or server.port
+        own = {} if server.token is None else {"Cookie": f"relo-edge-{server.port}={server.token}"}
+        self._stack = ExitStack()
+        opening = connect(
+            f"ws://127.0.0.1:{port}/live",
+            origin=f"http://127.0.0.1:{port}",
+            additional_headers={**own, **(headers or {})},
+            max_size=None,
+            compression=None,
+        )
+        self._line = self._stack.enter_context(opening)
+        self.eager = eager
+        self.state, self.history, self.head = None, None, None
+        self.heads, self.samples, self.answers = [], [], {}
+        self._number = 0
+
+    def post(self, message):
+        self._line.send(message if isinstance(message, str | bytes) else json.dumps(message))
+
+    def hear(self, timeout=SECONDS):
+        """The next message, taken to heart."""
+        message = self._line.recv(timeout)
+        if isinstance(message, bytes):
+            length = int.from_bytes(message[:4], "big")
+            self.head = json.loads(message[4 : 4 + length])
+            self.head["jpeg"] = message[4 + length :]
+            self.heads.append(self.head)
+            if self.eager:
+                self.post({"do": "seen", "picture": self.head["picture"]})
+            return self.head
+        note = json.loads(message)
+        match note["type"]:
+            case "state":
+                self.state = note
+            case "history":
+                self.history = note["samples"]
+            case "sample":
+                self.samples.append(note)
+            case "done" | "error":
+                self.answers[note["id"]] = note
+        return note
+
+    def until(self, ready, seconds=SECONDS):
+        """Listen until something holds."""
+        deadline = time.monotonic() + seconds
+        while not (value := ready()):
+            assert time.monotonic() < deadline, (self.state, self.answers)
+            self.hear()
+        return value
+
+    def ask(self, do, **fields):
+        """The answer to a command."""
+        self._number += 1
+        self.post({"do": do, "id": self._number, **fields})
+        number = self._number
+        return self.until(lambda: self.answers.get(number))
+
+    def add(self, box):
+        self.until(lambda: self.head)
+        return self.ask("add", picture=self.head["picture"], box=list(box))
+
+    def close(self):
+        self._stack.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+__all__ = ["CAMERA", "Watcher", "make_tracking", "serve", "wait_for"]

@@ -1,0 +1,217 @@
+"""The page as people use it, in a real browser: drag, follow, stop, reload, lose the line."""
+
+from contextlib import contextmanager
+
+import pytest
+from browser import Browser, wait_for
+from cameras import ScriptedCamera
+from clips import StillRuntime, count_frames
+from pages import Watcher, serve
+from relay import Relay
+
+from relo_edge.live import Patience
+
+CAMERA = "synthetic:size=320x240,fps=30"
+PHASE = "document.getElementById('phase').textContent"
+LIVE = f"{PHASE} === 'live' && !document.querySelector('#stage.empty')"
+ROWS = "document.querySelectorAll('#targets li').length"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    opened = Browser(tmp_path_factory.mktemp("chromium"))
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def watch(browser, server, port=None, **options):
+    """A tab on the server's page that must not complain."""
+    tab = browser.open(server.url.replace(str(server.port), str(port or server.port)), **options)
+    try:
+        tab.until(LIVE)
+        yield tab
+        if port is None:
+            assert tab.errors == []
+    finally:
+        tab.close()
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serve(tmp_path, CAMERA) as running:
+        yield running
+
+
+def test_drag_follow_stop(browser, server):
+    with watch(browser, server) as tab:
+        tab.drag((0.25, 0.25), (0.5, 0.5))
+        tab.until(f"{ROWS} === 1")
+        # What was drawn on the screen is what was begun in the frame: 320x240, larger here.
+        (track,) = wait_for(lambda: server.hub._latest.tracks)
+        x, y, width, height = track.track.box
+        assert (x + width / 2, y + height / 2) == pytest.approx((120, 90), abs=3)
+        tab.until("document.querySelector('#targets .sure').textContent === '100%'")
+        tab.drag((0.6, 0.6), (0.8, 0.9))
+        tab.until(f"{ROWS} === 2")
+        tab.ask("document.querySelector('#targets button').click()")
+        tab.until(f"{ROWS} === 1")
+        assert tab.ask("document.querySelector('#targets .name').textContent") == "target 2"
+        tab.drag((0.1, 0.1), (0.3, 0.3))
+        tab.until(f"{ROWS} === 2")
+        tab.click("clear")
+        tab.until(f"{ROWS} === 0")
+        tab.until("document.getElementById('hint').hidden === false")
+
+
+def test_a_tap_or_a_drag_taken_back_starts_nothing(browser, server):
+    with watch(browser, server) as tab:
+        tab.drag((0.5, 0.5), (0.501, 0.501))
+        tab.drag((0.2, 0.2), (0.6, 0.6), release=False)
+        tab.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
+        tab._mouse("mouseReleased", 10, 10)
+        tab.until("document.getElementById('delay').textContent.endsWith('ms')")
+        assert server._tracking.state["targets"] == []
+
+
+def test_the_picture_stands_still_while_a_box_is_drawn(browser, server):
+    with watch(browser, server) as tab:
+        look = "document.getElementById('picture').toDataURL()"
+        first = tab.ask(look)
+        tab.until(f"{look} !== {first!r}")
+        tab.drag((0.2, 0.2), (0.6, 0.6), release=False)
+        frames, still = server._tracking.frames, tab.ask(look)
+        wait_for(lambda: server._tracking.frames > frames + 10)
+        assert tab.ask(look) == still
+        tab._mouse("mouseReleased", *_middle(tab))
+        tab.until(f"{look} !== {still!r}")
+        tab.until(f"{ROWS} === 1")
+
+
+def _middle(tab):
+    left, top, width, height = tab.find_picture()
+    return left + width / 2, top + height / 2
+
+
+def test_a_finger_on_a_phone(browser, server, tmp_path):
+    with watch(browser, server, size=(400, 800), mobile=True) as tab:
+        tab.drag((0.25, 0.25), (0.5, 0.5), touch=True)
+        tab.until(f"{ROWS} === 1")
+        assert tab.ask("document.documentElement.scrollWidth") <= 400
+        small = "[...document.querySelectorAll('button')].filter(b => b.offsetParent)"
+        assert tab.ask(f"Math.min(...{small}.map(b => b.offsetHeight))") >= 40
+        tab.shoot(tmp_path / "phone.png")
+        assert (tmp_path / "phone.png").stat().st_size > 10_000
+
+
+def test_pause_resume_restart(browser, server):
+    with watch(browser, server) as tab:
+        tab.click("pause")
+        tab.until(f"{PHASE} === 'paused'")
+        tab.drag((0.25, 0.25), (0.5, 0.5))
+        tab.until(f"{ROWS} === 1")
+        frames = server._tracking.frames
+        tab.click("pause")
+        tab.until(LIVE)
+        wait_for(lambda: server._tracking.frames > frames)
+        tab.click("restart")
+        tab.until(f"{ROWS} === 0")
+        tab.until(LIVE)
+
+
+def test_record_and_download(browser, server, tmp_path):
+    with watch(browser, server) as tab:
+        tab.drag((0.25, 0.25), (0.5, 0.5))
+        tab.click("record")
+        tab.until("document.getElementById('record').textContent === 'Stop'")
+        frames = server._tracking.frames
+        wait_for(lambda: server._tracking.frames > frames + 10)
+        tab.click("record")
+        tab.until("document.querySelectorAll('#files a').length === 2")
+        fetched = "fetch(a.href).then(r => r.text()).then(t => t.split('\\n')[0])"
+        links = "[...document.querySelectorAll('#files a')]"
+        head = tab.ask(f"(a => {fetched})({links}.find(a => a.href.endsWith('.csv')))")
+        assert head == "frame,target,x,y,w,h,score,confidence,lost"
+        (video,) = tmp_path.glob("*.mp4")
+        assert count_frames(video) >= 10
+
+
+def test_reload_and_a_second_viewer_find_everything_as_it_is(browser, server):
+    with watch(browser, server) as tab, watch(browser, server, dark=True) as other:
+        tab.drag((0.25, 0.25), (0.5, 0.5))
+        other.until(f"{ROWS} === 1")
+        other.click("record")
+        tab.until("document.getElementById('record').textContent === 'Stop'")
+        tab.reload()
+        tab.until(LIVE)
+        tab.until(f"{ROWS} === 1")
+        assert tab.text("record") == "Stop"
+        tab.until("document.getElementById('total').textContent.endsWith('ms')")
+        other.ask("document.querySelector('#targets button').click()")
+        tab.until(f"{ROWS} === 0")
+
+
+def test_a_slow_viewer_slows_nobody(browser, tmp_path):
+    with (
+        serve(tmp_path, CAMERA) as server,
+        Watcher(server, eager=False) as slow,
+        watch(browser, server) as tab,
+    ):
+        slow.until(lambda: slow.head)
+        tab.until("document.getElementById('delay').textContent.endsWith('ms')")
+        shown = "document.getElementById('picture').toDataURL()"
+        for _ in range(3):
+            before = tab.ask(shown)
+            tab.until(f"{shown} !== {before!r}")
+        assert len(slow.heads) <= 2
+
+
+def test_a_dropped_line_is_said_and_mended(browser, server):
+    relay = Relay(server.port)
+    try:
+        with watch(browser, server, port=relay.port) as tab:
+            tab.drag((0.25, 0.25), (0.5, 0.5))
+            tab.until(f"{ROWS} === 1")
+            relay.cut()
+            tab.until(f"{PHASE} === 'offline'")
+            assert tab.ask("document.getElementById('pause').disabled")
+            frames = server._tracking.frames
+            wait_for(lambda: server._tracking.frames > frames + 5)
+            relay.mend()
+            tab.until(LIVE)
+            tab.until(f"{ROWS} === 1")
+            tab.drag((0.6, 0.6), (0.8, 0.8))
+            tab.until(f"{ROWS} === 2")
+    finally:
+        relay.close()
+
+
+def test_a_camera_that_breaks_is_said(browser, tmp_path):
+    lives = [(40, "stop"), (10**6, "stop")]
+    camera = ScriptedCamera(*lives, pause=0.05)
+    slow = Patience(first_wait=1, longest_wait=1)
+    with serve(tmp_path, camera, patience=slow) as server, watch(browser, server) as tab:
+        tab.until(f"{PHASE} === 'reconnecting'")
+        tab.until(LIVE)
+
+
+def test_every_mistake_is_shown_in_words(browser, tmp_path):
+    runtime = StillRuntime(batch=1)
+    with serve(tmp_path, CAMERA, runtime=runtime) as server, watch(browser, server) as tab:
+        tab.drag((0.25, 0.25), (0.5, 0.5))
+        tab.until(f"{ROWS} === 1")
+        tab.drag((0.6, 0.6), (0.8, 0.8))
+        tab.until("document.getElementById('notice').textContent.startsWith('1 target')")
+
+
+def test_with_a_token_the_printed_address_opens_the_page(browser, tmp_path):
+    with serve(tmp_path, CAMERA, host="0.0.0.0") as server:
+        address = f"http://127.0.0.1:{server.port}/"
+        tab = browser.open(address)
+        assert "token" in tab.ask("document.body.textContent")
+        assert tab.ask("document.getElementById('picture')") is None
+        tab.go(f"{address}?token={server.token}")
+        tab.until(LIVE)
+        assert tab.ask("location.href") == address
+        assert tab.ask("document.cookie") == ""
+        tab.close()

@@ -1,0 +1,138 @@
+"""A run from the command line: resumed after any kill, refused in one line, exported as it is."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_training import SMALL, small_atlas, small_network
+from verbs import run_verb
+
+from relo_edge.errors import CheckpointError
+from relo_edge.network.checkpoint import read_checkpoint
+from relo_edge.training import run
+from relo_edge.training.clips import ClipSettings, stream_clips
+from relo_edge.training.curve import draw_curve
+from relo_edge.training.journal import Journal
+from relo_edge.training.loop import LoopSettings, anneal, run_loop
+from relo_edge.training.render import Jitter
+from relo_edge.training.warmup import Warmup
+
+
+def train_small(folder, steps, network=None):
+    network = network or small_network()
+    journal = Journal(folder, "warmup")
+    journal.restore(network)
+    clips = stream_clips(small_atlas(), SMALL, ClipSettings(2, 1, Jitter(), 1), journal.step)
+    settings = LoopSettings(steps, 1e-3, warm_steps=1, log_every=1, save_every=2, half=False)
+    finished = run_loop(network, Warmup(), clips, settings, journal)
+    return network, journal, finished
+
+
+def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole, _, _ = train_small(tmp_path / "whole", 4)
+    train_small(tmp_path / "cut", 2)
+    resumed, journal, finished = train_small(tmp_path / "cut", 4, small_network(seed=9))
+    assert finished
+    assert journal.step == 4
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(value, resumed.state_dict()[name], atol=1e-6), name
+    with (tmp_path / "cut" / "warmup-log.csv").open() as file:
+        assert [float(row["step"]) for row in csv.DictReader(file)] == [1, 2, 3, 4]
+    draw_curve(tmp_path / "cut" / "warmup-log.csv", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
+    journal = Journal(tmp_path, "warmup")
+    journal.checkpoint.write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="warmup-checkpoint.pt does not fit"):
+        journal.restore(small_network())
+    torch.save({"net": {"a": torch.zeros(1)}}, journal.checkpoint)
+    with pytest.raises(CheckpointError, match="train into another folder"):
+        journal.restore(small_network())
+
+
+def test_the_rate_rises_then_falls():
+    settings = LoopSettings(steps=100, rate=1.0, warm_steps=10)
+    rates = [anneal(step, settings) for step in range(101)]
+    assert rates[0] < rates[5] < rates[10]
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "ATLAS", 6)
+    words = ["--steps", "1", "--clips", "2", "--threads", "1", "--json"]
+    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, *words)
+    assert code == 0, out
+    start = tmp_path / "warmup-checkpoint.pt"
+    code, out, _ = run_verb(capsys, "train", "reinforce", "--start", start, "-o", tmp_path, *words)
+    assert code == 0, out
+    assert read_checkpoint(tmp_path / "reinforce-checkpoint.pt").variant.name == "demo"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["polish", "-o", "x"], "stage: found polish, expected warmup | reinforce"),
+        (["reinforce", "-o", "x"], "run the warmup stage first"),
+        (["warmup", "-o", "x", "--steps", "0"], "steps: found 0, expected 1 or more"),
+        (["warmup", "-o", "x", "--rate", "7"], "rate: found 7.0"),
+        (["warmup", "-o", "x", "--algorithm", "q"], "expected actor-critic | ppo | grpo"),
+        (["warmup", "-o", "x", "--start", "none.pt"], "none.pt cannot be opened"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_line(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_verb(capsys, "train", *words)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_texture_video_that_is_none(tmp_path, capsys):
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    code, _, err = run_verb(
+        capsys, "train", "warmup", "-o", tmp_path, "--textures", tmp_path / "no.mp4"
+    )
+    assert code in (1, 2)
+    assert "texture video" in err
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_run import train_small
+train_small(Path(sys.argv[1]), 10**6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_killed_at_any_moment_the_last_checkpoint_loads(kill, tmp_path):
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": str(here.parent / "helpers")}
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(here)]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    checkpoint = tmp_path / "warmup-checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(0.35)
+    process.send_signal(kill)
+    process.wait(60)
+    _, journal, finished = train_small(tmp_path, Journal(tmp_path, "warmup").step + 4)
+    assert finished
+    assert journal.step >= 4

@@ -1,0 +1,170 @@
+"""One stage of training from request to result: `relo-edge train` and nothing else calls it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from relo_edge.errors import InputError, SourceError
+from relo_edge.network.checkpoint import read_checkpoint
+from relo_edge.network.relo import Relo
+from relo_edge.spec import find_variant
+from relo_edge.training.clips import ClipSettings, stream_clips
+from relo_edge.training.fresh import build_fresh
+from relo_edge.training.journal import Journal
+from relo_edge.training.loop import LoopSettings, Stage, run_loop
+from relo_edge.training.reinforce import ALGORITHMS, Reinforce
+from relo_edge.training.render import Jitter
+from relo_edge.training.textures import build_atlas
+from relo_edge.training.warmup import Warmup
+
+__all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
+
+log = logging.getLogger("relo_edge")
+
+STAGES = ("warmup", "reinforce")
+ATLAS = 3000
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the user asked for; None leaves a choice to the recipe."""
+
+    stage: str
+    output: Path
+    variant: str = "demo"
+    start: Path | None = None
+    videos: tuple[Path, ...] = ()
+    steps: int | None = None
+    clips: int | None = None
+    rate: float | None = None
+    seed: int = 0
+    algorithm: str = "actor-critic"
+    fresh_policy: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise InputError("stage", found=self.stage, expected=" | ".join(STAGES))
+        if self.algorithm not in ALGORITHMS:
+            raise InputError("algorithm", found=self.algorithm, expected=" | ".join(ALGORITHMS))
+        for name in ("steps", "clips", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(name, found=value, expected="1 or more")
+        if self.rate is not None and not 0 < self.rate < 1:
+            raise InputError("rate", found=self.rate, expected="a number between 0 and 1")
+        if self.stage == "reinforce" and self.start is None:
+            fix = "run the warmup stage first and give its checkpoint with --start"
+            raise InputError("reinforce", found="no weights", expected="warmed-up ones", fix=fix)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of it."""
+
+    stage: str
+    variant: str
+    checkpoint: Path
+    steps: int
+    clips: int
+    hours: float
+    finished: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "checkpoint": str(self.checkpoint)}
+
+    def describe(self) -> str:
+        """For a reader."""
+        end = "done" if self.finished else "interrupted, the same command goes on"
+        return (
+            f"{self.stage} of {self.variant}: {self.steps} steps, {self.clips} clips, "
+            f"{self.hours:.2f} hours, {end}\n{self.checkpoint}"
+        )
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    stage: Stage
+    clips: ClipSettings
+    loop: LoopSettings
+
+
+def run_training(request: TrainRequest) -> TrainResult:
+    """Train one stage, or go on where the output folder says it stopped."""
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    recipe, network = _choose_recipe(request), _start_network(request)
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"folder {str(request.output)!r}", found=error.strerror) from error
+    journal = Journal(request.output, request.stage)
+    if journal.restore(network):
+        log.info("going on after step %d", journal.step)
+    network.to(device)
+    atlas = build_atlas(request.videos, request.seed, ATLAS, ATLAS).to(device)
+    clips = stream_clips(atlas, network.variant, recipe.clips, journal.step)
+    with _fast_attention(device):
+        finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
+    return TrainResult(
+        request.stage,
+        network.variant.name,
+        journal.checkpoint,
+        journal.step,
+        journal.clips,
+        journal.seconds / 3600,
+        finished,
+    )
+
+
+def _choose_recipe(request: TrainRequest) -> _Recipe:
+    """The paper's where there are weights to start from; a steeper one from nothing."""
+    if request.stage == "reinforce":
+        stage: Stage = Reinforce(request.algorithm)
+        clips = ClipSettings(16, 8, Jitter(), request.seed)
+        loop = LoopSettings(steps=1000, rate=1e-4, warm_steps=20)
+    elif request.start is None:
+        stage = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
+        clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.2), request.seed)
+        loop = LoopSettings(steps=4000, rate=1e-3)
+    else:
+        stage = Warmup()
+        clips = ClipSettings(48, 1, Jitter(), request.seed)
+        loop = LoopSettings(steps=1000, rate=1e-4)
+    return _Recipe(
+        stage,
+        replace(clips, clips=request.clips or clips.clips),
+        replace(loop, steps=request.steps or loop.steps, rate=request.rate or loop.rate),
+    )
+
+
+def _start_network(request: TrainRequest) -> Relo:
+    variant = find_variant(request.variant)
+    network = build_fresh(variant, request.seed)
+    if request.start is not None:
+        weights = read_checkpoint(request.start, variant.name).weights
+        if request.fresh_policy:
+            kept = ("policy_model.", "value_model.")
+            weights = {name: w for name, w in weights.items() if not name.startswith(kept)}
+        network.load_state_dict(weights, strict=not request.fresh_policy)
+    return network
+
+
+@contextmanager
+def _fast_attention(device: torch.device) -> Iterator[None]:
+    """On a CPU, plain products train faster than the fused kernel at so few tokens."""
+    if device.type != "cpu":
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
