@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test dev gpu-check lint clean
+.PHONY: demo test dev gpu-check lint results clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -38,6 +38,9 @@ lint:
 	rm -rf .types && mkdir -p .types/relo_edge
 	ln -s $(CURDIR)/relo_edge/* $(addprefix $(CURDIR)/,$(WORKSHOPS)) .types/relo_edge/
 	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p relo_edge
+
+results:  ## README's table of measurements, from benchmarks/results
+	$(BIN)/python -m relo_edge.benchmarks.results_table
 
 clean:
 	rm -rf $(VENV) .types build dist *.egg-info demo_out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +42,13 @@ class Cause:
 
 def find_causes(twin: TwinRuntime, gate: Gate) -> tuple[Cause, ...]:
     """What the frames of a failed rollout point to; the reference is asked a few times more."""
-    broken = next((i for i, pair in enumerate(twin.pairs) if not _is_finite(pair)), None)
+    broken = next((i for i, note in enumerate(twin.notes) if not note.finite), None)
     if broken is not None:
         what = f"an output is not finite in frame {broken + 1}: an overflow, or a broken kernel"
         return (Cause("numbers", what),)
-    first = [pair for pair in twin.pairs if pair.fresh]
-    if _differs(first, "policy_logits", gate):
+    if _differs(twin.first, "policy_logits", gate):
         return (_judge_inputs(twin),)
+    first = [pair for pair in twin.pairs if pair.fresh]
     causes = [*_judge_state(twin, gate), *_judge_boxes(first, gate)]
     if causes:
         return tuple(causes)
@@ -56,16 +56,9 @@ def find_causes(twin: TwinRuntime, gate: Gate) -> tuple[Cause, ...]:
     return (Cause("near ties", what),)
 
 
-def _is_finite(pair: FramePair) -> bool:
-    return all(np.isfinite(array).all() for array in pair.candidate.values())
-
-
-def _differs(pairs: Sequence[FramePair], name: str, gate: Gate) -> bool:
+def _differs(tallies: Mapping[str, ErrorTally], name: str, gate: Gate) -> bool:
     """Whether an output is beyond the gate in these frames."""
-    tally = ErrorTally()
-    for pair in pairs:
-        tally.add(pair.reference[name], pair.candidate[name])
-    return bool(pairs) and bool(judge_outputs(gate, {name: tally.sum_up()}))
+    return name in tallies and bool(judge_outputs(gate, {name: tallies[name].sum_up()}))
 
 
 def _judge_inputs(twin: TwinRuntime) -> Cause:
@@ -82,14 +75,12 @@ def _judge_inputs(twin: TwinRuntime) -> Cause:
 
 def _judge_state(twin: TwinRuntime, gate: Gate) -> list[Cause]:
     """The first frame has no history; what is wrong only after it comes from the state."""
-    first = [pair for pair in twin.pairs if pair.fresh]
-    later = [pair for pair in twin.pairs if not pair.fresh]
     if not any(pair.candidate["temporal_tokens"].any() for pair in twin.pairs):
         return [Cause("temporal state", "all zeros: what the graph gives out is not kept")]
-    if _differs(first, "temporal_tokens", gate):
+    if _differs(twin.first, "temporal_tokens", gate):
         what = "the first frame's logits agree, the state that it leaves behind does not"
         return [Cause("temporal state", what)]
-    if not _differs(later, "policy_logits", gate) and not _differs(later, "temporal_tokens", gate):
+    if not any(_differs(twin.later, name, gate) for name in ("policy_logits", "temporal_tokens")):
         return []
     before, after = _measure_memoryless(twin)
     if after < before / EXPLAINS:

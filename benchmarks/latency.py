@@ -1,159 +1,215 @@
-"""How fast: runtimes taking turns in one run, so that their ratios hold on a noisy machine."""
+"""How fast: contenders taking turns in one run, so that their ratios hold on a noisy machine."""
 
 from __future__ import annotations
 
-import os
-import platform
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from relo_edge.doctor.evidence import count_cores, read_text
-from relo_edge.doctor.machine import judge_instructions, name_cpu
-from relo_edge.geometry import Box, read_box
+from relo_edge.benchmarks.contenders import WARM_UP, Contender, RuntimeContender
+from relo_edge.benchmarks.machine import describe_machine
+from relo_edge.benchmarks.parity import judge_parity
+from relo_edge.benchmarks.power import PowerMeter
+from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
+from relo_edge.benchmarks.rows import BenchResult, BenchRow, Proof
+from relo_edge.benchmarks.startup import StartUp
+from relo_edge.clips import Clip, find_clips, make_synthetic_clip
+from relo_edge.doctor.evidence import count_cores
+from relo_edge.errors import InputError
+from relo_edge.geometry import Box
+from relo_edge.opencv import cv2
 from relo_edge.runtime import Runtime
-from relo_edge.synthetic import make_clip
-from relo_edge.timing import TimedRuntime
-from relo_edge.tracker import Tracker
+from relo_edge.video import Frame
 
-__all__ = ["BenchResult", "BenchRow", "bench_runtimes", "count_turns"]
+__all__ = [
+    "Scene",
+    "count_parity_frames",
+    "count_turns",
+    "make_rows",
+    "prove_parity",
+    "read_scene",
+    "take_turns",
+    "time_runtimes",
+]
 
 REFERENCE = "pytorch"
 SIZE = (1280, 720)
 FRAMES = 8
 TURNS = 12
-# A turn opens with a pause, in which the others' threads spin down, and two untimed frames.
-PAUSE = 0.1
-WARM_UP = 2
-TOOLS = ("relo-edge", "numpy", "opencv-python", "torch", "onnxruntime", "openvino")
+LONGEST = 200
+"""Frames of the clip that are tracked end to end."""
 
 
-@dataclass(frozen=True)
-class BenchRow:
-    """One runtime's time per frame; a frame is crop, network, box and confidence."""
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is tracked: a first frame with a target, and the frames of each turn."""
 
-    runtime: str
-    precision: str
-    batch: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    fps: float
-    stages_ms: dict[str, float]
-    ratio_to_reference: float | None
-    """How many times faster the network runs than the reference in this very run."""
+    name: str
+    first: Frame
+    frames: list[Frame]
+    box: Box
+    clip: Clip | None
+    """The user's clip, which is also tracked end to end."""
 
 
-@dataclass(frozen=True)
-class BenchResult:
-    """Every row, and where it was measured."""
-
-    environment: dict[str, Any]
-    rows: list[BenchRow]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
-
-    def describe(self) -> str:
-        """A table."""
-        head = f"{'runtime':<22}{'precision':<11}{'p50 ms':>8}{'p90 ms':>8}{'p99 ms':>8}"
-        lines = [f"{head}{'FPS':>8}{'network':>9}{'rest':>7}  against {REFERENCE}"]
-        for row in self.rows:
-            ratio = f"{row.ratio_to_reference:.2f} x" if row.ratio_to_reference else "-"
-            times = "".join(f"{t:>8.1f}" for t in (row.p50_ms, row.p90_ms, row.p99_ms, row.fps))
-            stages = f"{row.stages_ms['network']:>9.1f}{row.stages_ms['rest']:>7.2f}"
-            lines.append(f"{row.runtime:<22}{row.precision:<11}{times}{stages}  {ratio}")
-        place = ", ".join(f"{key} {value}" for key, value in self.environment.items())
-        return "\n".join([*lines, place])
+def read_scene(path: str | None) -> Scene:
+    """The first frames of a clip from where its target can be set, or drawn ones."""
+    length = 1 + WARM_UP + FRAMES
+    if path is None:
+        clip = make_synthetic_clip(0, length, SIZE)
+    else:
+        clips = find_clips([path])
+        if len(clips) > 1:
+            raise InputError(f"clip {path!r}", found=f"{len(clips)} clips", expected="one")
+        clip = clips[0]
+    start = clip.starts[0]
+    numbers = range(start.frame, min(start.frame + length, clip.frame_count))
+    with closing(clip.read_frames(numbers)) as source:
+        first, *frames = source
+    if len(frames) <= WARM_UP:
+        found = f"{len(frames)} frames after its target comes into sight"
+        raise InputError(f"clip {clip.name}", found=found, expected=f"more than {WARM_UP}")
+    return Scene(clip.name, first, frames, start.box, clip if path else None)
 
 
-class _Contender:
-    """A tracker on one runtime, its times kept apart from its warm-up."""
-
-    def __init__(self, runtime: Runtime, first: NDArray[np.uint8], box: Box) -> None:
-        self.timed = TimedRuntime(runtime)
-        self.frames: list[float] = []
-        self.networks: list[float] = []
-        self._tracker = Tracker(self.timed, color="bgr")
-        self._tracker.init(first, box)
-
-    def take_turn(self, frames: Sequence[NDArray[np.uint8]]) -> None:
-        """Track the frames; those after the warm-up count."""
-        times = []
-        self.timed.steps.clear()
-        time.sleep(PAUSE)
-        for frame in frames:
-            start = time.perf_counter()
-            self._tracker.update(frame)
-            times.append(time.perf_counter() - start)
-        self.frames += times[WARM_UP:]
-        self.networks += self.timed.steps[WARM_UP:]
+def count_turns(contenders: int) -> int:
+    """How often `advance` will be called."""
+    return TURNS * contenders
 
 
-def bench_runtimes(
-    runtimes: Sequence[Runtime], advance: Callable[[], None] = lambda: None
-) -> BenchResult:
-    """Time the runtimes turn by turn; `advance` is called after each turn."""
-    clip = make_clip(0, frames=WARM_UP + FRAMES + 1, size=SIZE)
-    first, *frames = clip.frames()
-    contenders = [_Contender(runtime, first, read_box(clip.boxes[0])) for runtime in runtimes]
+def take_turns(
+    contenders: Sequence[Contender],
+    scene: Scene,
+    meter: PowerMeter,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Time the contenders turn by turn; `advance` is called after each turn."""
     for _ in range(TURNS):
         for contender in contenders:
-            contender.take_turn(frames)
+            contender.take_turn(scene.frames, meter)
             advance()
-    return BenchResult(_describe_machine(), _make_rows(contenders))
 
 
-def count_turns(runtimes: int) -> int:
-    """How often `advance` will be called."""
-    return TURNS * runtimes
+def time_runtimes(
+    runtimes: Sequence[Runtime], advance: Callable[[], None] = lambda: None
+) -> BenchResult:
+    """Speed alone, in turns, for who has a proof already."""
+    scene = read_scene(None)
+    contenders = [RuntimeContender(runtime, scene.first, scene.box) for runtime in runtimes]
+    with PowerMeter() as meter:
+        take_turns(contenders, scene, meter, advance)
+    return make_rows(contenders, scene, None, {}, {})
 
 
-def _make_rows(contenders: Sequence[_Contender]) -> list[BenchRow]:
-    network = {id(c): float(np.median(c.networks)) for c in contenders}
-    reference = next((network[id(c)] for c in contenders if c.timed.inner.name == REFERENCE), None)
-    return [_make_row(c, network[id(c)], reference) for c in contenders]
+def prove_parity(
+    reference: Runtime, contenders: Sequence[Contender], advance: Callable[[], None]
+) -> dict[int, Proof]:
+    """By place: whether each contender that runs this network is the same tracker."""
+    proofs = {}
+    for place, contender in enumerate(contenders):
+        if isinstance(contender, RuntimeContender) and contender.name != REFERENCE:
+            rollouts = compare_clips(reference, contender.runtime, find_stretches([]), advance)
+            found = judge_parity(rollouts)
+            proofs[place] = Proof(
+                found.passed,
+                found.judged,
+                found.closed_loop_iou,
+                found.argmax_agreement,
+                found.failures,
+            )
+    return proofs
 
 
-def _make_row(contender: _Contender, network: float, reference: float | None) -> BenchRow:
-    runtime = contender.timed.inner
-    p50, p90, p99 = (1e3 * float(t) for t in np.percentile(contender.frames, [50, 90, 99]))
-    rest = np.median(np.subtract(contender.frames, contender.networks))
-    return BenchRow(
-        runtime.name,
-        runtime.precision,
-        1,
-        p50,
-        p90,
-        p99,
-        1e3 / p50,
-        {"network": 1e3 * network, "rest": 1e3 * float(rest)},
-        reference / network if reference else None,
-    )
+def count_parity_frames(contenders: Sequence[Contender]) -> int:
+    """How often `prove_parity` will call `advance`."""
+    judged = [c for c in contenders if isinstance(c, RuntimeContender) and c.name != REFERENCE]
+    return len(judged) * count_frames(find_stretches([]))
 
 
-def _describe_machine() -> dict[str, Any]:
-    cpuinfo = read_text("/proc/cpuinfo")
-    found: dict[str, Any] = {
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "cpu": name_cpu(cpuinfo),
-        "instructions": "; ".join(finding.detail for finding in judge_instructions(cpuinfo)),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "cores": count_cores(),
-        "load": round(os.getloadavg()[0], 2),
-        "frame": "{}x{}".format(*SIZE),
+def make_rows(
+    contenders: Sequence[Contender],
+    scene: Scene,
+    threads: int | None,
+    proofs: dict[int, Proof],
+    starts: dict[int, StartUp],
+) -> BenchResult:
+    """Everything that was measured of each contender, with its ratio to the reference."""
+    reference = next((c for c in contenders if c.name == REFERENCE), None)
+    rows = []
+    for place, contender in enumerate(contenders):
+        numbers = _sum_up(contender, scene)
+        start = starts.get(place)
+        rows.append(
+            BenchRow(
+                runtime=contender.name,
+                precision=contender.precision,
+                device=contender.device,
+                batch=contender.batch,
+                threads=threads or _count_threads(contender),
+                ratio_to_reference=_compare_turns(reference, contender) if reference else None,
+                role=_name_role(contender),
+                parity=proofs.get(place),
+                start_up_ms=start.start_up_ms if start else None,
+                first_frame_ms=start.first_frame_ms if start else None,
+                peak_memory_mb=start.peak_memory_mb if start else None,
+                **numbers,
+            )
+        )
+    width, height = scene.first.shape[1], scene.first.shape[0]
+    environment = {**describe_machine(), "clip": scene.name, "frame": f"{width}x{height}"}
+    return BenchResult(environment, rows)
+
+
+def _count_threads(contender: Contender) -> int:
+    """How many a contender takes that was not told."""
+    return count_cores() if isinstance(contender, RuntimeContender) else cv2.getNumThreads()
+
+
+def _name_role(contender: Contender) -> str:
+    if contender.name == REFERENCE:
+        return "reference"
+    return "candidate" if isinstance(contender, RuntimeContender) else "peer"
+
+
+def _sum_up(contender: Contender, scene: Scene) -> dict[str, Any]:
+    """The times of all laps, in milliseconds."""
+    laps = contender.laps
+    times = 1e3 * np.array([lap.total for lap in laps])
+    p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
+    stages = {
+        name: 1e3 * float(np.median([lap.stages[name] for lap in laps])) for name in laps[0].stages
     }
-    for tool in TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            continue
-    return found
+    changes = [
+        abs(one.total - other.total) for turn in contender.turns for one, other in pairwise(turn)
+    ]
+    end_to_end = None
+    if scene.clip is not None:
+        start = scene.clip.starts[0].frame
+        stop = min(start + LONGEST, scene.clip.frame_count)
+        end_to_end, decode = contender.time_clip(scene.clip.read_frames(range(start, stop)))
+        stages = {"decode": 1e3 * decode, **stages}
+    return {
+        "p50_ms": p50,
+        "p90_ms": p90,
+        "p99_ms": p99,
+        "min_ms": float(times.min()),
+        "jitter_ms": 1e3 * float(np.mean(changes)) if changes else 0.0,
+        "fps": 1e3 / p50,
+        "stages_ms": stages,
+        "end_to_end_fps": end_to_end,
+        "joules_per_frame": float(np.mean(contender.joules)) if contender.joules else None,
+        "times_ms": [round(float(value), 4) for value in times],
+    }
+
+
+def _compare_turns(reference: Contender, contender: Contender) -> float:
+    """Turns that follow each other see the same machine: their ratios vary least."""
+    ratios = [
+        np.median([lap.total for lap in one]) / np.median([lap.total for lap in other])
+        for one, other in zip(reference.turns, contender.turns, strict=True)
+    ]
+    return float(np.median(ratios)) * contender.batch / reference.batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from relo_edge.benchmarks.diagnosis import Cause, find_causes
 from relo_edge.benchmarks.layers import LayerWalk
 from relo_edge.benchmarks.pictures import Picture, draw_partings
 from relo_edge.benchmarks.rollout import Rollout
-from relo_edge.benchmarks.twin import FramePair
+from relo_edge.benchmarks.twin import FrameNote
 from relo_edge.comparison import (
     GATES,
     TRACKS,
@@ -88,6 +89,11 @@ class ParityResult:
     """Where the error is born, when that was asked for."""
 
     @property
+    def judged(self) -> bool:
+        """Whether cells and track say something: not where the reference itself is lost."""
+        return self.reference_iou is None or self.reference_iou >= TRACKS
+
+    @property
     def passed(self) -> bool:
         """Whether it is the same tracker."""
         return not self.failures
@@ -108,7 +114,7 @@ class ParityResult:
         if self.box_error is not None:
             lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
         lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f}")
-        if not _is_judged(self.reference_iou):
+        if not self.judged:
             own = f"the reference itself overlaps the truth by only {self.reference_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
         if d := self.first_divergence:
@@ -140,18 +146,18 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
     """
     candidate = rollouts[0].twin.candidate
     gate = find_gate(candidate.precision)
-    pairs = [pair for rollout in rollouts for pair in rollout.twin.pairs]
-    outputs = {name: _measure_output(pairs, name) for name in pairs[0].reference}
-    box, agreement = _measure_boxes(pairs), float(np.mean([pair.agrees() for pair in pairs]))
+    notes = [note for rollout in rollouts for note in rollout.twin.notes]
+    outputs = {name: _measure_output(rollouts, name) for name in notes[0].errors}
+    box, agreement = _measure_boxes(notes), float(np.mean([note.same_cell for note in notes]))
     iou = float(np.concatenate([rollout.overlaps for rollout in rollouts]).mean())
     own = _average([rollout.reference_iou for rollout in rollouts])
     failures = _list_failures(gate, outputs, box)
-    if _is_judged(own):
+    if own is None or own >= TRACKS:
         failures += judge_track(gate, agreement, iou)
     return ParityResult(
         candidate.name,
         candidate.precision,
-        len(pairs),
+        len(notes),
         outputs,
         agreement,
         box,
@@ -166,26 +172,19 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
     )
 
 
-def _is_judged(reference_iou: float | None) -> bool:
-    """Whether cells and track say something: not where the reference itself is lost."""
-    return reference_iou is None or reference_iou >= TRACKS
-
-
 def _average(overlaps: Sequence[float | None]) -> float | None:
     known = [overlap for overlap in overlaps if overlap is not None]
     return float(np.mean(known)) if known else None
 
 
-def _measure_output(pairs: Sequence[FramePair], name: str) -> OutputError:
+def _measure_output(rollouts: Sequence[Rollout], name: str) -> OutputError:
     """One output's errors over all frames."""
-    tally = ErrorTally()
-    for pair in pairs:
-        tally.add(pair.reference[name], pair.candidate[name])
-    return tally.sum_up()
+    tallies = [tallies[name] for r in rollouts for tallies in (r.twin.first, r.twin.later)]
+    return reduce(ErrorTally.merge, tallies).sum_up()
 
 
-def _measure_boxes(pairs: Sequence[FramePair]) -> float | None:
-    errors = [pair.measure_error("box") for pair in pairs if pair.agrees()]
+def _measure_boxes(notes: Sequence[FrameNote]) -> float | None:
+    errors = [note.errors["box"] for note in notes if note.same_cell]
     # A NaN must not hide behind max().
     return float(np.max(errors)) if errors else None
 
@@ -201,23 +200,16 @@ def _list_failures(gate: Gate, outputs: dict[str, OutputError], box: float | Non
 
 def _find_divergence(rollouts: Sequence[Rollout]) -> Divergence | None:
     for index, rollout in enumerate(rollouts):
-        for pair, frame in zip(rollout.twin.pairs, rollout.stretch.frames[1:], strict=True):
-            if not pair.agrees():
-                return Divergence(index, frame, pair.measure_margin())
+        for note, frame in zip(rollout.twin.notes, rollout.stretch.frames[1:], strict=True):
+            if not note.same_cell:
+                return Divergence(index, frame, note.margin)
     return None
 
 
 def _sum_up(rollout: Rollout) -> ClipParity:
+    rows = zip(rollout.stretch.frames[1:], rollout.twin.notes, rollout.overlaps, strict=True)
     frames = [
-        FrameParity(
-            number,
-            {name: pair.measure_error(name) for name in pair.reference},
-            pair.agrees(),
-            pair.measure_margin(),
-            float(iou),
-        )
-        for number, pair, iou in zip(
-            rollout.stretch.frames[1:], rollout.twin.pairs, rollout.overlaps, strict=True
-        )
+        FrameParity(number, note.errors, note.same_cell, note.margin, float(iou))
+        for number, note, iou in rows
     ]
     return ClipParity(rollout.stretch.clip.name, frames, rollout.reference_iou)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -9,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.comparison import ErrorTally
 from relo_edge.runtime import Runtime, StepResult
 
-__all__ = ["FramePair", "StepCall", "TemplateCall", "TwinRuntime"]
+__all__ = ["FrameNote", "FramePair", "StepCall", "TemplateCall", "TwinRuntime"]
 
 KEPT = 6
 """Steps whose inputs are kept for a diagnosis: one without history, some with."""
@@ -66,11 +68,25 @@ class FramePair:
         windowed = np.sort((self.reference["policy_logits"] * self.window).ravel())
         return float(windowed[-1] - windowed[-2])
 
+    def is_finite(self) -> bool:
+        """Whether the candidate gave numbers."""
+        return all(np.isfinite(array).all() for array in self.candidate.values())
+
     def measure_error(self, name: str) -> float:
         """An output's largest error beside the reference's largest entry; a box's as it is."""
         want, got = self.reference[name], self.candidate[name]
         largest = 1.0 if name == "box" else max(float(np.abs(want).max()), 1e-12)
         return float(np.abs(want - got).max()) / largest
+
+
+@dataclass(frozen=True)
+class FrameNote:
+    """What is kept of every frame, however long the clip."""
+
+    errors: dict[str, float]
+    same_cell: bool
+    margin: float
+    finite: bool
 
 
 @dataclass
@@ -79,10 +95,14 @@ class TwinRuntime:
 
     reference: Runtime
     candidate: Runtime
+    notes: list[FrameNote] = field(default_factory=list)
+    first: dict[str, ErrorTally] = field(default_factory=lambda: defaultdict(ErrorTally))
+    """By output, the errors of frames without history."""
+    later: dict[str, ErrorTally] = field(default_factory=lambda: defaultdict(ErrorTally))
     pairs: list[FramePair] = field(default_factory=list)
     templates: list[TemplateCall] = field(default_factory=list)
     steps: list[StepCall] = field(default_factory=list)
-    """The first few, for a diagnosis."""
+    """Pairs and steps: the first few, for a diagnosis. A large variant's states fill the memory."""
 
     def __post_init__(self) -> None:
         self.name = f"{self.candidate.name} beside {self.reference.name}"
@@ -120,8 +140,17 @@ class TwinRuntime:
                 window,
                 fresh,
             )
-            self.pairs.append(pair)
+            self._note_pair(pair)
         return answer
+
+    def _note_pair(self, pair: FramePair) -> None:
+        errors = {name: pair.measure_error(name) for name in pair.reference}
+        self.notes.append(FrameNote(errors, pair.agrees(), pair.measure_margin(), pair.is_finite()))
+        tallies = self.first if pair.fresh else self.later
+        for name in errors:
+            tallies[name].add(pair.reference[name], pair.candidate[name])
+        if len(self.pairs) < KEPT:
+            self.pairs.append(pair)
 
     def read_state(self, slot: int) -> Array:
         """The reference's."""

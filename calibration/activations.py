@@ -64,12 +64,11 @@ def collect_spreads(
     if not collector.histogram_dict:
         raise CalibrationError("calibration", found="no samples", expected="1 or more")
     with contextlib.redirect_stdout(io.StringIO()):
-        found = collector.compute_entropy() if entropy else {}
-    limits = (
-        {name: max(abs(float(t)) for t in found[name][:2]) for name in found.data} if found else {}
-    )
+        found: Any = collector.compute_entropy() if entropy else None
     return {
-        name: _fold_histogram(*histogram[:4], entropy=limits.get(name))
+        name: _fold_histogram(
+            *histogram[:4], entropy=max(abs(float(t)) for t in found[name][:2]) if found else None
+        )
         for name, histogram in collector.histogram_dict.items()
     }
 

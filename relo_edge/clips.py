@@ -26,6 +26,7 @@ SYNTHETIC_SEEDS = range(1000, 1008)
 """Far from the seeds by which a tracker is judged."""
 
 SYNTHETIC_FRAMES = 90
+SYNTHETIC_SIZE = (640, 360)
 
 LONGEST = 900
 """Frames of a clip that are looked at: variety comes from more clips, not from longer ones."""
@@ -154,9 +155,11 @@ def _read_sequence(folder: Path) -> Clip:
     )
 
 
-def make_synthetic_clip(seed: int, frames: int = SYNTHETIC_FRAMES) -> Clip:
+def make_synthetic_clip(
+    seed: int, frames: int = SYNTHETIC_FRAMES, size: tuple[int, int] = SYNTHETIC_SIZE
+) -> Clip:
     """A clip that is drawn, with a start wherever its target can be seen."""
-    clip = make_clip(seed, frames)
+    clip = make_clip(seed, frames, size)
     name = f"synthetic-{seed}"
 
     def hash_content() -> str:

@@ -81,6 +81,15 @@ class ErrorTally:
         self.error = float(np.maximum(self.error, np.abs(want - got).max()))
         self.largest = max(self.largest, float(np.abs(want).max()))
 
+    def merge(self, other: ErrorTally) -> ErrorTally:
+        """Both sides' samples together."""
+        both = ErrorTally()
+        for name in ("product", "reference", "candidate"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
+        both.error = float(np.maximum(self.error, other.error))
+        both.largest = max(self.largest, other.largest)
+        return both
+
     def sum_up(self) -> OutputError:
         """The errors of all samples together."""
         norms = np.sqrt(self.reference * self.candidate)

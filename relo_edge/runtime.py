@@ -29,6 +29,7 @@ __all__ = [
     "StepResult",
     "open_runtime",
     "open_runtimes",
+    "read_step_stages",
 ]
 
 log = logging.getLogger("relo_edge")
@@ -92,6 +93,16 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Give back what the runtime holds; closing twice is fine."""
+
+
+def read_step_stages(runtime: Runtime) -> dict[str, float]:
+    """Milliseconds of the last step's parts, of a runtime that knows them.
+
+    Such a runtime has an attribute `step_stages_ms`: `copy_in` and `copy_out` by the clock on the
+    wall, `device` by the device's own events. One that computes where its inputs lie has none.
+    """
+    stages: dict[str, float] = getattr(runtime, "step_stages_ms", {})
+    return dict(stages)
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,7 @@ def open_runtimes(
     names: Sequence[str] | None,
     *,
     checkpoint: str | Path | None = None,
+    batch: int = 1,
     threads: int | None = None,
 ) -> list[Runtime]:
     """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
@@ -185,7 +197,12 @@ def open_runtimes(
         weights = checkpoint if name == "pytorch" else None
         try:
             runtime = open_runtime(
-                source, name, precision or "auto", checkpoint=weights, threads=threads
+                source,
+                name,
+                precision or "auto",
+                checkpoint=weights,
+                batch=batch,
+                threads=threads,
             )
         except (MissingDependency, RuntimeUnavailable, InputError) as error:
             if names:

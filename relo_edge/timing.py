@@ -1,4 +1,4 @@
-"""A runtime that notes how long its network took, wherever time is told by stage."""
+"""A runtime that notes when its network ran, wherever time is told by stage."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ __all__ = ["TimedRuntime"]
 
 @dataclass(eq=False)
 class TimedRuntime:
-    """Passes everything on and notes how long each step took."""
+    """Passes everything on and notes when each step began and ended."""
 
     inner: Runtime
-    steps: list[float] = field(default_factory=list)
+    steps: list[tuple[float, float]] = field(default_factory=list)
+    """Cleared by whoever reads it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -31,5 +32,5 @@ class TimedRuntime:
         """The inner runtime's answer."""
         start = time.perf_counter()
         answer = self.inner.step(slots, searches, window)
-        self.steps.append(time.perf_counter() - start)
+        self.steps.append((start, time.perf_counter()))
         return answer

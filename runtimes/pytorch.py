@@ -131,6 +131,11 @@ class PytorchRuntime:
         state: NDArray[np.float32] = self._state[slot].cpu().numpy().copy()
         return state
 
+    def compile_network(self) -> None:
+        """Let torch.compile have the network; the next frames take as long as it needs."""
+        self.name = "pytorch-compile"
+        self._network.compile()
+
     def close(self) -> None:
         """Nothing outlives the object."""
 

@@ -49,6 +49,7 @@ VERBS = [
     "inspect",
     "parity",
     "quantize",
+    "report",
     "serve",
     "track",
     "train",

@@ -49,7 +49,7 @@ class Roster:
     @property
     def network_seconds(self) -> float:
         """What the network took of the last update."""
-        return sum(self.runtime.steps)
+        return sum(end - start for start, end in self.runtime.steps)
 
     def list_tracks(self) -> tuple[NamedTrack, ...]:
         """Where each is."""

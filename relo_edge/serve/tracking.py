@@ -18,7 +18,7 @@ from relo_edge.serve.meter import Meter
 from relo_edge.serve.pictures import Shot
 from relo_edge.serve.roster import Roster
 from relo_edge.serve.takes import Takes
-from relo_edge.targets import Start
+from relo_edge.starts import Start
 
 __all__ = ["Phase", "TrackingThread"]
 

@@ -69,7 +69,7 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
     """Parity with float32 on the CPU, then every precision built here in turns, on this GPU."""
     from contextlib import ExitStack, closing
 
-    from relo_edge.benchmarks.latency import bench_runtimes, count_turns
+    from relo_edge.benchmarks.latency import count_turns, time_runtimes
     from relo_edge.benchmarks.parity import judge_parity
     from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
     from relo_edge.engine_report import Measured
@@ -85,7 +85,7 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
         with show_progress("parity", count_frames(stretches)) as advance:
             parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
         with show_progress("bench", count_turns(len(opened)), "turns") as advance:
-            speed = bench_runtimes(opened, advance)
+            speed = time_runtimes(opened, advance)
         milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}
         layers = opened[0].summarize_layers()  # type: ignore[attr-defined]
         return Measured(parity, parity.passed, speed, milliseconds, layers)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from relo_edge.benchmarks.layers import LayerWalk, Side
     from relo_edge.benchmarks.twin import TwinRuntime
 
-__all__ = ["bench", "compare", "evaluate", "parity"]
+__all__ = ["bench", "compare", "evaluate", "parity", "report"]
 
 
 @app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --clips street.mp4")
@@ -93,24 +93,30 @@ def bench(
         list[str] | None,
         typer.Option(help="NAME or NAME:PRECISION; repeat it. All that open here if absent."),
     ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Targets in each step; repeat it. 1 if absent.")
+    ] = None,
+    clip: Annotated[
+        str | None, typer.Option(help="Video or sequence folder, also timed end to end.")
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(help="compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx; repeat it."),
+    ] = None,
     checkpoint: Checkpoint = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Time runtimes in one run, taking turns, with their ratios to the reference network."""
-    from contextlib import ExitStack, closing
+    """Time runtimes in turns, each with its proof; exit 1 when one is not the same tracker."""
+    from relo_edge.benchmarks.bench import BenchRequest, run_bench
 
-    from relo_edge.benchmarks.latency import bench_runtimes, count_turns
-    from relo_edge.progress import show_progress
-    from relo_edge.runtime import open_runtimes
-
-    with ExitStack() as stack:
-        opened = open_runtimes(bundle, runtime, checkpoint=checkpoint, threads=threads)
-        for one in opened:
-            stack.enter_context(closing(one))
-        advance = stack.enter_context(show_progress("bench", count_turns(len(opened)), "turns"))
-        result = bench_runtimes(opened, advance)
+    request = BenchRequest(
+        bundle, runtime, tuple(batch or [1]), clip, tuple(peer or []), checkpoint, threads
+    )
+    result = run_bench(request)
     print_result(result, as_json)
+    if not result.passed:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -178,3 +184,26 @@ def compare(
     from relo_edge.benchmarks.results_comparison import compare_results
 
     print_result(compare_results(first, second), as_json)
+
+
+@app.command(
+    epilog="Example: relo-edge report --bench b.json --parity p.json --eval eval_out -o report.html"
+)
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    bench: Annotated[Path | None, typer.Option(help="What bench --json printed.")] = None,
+    parity: Annotated[
+        list[Path] | None, typer.Option(help="What parity --json printed; repeat it.")
+    ] = None,
+    evaluated: Annotated[
+        list[Path] | None, typer.Option("--eval", help="Results folder of eval; repeat it.")
+    ] = None,
+) -> None:
+    """Show measurements in one HTML file that needs nothing but a browser."""
+    from relo_edge.benchmarks.findings import read_findings
+    from relo_edge.benchmarks.report import REPORT_SUFFIXES, write_report
+    from relo_edge.recording import check_output
+
+    check_output(output, REPORT_SUFFIXES)
+    write_report(read_findings(bench, parity or [], evaluated or []), output)
+    print(output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -48,4 +49,13 @@ def relo_edge() -> None:
 
 def print_result(result: Result, as_json: bool) -> None:
     """The result on stdout, for a program or a reader."""
-    print(json.dumps(result.to_dict()) if as_json else result.describe())
+    print(json.dumps(_name_numbers(result.to_dict())) if as_json else result.describe())
+
+
+def _name_numbers(plain: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(plain, dict):
+        return {key: _name_numbers(value) for key, value in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [_name_numbers(value) for value in plain]
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain

@@ -92,6 +92,14 @@ def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
     assert "closed-loop IoU" in result.describe()
 
 
+def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
+    """A large variant's states of a long clip would fill it."""
+    monkeypatch.setattr(rollout, "FRAMES", 15)
+    twin = compare_clips(*pair, find_stretches([]))[0].twin
+    assert len(twin.notes) == 14
+    assert len(twin.pairs) == len(twin.steps) == 6
+
+
 def test_a_state_that_is_never_kept_is_named(pair):
     result = measure(pair[0], Spoilt(pair[1], "no history"))
     assert [cause.part for cause in result.causes] == ["temporal state"]
@@ -103,7 +111,6 @@ def test_a_state_that_is_never_kept_is_named(pair):
 def test_an_overflow_is_named(pair):
     result = measure(pair[0], Spoilt(pair[1], "nan"))
     assert [cause.part for cause in result.causes] == ["numbers"]
-    json.dumps(result.to_dict())
 
 
 def test_frames_apart_come_with_a_picture(pair):
@@ -212,3 +219,12 @@ def test_a_plot_that_cannot_be_written_is_said_before_the_work(demo_bundle, caps
     assert code == 2
     assert len(err.splitlines()) == 1
     assert "expected .png or .svg" in err
+
+
+def test_json_has_no_nan(pair, capsys):
+    from relo_edge.verbs.shared import print_result
+
+    print_result(measure(pair[0], Spoilt(pair[1], "nan")), as_json=True)
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["outputs"]["policy_logits"]["relative"] is None
+    assert found["passed"] is False

@@ -33,6 +33,18 @@ def test_errors_are_of_all_samples_together():
     assert error.cosine == pytest.approx((25 + 48) / np.sqrt((25 + 64) * (25 + 36)))
 
 
+def test_merged_tallies_are_those_of_all_samples():
+    samples = np.random.default_rng(0).normal(size=(6, 2, 5))
+    parts = [ErrorTally(), ErrorTally()]
+    for index, (want, got) in enumerate(samples):
+        parts[index % 2].add(want, got)
+    whole = tally(*samples.astype(np.float32))
+    merged = parts[0].merge(parts[1]).sum_up()
+    assert merged.max_abs == pytest.approx(whole.max_abs)
+    assert merged.relative == pytest.approx(whole.relative)
+    assert merged.cosine == pytest.approx(whole.cosine)
+
+
 @given(st.integers(0, 99), st.floats(0.1, 10))
 def test_a_factor_keeps_the_cosine_and_shows_in_the_error(seed, factor):
     values = np.random.default_rng(seed).normal(size=20)

@@ -12,7 +12,7 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.live import Patience
 from relo_edge.serve.commands import Command
 from relo_edge.sources.frames import FrameSource
-from relo_edge.targets import Start
+from relo_edge.starts import Start
 
 BOX = (40.0, 30.0, 24.0, 18.0)
 
