@@ -78,11 +78,11 @@ def test_a_half_state_stays_half(demo_bundle, tmp_path):
     assert recorded.precision == "fp16"
 
 
-ACTIONS = st.one_of(
-    st.tuples(st.just("step"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)),
-    st.tuples(st.just("forget"), st.lists(st.integers(0, 2), min_size=1, max_size=1)),
-    st.tuples(st.just("template"), st.lists(st.integers(0, 2), min_size=1, max_size=1)),
+STEPS = st.tuples(st.just("step"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
+OTHERS = st.tuples(
+    st.sampled_from(["forget", "template"]), st.lists(st.integers(0, 2), min_size=1, max_size=1)
 )
+COURSES = st.lists(st.one_of(STEPS, STEPS, OTHERS), min_size=5, max_size=9)
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,8 @@ def pair(demo_bundle):
         runtime.close()
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(actions=st.lists(ACTIONS, min_size=3, max_size=8), seed=st.integers(0, 99))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(actions=COURSES, seed=st.integers(0, 99))
 def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
     """Restarts, pauses and changes of batch in any order; every slot's state is compared."""
     rng = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
             if action == "forget":
                 runtime.forget(slots[0])
             if action == "template":
-                runtime.encode_template(slots[0], 0, TEMPLATES[rng.integers(0, 1)], BOX)
+                runtime.encode_template(slots[0], 0, TEMPLATES[slots[0] - 1], BOX)
         if action == "forget":
             stepped -= set(slots)
         for slot in stepped:
