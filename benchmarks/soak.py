@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -49,6 +51,14 @@ WARM_UP = 0.2
 GROWTH = 0.02
 SEGMENT_SECONDS = 20.0
 """One recording after the other."""
+
+PLAY = """
+import sys
+from relo_edge.video import open_source
+with open_source(sys.argv[1]) as source:
+    print(sum(1 for _ in source))
+"""
+"""In a process of its own, so that a decoder's memory is not taken for the tracker's."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +166,9 @@ class _Recordings:
         self._open = None
         self.count += 1
         video, boxes = self._folder / "soak.mp4", self._folder / "soak.jsonl"
-        with open_source(str(video)) as source:
-            played = sum(1 for _ in source)
+        play = [sys.executable, "-c", PLAY, str(video)]
+        done = subprocess.run(play, capture_output=True, text=True, check=False)
+        played = int(done.stdout) if done.returncode == 0 else -1
         rows = [json.loads(line)["frame"] for line in boxes.read_text().splitlines()]
         expected = self._numbers[-1] - self._numbers[0] + 1
         self.unplayable += played != expected or not set(rows) <= set(self._numbers)
@@ -183,7 +194,8 @@ def soak(runtime: Runtime, seconds: float, seed: int = 0) -> SoakResult:
         while time.monotonic() < end and (frame := feed.take()) is not None:
             broken += frame.number <= last
             last, frames = frame.number, frames + 1
-            if len(followed) < min(TARGETS, runtime.batch) and rng.random() < 0.2:
+            wanted = not followed or rng.random() < 0.2
+            if wanted and len(followed) < min(TARGETS, runtime.batch):
                 followed.append(tracker.add(frame.image, _draw_box(rng, frame.image)))
                 started += 1
             elif followed and rng.random() < 0.02:

@@ -55,6 +55,7 @@ class Launch:
         self.name = name
         self.fps = USUAL_FPS
         self._size = (0, 0)
+        self._resized = False
         self._complaints: deque[str] = deque(maxlen=4)
         self._caps_known = threading.Event()
         reading, writing = os.pipe()
@@ -84,7 +85,9 @@ class Launch:
         """Each frame as a new array, to the pipeline's end; a break is an error."""
         while (frame := self._read_frame()) is not None:
             yield frame
-        if self._child.wait(END_SECONDS):
+        failed = self._await_end()
+        self._listener.join()
+        if failed or self._resized:
             raise SourceError(f"{self.name} stopped", found=self._describe_end())
 
     def kill(self) -> None:
@@ -96,19 +99,30 @@ class Launch:
         if not self._pipe.closed:
             self._pipe.close()
             self._child.terminate()
-            try:
-                self._child.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
+            self._await_end()
             self._listener.join()
+
+    def _await_end(self) -> int:
+        """How the child ended; one that does not end is ended."""
+        try:
+            return self._child.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            return self._child.wait()
 
     def _listen(self) -> None:
         assert self._child.stdout is not None
         with self._child.stdout as words:
             for line in words:
                 if caps := CAPS.search(line):
-                    self._size = (int(caps[1]), int(caps[2]))
+                    size = (int(caps[1]), int(caps[2]))
+                    if self._size not in ((0, 0), size):
+                        # What is in the pipe can no longer be told apart.
+                        self._resized = True
+                        self._complaints.appendleft("a picture of another size")
+                        self.kill()
+                        continue
+                    self._size = size
                     rate = float(Fraction(caps[3] or 0))
                     self.fps = rate if 1 <= rate <= 1000 else USUAL_FPS
                     self._caps_known.set()

@@ -144,3 +144,15 @@ def test_opencv_runs_it_where_the_command_is_not():
 def test_what_has_an_end_ends_in_opencv_too(begin):
     with open_source(f"{begin} ! videoconvert") as source:
         assert len(list(source)) == 3
+
+
+@needs_gstreamer
+def test_a_picture_that_changes_its_size_is_told(tmp_path):
+    for index, side in enumerate((64, 64, 80, 80)):
+        assert cv2.imwrite(str(tmp_path / f"{index}.png"), np.zeros((side, side, 3), np.uint8))
+    files = f"multifilesrc location={tmp_path}/%d.png start-index=0 stop-index=3 caps=image/png"
+    with (
+        open_source(f"{files} ! pngdec") as source,
+        pytest.raises(SourceError, match="stopped: found a picture of another size"),
+    ):
+        list(source)
