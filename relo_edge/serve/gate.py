@@ -62,11 +62,8 @@ class Gate:
         if host is None or (self.token is None and _strip_port(host) not in LOOPBACK_NAMES):
             return _Refusal(421, "this server is reached as localhost or 127.0.0.1")
         # A browser names the page that asks; another site's page must not steer the tracker.
-        websocket = scope["type"] == "websocket"
-        if (websocket or origin is not None) and origin not in (
-            b"http://" + host,
-            b"https://" + host,
-        ):
+        websocket, own = scope["type"] == "websocket", (b"http://" + host, b"https://" + host)
+        if (websocket or origin is not None) and origin not in own:
             return _Refusal(403, "asked by a page of another origin")
         if not websocket and scope["method"] not in ("GET", "HEAD"):
             return _Refusal(405, "GET and HEAD only", (("allow", "GET, HEAD"),))

@@ -25,8 +25,8 @@ log = logging.getLogger("relo_edge")
 LISTED = 50
 """The newest files that a page is told of."""
 
-QUEUED = 4
-"""Pictures that wait for the encoder."""
+WAITING_BYTES = 64 << 20
+"""Pictures that wait for the encoder: two seconds at 640x480, ten frames at 1920x1080."""
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.(?:mp4|csv)", re.ASCII)
 
@@ -131,7 +131,8 @@ class _Take:
         self._origin: float | None = None
         self._number = 0
         self._failure: Exception | None = None
-        self._queue: queue.Queue[_Scene | None] = queue.Queue(QUEUED)
+        self._queue: queue.Queue[_Scene | None] = queue.Queue()
+        self._skipped: _Scene | None = None
         self._thread = threading.Thread(target=self._encode, name="relo-edge-recording")
         self._thread.start()
 
@@ -145,12 +146,17 @@ class _Take:
         self._count(frame.media)
         for track in tracks:
             self._boxes.write(self._number, track.name, track.track)
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(_Scene(self._number, frame.image, tracks, fps))
+        scene = _Scene(self._number, frame.image, tracks, fps)
+        if self._queue.qsize() * frame.image.nbytes < WAITING_BYTES:
+            self._queue.put(scene)
+            self._skipped = None
+        else:
+            self._skipped = scene
 
     def close(self) -> None:
         """Both files whole; a recording without a frame leaves none."""
-        self._queue.put(None)
+        for scene in (self._skipped, None):  # the very last is kept, so that the time is right
+            self._queue.put(scene)
         self._thread.join()
         try:
             self._video.close()

@@ -1,10 +1,11 @@
 """A live page without a browser: a server on a free port, and a viewer."""
 
+import http.client
 import json
+import socket
 import time
 from contextlib import ExitStack, contextmanager
 
-from browser import wait_for
 from clips import StillRuntime
 from websockets.sync.client import connect
 
@@ -111,4 +112,47 @@ class Watcher:
         self.close()
 
 
-__all__ = ["CAMERA", "Watcher", "make_tracking", "serve", "wait_for"]
+def fetch(server, path="/", method="GET", **headers):
+    """Status, headers and body."""
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        line.request(method, path, headers=headers)
+        answer = line.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+    finally:
+        line.close()
+
+
+def send_raw(server, data, seconds=20):
+    """Whatever the server answers to these bytes until it hangs up, or after we are done."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as line:
+        line.sendall(data)
+        line.shutdown(socket.SHUT_WR)
+        got = b""
+        try:
+            while part := line.recv(65536):
+                got += part
+        except ConnectionResetError:
+            pass
+        return got
+
+
+def is_well(server):
+    """It still serves the page, and still shows pictures."""
+    assert fetch(server)[0] == 200
+    with Watcher(server) as page:
+        page.until(lambda: len(page.heads) >= 2)
+    return server.alive
+
+
+def mask_text(text):
+    """A client's text frame, its mask zero."""
+    return bytes([0x81, 0x80 | len(text), 0, 0, 0, 0]) + text.encode()
+
+
+def upgrade(server, extra=""):
+    return (
+        f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Origin: http://127.0.0.1:{server.port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{extra}\r\n"
+    ).encode("latin-1")

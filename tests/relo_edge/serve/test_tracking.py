@@ -4,9 +4,10 @@ import threading
 
 import numpy as np
 import pytest
+from browser import wait_for
 from cameras import ScriptedCamera, list_holdings
 from clips import StillRuntime, count_frames, write_video
-from pages import CAMERA, make_tracking, wait_for
+from pages import CAMERA, make_tracking
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.live import Patience
