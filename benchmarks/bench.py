@@ -23,7 +23,7 @@ from relo_edge.benchmarks.latency import (
 from relo_edge.benchmarks.power import PowerMeter
 from relo_edge.benchmarks.rows import BenchResult, Proof
 from relo_edge.benchmarks.startup import StartUp, measure_start
-from relo_edge.errors import InputError, MissingDependency
+from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.opencv import cv2
 from relo_edge.progress import show_progress
 from relo_edge.runtime import Runtime, RuntimeRequest, open_runtime, open_runtimes
@@ -146,6 +146,10 @@ def _measure_starts(request: BenchRequest, contenders: list[Contender]) -> dict[
             }
             if request.checkpoint and contender.name == REFERENCE:
                 opening["checkpoint"] = str(request.checkpoint.resolve())
-            starts[place] = measure_start(opening)
+            try:
+                starts[place] = measure_start(opening)
+            except RuntimeUnavailable as error:
+                # What was timed before is worth more than this.
+                log.warning("not measured: %s", error)
             advance()
     return starts

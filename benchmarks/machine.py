@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from shutil import which
 from typing import Any
 
-from relo_edge.benchmarks.power import read_power_mode
+from relo_edge.benchmarks.power import ask_tool, read_power_mode
 from relo_edge.doctor.evidence import count_cores, read_text
 from relo_edge.doctor.machine import judge_instructions, name_cpu
 
@@ -70,11 +68,8 @@ def _read_jetson_clock() -> dict[str, float | None]:
 
 
 def _ask_nvidia_smi() -> dict[str, str]:
-    if not which("nvidia-smi"):
-        return {}
     query = f"--query-gpu={','.join(GPU_FACTS.values())}"
-    command = ["nvidia-smi", query, "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    values = [value.strip() for value in done.stdout.partition("\n")[0].split(",")]
-    known = zip(GPU_FACTS, values, strict=False) if not done.returncode else ()
+    printed = ask_tool("nvidia-smi", query, "--format=csv,noheader,nounits")
+    values = [value.strip() for value in printed.partition("\n")[0].split(",")]
+    known = zip(GPU_FACTS, values, strict=False)
     return {name: value for name, value in known if value and "N/A" not in value}

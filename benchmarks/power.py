@@ -9,9 +9,10 @@ import threading
 import time
 from types import TracebackType
 
-__all__ = ["PowerMeter", "parse_power", "read_power_mode"]
+__all__ = ["PowerMeter", "ask_tool", "parse_power", "read_power_mode"]
 
 INTERVAL_MS = 100
+PATIENCE = 20.0
 
 # The whole module's rail: Orin NX and Nano, TX2, Xavier NX; the first Nano.
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
@@ -35,11 +36,17 @@ def parse_power(line: str) -> float | None:
 
 def read_power_mode() -> str:
     """The power mode that `nvpmodel` names; nothing where there is none."""
-    if not shutil.which("nvpmodel"):
-        return ""
-    done = subprocess.run(["nvpmodel", "-q"], capture_output=True, text=True, timeout=10)
-    found = re.search(r"NV Power Mode:\s*(\S+)", done.stdout)
+    found = re.search(r"NV Power Mode:\s*(\S+)", ask_tool("nvpmodel", "-q"))
     return found[1] if found else ""
+
+
+def ask_tool(*command: str) -> str:
+    """What a system tool prints; nothing where it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if done.returncode else done.stdout
 
 
 class PowerMeter:

@@ -42,12 +42,16 @@ def measure_start(opening: Mapping[str, Any]) -> StartUp:
     """Open a runtime with these arguments in a child and track a few frames there."""
     command = [sys.executable, "-m", "relo_edge.benchmarks.startup"]
     text = json.dumps({"began": time.time(), **opening})
-    child = subprocess.run(
-        [*command, text], capture_output=True, text=True, timeout=TIMEOUT, cwd="/"
-    )
+    what = f"{opening['name']} in a process of its own"
+    try:
+        child = subprocess.run(
+            [*command, text], capture_output=True, text=True, timeout=TIMEOUT, cwd="/"
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeUnavailable(what, found=f"no end within {TIMEOUT:.0f} s") from None
     if child.returncode:
         last = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        raise RuntimeUnavailable(f"{opening['name']} in a process of its own", found=last)
+        raise RuntimeUnavailable(what, found=last)
     return StartUp(**json.loads(child.stdout.splitlines()[-1]))
 
 

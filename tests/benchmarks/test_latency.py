@@ -11,6 +11,7 @@ from verbs import run_verb
 from relo_edge.benchmarks import latency, rollout
 from relo_edge.benchmarks.contenders import PeerContender, RuntimeContender, open_peer
 from relo_edge.benchmarks.latency import make_rows, read_scene, take_turns
+from relo_edge.benchmarks.machine import describe_machine
 from relo_edge.benchmarks.power import PowerMeter
 from relo_edge.benchmarks.rows import Proof
 from relo_edge.benchmarks.startup import measure_start
@@ -242,3 +243,19 @@ def test_a_row_says_what_is_proven(proof, words):
     result = make_rows(contenders, scene, 1, {0: proof}, {})
     assert words in result.describe()
     assert result.passed is proof.passed
+
+
+def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
+    script = tmp_path / "nvidia-smi"
+    script.write_text("#!/bin/sh\necho 'NVIDIA H200, 580.95.05, 1980, 3201, [N/A]'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = describe_machine()
+    assert (found["gpu"], found["driver"], found["gpu_clock_mhz"]) == (
+        "NVIDIA H200",
+        "580.95.05",
+        "1980",
+    )
+    assert "gpu_power_limit_w" not in found
+    assert found["cores"] >= 1
+    assert "" not in found.values()
