@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,21 @@ def test_a_second_time_replaces_whole_or_not_at_all(bundle, recording, monkeypat
         json.loads((bundle.path / "calibration.json").read_text())["method"].split()[0]
         == "percentile"
     )
+
+
+@pytest.mark.slow
+def test_a_search_keeps_its_table_and_meets_a_gate_that_all_of_int8_does_not(
+    bundle, recording, monkeypatch
+):
+    whole = quantize_int8(bundle, recording, "minmax").verdict.worst_output[1].cosine
+    strict = replace(gate.GATES["int8"], cosine=(1 + whole) / 2)
+    monkeypatch.setitem(gate.GATES, "int8", strict)
+    result = quantize_int8(open_bundle(bundle.path), recording, "minmax", search=True)
+    table = json.loads((bundle.path / "sensitivity.json").read_text())
+    assert table["kept_in_float32"]
+    assert result.verdict.worst_output[1].cosine >= strict.cosine
+    assert (bundle.path / "sensitivity.png").stat().st_size > 1000
+    assert not open_bundle(bundle.path).find_damage()
 
 
 def test_an_unknown_method_is_refused(bundle, recording):
