@@ -66,9 +66,8 @@ def test_peaks_are_the_largest_of_all_samples(demo_bundle):
     model = onnx.load(demo_bundle.graph("step"))
     norm = list_norms(model)[0]
     first, second = random_feeds(model, 1), random_feeds(model, 2)
-    alone = [
-        collect_peaks(demo_bundle.graph("step"), [norm], [one])[norm] for one in (first, second)
-    ]
+    graph = demo_bundle.graph("step")
+    alone = [collect_peaks(graph, [norm], [one])[norm] for one in (first, second)]
     both = collect_peaks(graph, [norm], [first, second])[norm]
     assert np.array_equal(both, np.maximum(*alone))
 
