@@ -89,7 +89,7 @@ class FrameNote:
     finite: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class TwinRuntime:
     """A runtime that answers as the reference does and notes what the candidate says."""
 
