@@ -14,8 +14,8 @@ from relo_edge.live import read_live
 from relo_edge.network.demo import DEMO_IS_TRAINED
 from relo_edge.runtime import open_runtime
 from relo_edge.session import Sinks, TrackSummary, track_feed
+from relo_edge.starts import Start
 from relo_edge.synthetic import RATE, make_clip
-from relo_edge.targets import Start
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.video import FrameSource
 

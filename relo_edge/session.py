@@ -14,7 +14,7 @@ from relo_edge.interrupt import catch_interrupt
 from relo_edge.overlay import draw_rate, draw_track, draw_view
 from relo_edge.progress import show_progress
 from relo_edge.recording import VideoRecorder, record_boxes
-from relo_edge.targets import Start, check_starts
+from relo_edge.starts import Start, check_starts
 from relo_edge.tracker import MultiTracker, SearchView, Track
 from relo_edge.window import Window
 

@@ -14,12 +14,13 @@ from relo_edge.sources.files import (
     open_folder,
     open_glob,
     open_video,
+    read_images,
 )
 from relo_edge.sources.frames import Frame, FrameSource
 from relo_edge.sources.pipelines import open_csi, open_pipeline
 from relo_edge.sources.simulated import open_synthetic
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source"]
+__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source", "read_images"]
 
 WORDS = {"synthetic": open_synthetic, "csi": open_csi}
 """Sources that are named by a word, alone or with options after a colon."""

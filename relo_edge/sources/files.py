@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from relo_edge.opencv import cv2
 from relo_edge.quiet import hush_libraries
 from relo_edge.sources.frames import Frame, FrameSource, grab_frame, read_rate
 
-__all__ = ["IMAGE_SUFFIXES", "list_images", "open_folder", "open_glob", "open_video"]
+__all__ = ["IMAGE_SUFFIXES", "list_images", "open_folder", "open_glob", "open_video", "read_images"]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-IMAGE_FOLDERS = (".", "frames", "img")
+IMAGE_FOLDERS = (".", "frames", "img", "imgs")
 """Where the images of a sequence folder may lie."""
 
 WHOLE = 0.95
@@ -33,14 +33,14 @@ def list_images(folder: Path) -> list[Path]:
     raise InputError(
         f"folder {str(folder)!r}",
         found="no images",
-        expected="{} in it, in frames/ or in img/".format(" ".join(IMAGE_SUFFIXES)),
+        expected="{} in it, in frames/, img/ or imgs/".format(" ".join(IMAGE_SUFFIXES)),
     )
 
 
 def open_folder(folder: Path) -> FrameSource:
     """The images of a folder, one after the other."""
     images = list_images(folder)
-    return FrameSource(folder.resolve().name, _read_images(images), frame_count=len(images))
+    return FrameSource(folder.resolve().name, read_images(images), frame_count=len(images))
 
 
 def open_glob(pattern: str) -> FrameSource:
@@ -51,7 +51,7 @@ def open_glob(pattern: str) -> FrameSource:
         raise InputError(
             f"source {pattern!r}", found="no image of that pattern", expected="at least one"
         )
-    return FrameSource(pattern, _read_images(images), frame_count=len(images))
+    return FrameSource(pattern, read_images(images), frame_count=len(images))
 
 
 def open_video(path: Path) -> FrameSource:
@@ -92,7 +92,8 @@ def _order_naturally(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
 
 
-def _read_images(images: list[Path]) -> Generator[Frame, None, None]:
+def read_images(images: Sequence[Path]) -> Generator[Frame, None, None]:
+    """The frames of these files, read one by one as they are asked for."""
     for path in images:
         # This flag makes grey, 16-bit and transparent images BGR uint8, and turns photographs
         # the way their camera was held.

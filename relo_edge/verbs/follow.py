@@ -81,7 +81,7 @@ def track(
     from relo_edge.recovery import Recovery
     from relo_edge.runtime import open_runtime
     from relo_edge.session import Sinks, track_feed
-    from relo_edge.targets import check_starts, gather_starts, select_starts
+    from relo_edge.starts import check_starts, gather_starts, select_starts
     from relo_edge.tracker import MultiTracker
 
     starts = gather_starts(init or [], init_from, start)

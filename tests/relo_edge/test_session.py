@@ -16,7 +16,7 @@ from relo_edge.feed import Feed
 from relo_edge.interrupt import catch_interrupt
 from relo_edge.live import read_live
 from relo_edge.session import Sinks, track_feed
-from relo_edge.targets import Start
+from relo_edge.starts import Start
 from relo_edge.tracker import MultiTracker
 from relo_edge.video import FrameSource
 

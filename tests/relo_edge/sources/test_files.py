@@ -36,7 +36,7 @@ def test_colours_come_blue_first(tmp_path):
     assert red > 200 > 60 > blue
 
 
-@pytest.mark.parametrize("place", [".", "frames", "img"])
+@pytest.mark.parametrize("place", [".", "frames", "img", "imgs"])
 def test_sequence_folder_finds_its_images(tmp_path, place):
     write_images(tmp_path / "walk" / place, ["0001.png", "0002.png"])
     (tmp_path / "walk" / "groundtruth.txt").write_text("1,2,3,4\n")

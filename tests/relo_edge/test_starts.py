@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from relo_edge.errors import InputError, MissingDependency, ReloError
 from relo_edge.feed import FeedFrame
 from relo_edge.recording import record_boxes
-from relo_edge.targets import Start, check_starts, gather_starts, parse_start, select_starts
+from relo_edge.starts import Start, check_starts, gather_starts, parse_start, select_starts
 from relo_edge.tracker import Track
 
 BOX = (1.0, 2.0, 3.0, 4.0)
