@@ -153,7 +153,7 @@ def serve(
     from relo_edge.serve.server import serve_page
     from relo_edge.serve.takes import Takes
     from relo_edge.serve.tracking import TrackingThread
-    from relo_edge.targets import check_starts, gather_starts
+    from relo_edge.starts import check_starts, gather_starts
 
     starts = check_starts(gather_starts(init, None, 0), 0) if init else []
 
