@@ -42,6 +42,7 @@ def test_the_wheel_drops_nothing_but_relo_edge(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"relo_edge"}
     assert "relo_edge/py.typed" in listing
     assert "relo_edge/export/graphs.py" in listing
+    assert "relo_edge/serve/page/index.html" in listing
 
 
 @pytest.mark.slow

@@ -107,10 +107,10 @@ class TrackingThread:
         # Opened here: what belongs to a GPU may belong to the thread that opened it.
         with contextlib.ExitStack() as stack:
             try:
-                self._roster = self._open_roster()
-                stack.callback(self._roster.runtime.close)
                 stack.callback(self._close_reader)
                 self._connect()
+                self._roster = self._open_roster()
+                stack.callback(self._roster.runtime.close)
                 stack.callback(self.takes.close)
                 self._first_frame()
                 self._announce()

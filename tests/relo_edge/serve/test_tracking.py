@@ -191,9 +191,18 @@ def test_a_recording_is_whole_when_its_end_is_confirmed_and_when_the_thread_ends
 
 def test_what_does_not_open_is_raised_at_once(tmp_path):
     before = list_holdings()
-    runtime = StillRuntime(batch=3)
-    tracking = make_tracking(tmp_path, "no-such-file.mp4", runtime=runtime)
+    tracking = make_tracking(tmp_path, "no-such-file.mp4")
     with pytest.raises(InputError, match="no such file"):
+        tracking.start()
+    tracking.close()
+    assert list_holdings() == before
+
+
+def test_a_start_that_is_refused_gives_source_and_runtime_back(tmp_path):
+    before, runtime = list_holdings(), StillRuntime(batch=3)
+    start = Start((500.0, 0.0, 5.0, 5.0), "away")
+    tracking = make_tracking(tmp_path, runtime=runtime, starts=[start])
+    with pytest.raises(InputError, match="outside the frame"):
         tracking.start()
     tracking.close()
     assert runtime.closed
