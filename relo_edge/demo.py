@@ -7,21 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from relo_edge.errors import SourceError
 from relo_edge.feed import Feed
 from relo_edge.geometry import Box, box_iou
 from relo_edge.live import read_live
+from relo_edge.opencv import cv2
 from relo_edge.runtime import open_runtime
 from relo_edge.session import Sinks, TrackSummary, track_feed
 from relo_edge.starts import Start
 from relo_edge.synthetic import RATE, make_clip
 from relo_edge.tracker import MultiTracker, Track
-from relo_edge.video import FrameSource
+from relo_edge.video import FrameSource, open_source
 
-__all__ = ["DemoResult", "run_demo"]
+__all__ = ["DemoResult", "draw_sheet", "run_demo"]
 
 SEED = 11
 FRAMES = 90
+
+ROWS, COLUMNS, TILE = 2, 3, (320, 180)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,18 @@ class DemoResult:
         return "\n".join(lines)
 
 
+def draw_sheet(video: Path, picture: Path) -> None:
+    """Six moments of a video in one small picture."""
+    with open_source(str(video)) as source:
+        frames = list(source)
+    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, ROWS * COLUMNS).astype(int)]
+    small = [cv2.resize(frame, TILE, interpolation=cv2.INTER_AREA) for frame in chosen]
+    rows = [np.hstack(small[at : at + COLUMNS]) for at in range(0, len(small), COLUMNS)]
+    cv2.imwrite(str(picture), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
 def run_demo(folder: Path) -> DemoResult:
-    """Track the demo clip on this machine's CPU and leave video and boxes in the folder."""
+    """Track the demo clip on this machine's CPU; leave video, picture and boxes in the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,6 +83,7 @@ def run_demo(folder: Path) -> DemoResult:
             Sinks(folder / "demo.mp4", folder / "demo.csv"),
             on_tracks=lambda _, found: tracks.extend(found.values()),
         )
+    draw_sheet(folder / "demo.mp4", folder / "demo.jpg")
     # An interrupted run has fewer tracks than the truth has boxes.
     overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
