@@ -22,7 +22,6 @@ __all__ = ["Journal", "save_whole"]
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
-CURVE = "curve.png"
 
 
 @dataclass
@@ -42,6 +41,11 @@ class Journal:
     def checkpoint(self) -> Path:
         """The latest weights; `relo-edge export` takes them as they are."""
         return self.folder / f"{self.stage}-{CHECKPOINT}"
+
+    @property
+    def log(self) -> Path:
+        """The figures, a line every few steps."""
+        return self.folder / f"{self.stage}-{LOG}"
 
     def restore(self, network: Relo) -> bool:
         """Take up a run that was broken off; False when there is none."""
@@ -82,9 +86,8 @@ class Journal:
         row |= {name: float(total) / steps for name, total in self._sums.items()}
         row["clips_per_second"] = clips / max(seconds, 1e-9)
         self._sums, self._window = {}, [0.0, 0.0, 0.0]
-        path = self.folder / f"{self.stage}-{LOG}"
-        fresh = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
+        fresh = not self.log.exists()
+        with self.log.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             if fresh:
                 writer.writeheader()

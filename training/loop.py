@@ -25,6 +25,10 @@ class Stage(Protocol):
 
     name: str
 
+    @property
+    def has_policy(self) -> bool:
+        """Whether what comes out can track."""
+
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
         """Optimiser groups, each with the `scale` of its learning rate; freezes the rest."""
 

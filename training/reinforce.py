@@ -45,6 +45,7 @@ class Reinforce:
     _age: int = field(default=0)
 
     name = "reinforce"
+    has_policy = True
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:

@@ -15,8 +15,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from relo_edge.errors import InputError, SourceError
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
+from relo_edge.progress import show_progress
 from relo_edge.spec import find_variant
 from relo_edge.training.clips import ClipSettings, stream_clips
+from relo_edge.training.curve import draw_curve
 from relo_edge.training.fresh import build_fresh
 from relo_edge.training.journal import Journal
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
@@ -24,6 +26,7 @@ from relo_edge.training.package import pack_weights
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
 from relo_edge.training.render import Jitter
 from relo_edge.training.textures import build_atlas
+from relo_edge.training.trial import Trial, try_checkpoint
 from relo_edge.training.warmup import Warmup
 
 __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
@@ -32,6 +35,7 @@ log = logging.getLogger("relo_edge")
 
 STAGES = ("warmup", "reinforce")
 ATLAS = 3000
+TRIAL_CLIPS = 16
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class TrainResult:
     clips: int
     hours: float
     finished: bool
+    trial: Trial | None
+    """How the weights track clips they have never seen; None for a warm-up without a policy."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -86,10 +92,12 @@ class TrainResult:
     def describe(self) -> str:
         """For a reader."""
         end = "done" if self.finished else "interrupted, the same command goes on"
-        return (
+        head = (
             f"{self.stage} of {self.variant}: {self.steps} steps, {self.clips} clips, "
-            f"{self.hours:.2f} hours, {end}\n{self.checkpoint}"
+            f"{self.hours:.2f} hours, {end}"
         )
+        lines = [head, self.trial.describe()] if self.trial else [head]
+        return "\n".join([*lines, str(self.checkpoint)])
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,14 @@ def run_training(request: TrainRequest) -> TrainResult:
     clips = stream_clips(atlas, network.variant, recipe.clips, journal.step)
     with _fast_attention(device):
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
+    if journal.log.exists():
+        draw_curve(journal.log, request.output / f"{request.stage}-curve.png")
+    trial = None
     if finished:
         pack_weights(journal.checkpoint, request.output / f"{request.stage}.safetensors")
+        if recipe.stage.has_policy:
+            with show_progress("trial", TRIAL_CLIPS, "clips") as advance:
+                trial = try_checkpoint(journal.checkpoint, TRIAL_CLIPS, advance=advance)
     return TrainResult(
         request.stage,
         network.variant.name,
@@ -127,6 +141,7 @@ def run_training(request: TrainRequest) -> TrainResult:
         journal.clips,
         journal.seconds / 3600,
         finished,
+        trial,
     )
 
 

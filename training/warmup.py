@@ -28,6 +28,11 @@ class Warmup:
 
     name = "warmup"
 
+    @property
+    def has_policy(self) -> bool:
+        """Only where centres were learned: the paper's warm-up leaves the policy untouched."""
+        return self.centre > 0
+
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
         """What learns, and how fast beside the rest."""
         for frozen in (network.policy_model, network.value_model):

@@ -1,6 +1,7 @@
 """A run from the command line: resumed after any kill, refused in one line, exported as it is."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -73,12 +74,14 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(run, "ATLAS", 6)
+    monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
     words = ["--steps", "1", "--clips", "2", "--threads", "1", "--json"]
     code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, *words)
     assert code == 0, out
     start = tmp_path / "warmup-checkpoint.pt"
     code, out, _ = run_verb(capsys, "train", "reinforce", "--start", start, "-o", tmp_path, *words)
     assert code == 0, out
+    assert 0 <= json.loads(out)["trial"]["auc"] <= 1
     whole = read_checkpoint(tmp_path / "reinforce-checkpoint.pt")
     packed = read_checkpoint(tmp_path / "reinforce.safetensors")
     assert whole.variant.name == packed.variant.name == "demo"
