@@ -26,7 +26,7 @@ from relo_edge.comparison import (
 from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
 
-__all__ = ["TrackScore", "Verdict", "judge", "measure_outputs", "measure_track"]
+__all__ = ["TrackScore", "Verdict", "judge", "measure_outputs", "measure_track", "score_track"]
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class TrackScore:
     """The recorded runs tracked anew, beside the float tracker's boxes and, if known, the truth."""
 
     closed_loop_iou: float
-    """With the float tracker."""
+    """With the float tracker, where that one holds its target or the truth is not known."""
     float_iou: float | None = None
     """The float tracker's own overlap with the truth."""
     auc_loss: float | None = None
@@ -123,20 +123,29 @@ def measure_track(
     bundle: Bundle, precision: str, recording: Recording, advance: Callable[[], None]
 ) -> TrackScore:
     """Track every recorded run anew and hold it against the float tracker's boxes and the truth."""
-    followed, truly, floats = [], [], []
+    followed, mine, theirs = [], [], []
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
         for run, expected in zip(recording.runs, recording.boxes(), strict=True):
             boxes = track_run(runtime, run, advance)
+            truth = np.full_like(expected, np.nan) if run.truth is None else run.truth
             followed.append(measure_overlaps(boxes, expected))
-            if run.truth is not None:
-                truly.append(measure_overlaps(boxes, run.truth))
-                floats.append(measure_overlaps(expected, run.truth))
-    closed_loop_iou = float(np.concatenate(followed).mean())
-    known = np.isfinite(np.concatenate([np.empty(0), *floats]))
+            mine.append(measure_overlaps(boxes, truth))
+            theirs.append(measure_overlaps(expected, truth))
+    return score_track(*map(np.concatenate, (followed, mine, theirs)))
+
+
+def score_track(followed: Floats, mine: Floats, theirs: Floats) -> TrackScore:
+    """From the overlaps of each frame: with the float tracker, mine and its own with the truth.
+
+    Where the float tracker has lost its target, whether it is followed says nothing.
+    """
+    known = np.isfinite(theirs)
     if not known.any():
-        return TrackScore(closed_loop_iou)
-    mine, theirs = np.concatenate(truly)[known], np.concatenate(floats)[known]
-    return TrackScore(closed_loop_iou, float(theirs.mean()), _read_auc(theirs) - _read_auc(mine))
+        return TrackScore(float(followed.mean()))
+    holds = ~known | (np.nan_to_num(theirs) >= TRACKS)
+    together = followed[holds] if holds.any() else followed
+    loss = _read_auc(theirs[known]) - _read_auc(mine[known])
+    return TrackScore(float(together.mean()), float(theirs[known].mean()), loss)
 
 
 def _read_auc(overlaps: Floats) -> float:

@@ -10,7 +10,7 @@ from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
 from relo_edge.calibration import gate, precision
-from relo_edge.calibration.gate import TrackScore, judge
+from relo_edge.calibration.gate import TrackScore, judge, score_track
 from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
 from relo_edge.comparison import Gate, OutputError
 from relo_edge.errors import GateError, InputError
@@ -56,11 +56,12 @@ def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
         assert track_few(bundle, runtime, "int8")[0] == pytest.approx(floats[0], abs=0.2)
 
 
-def test_auto_keeps_the_method_whose_track_is_closest(bundle, recording, caplog):
+def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
     with caplog.at_level("INFO", "relo_edge"):
         result = quantize_int8(bundle, recording)
+    # An untrained tracker's track says nothing: the worst output decides.
     scores = {
-        line.split(":")[0]: float(line.split("IoU ")[1].split(",")[0])
+        line.split(":")[0]: float(line.split("worst cosine ")[1].split(" ")[0])
         for line in caplog.messages
         if "closed-loop IoU" in line
     }
@@ -165,6 +166,19 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
     unjudged = judge("fp16", good_outputs(), TrackScore(0.5, 0.1))
     assert unjudged.passed
     assert "cells and track not judged" in unjudged.describe()
+
+
+def test_frames_that_the_float_tracker_lost_say_nothing():
+    nan = np.nan
+    followed, mine = np.array([0.9, 0.1, 0.8, 0.7]), np.array([0.8, 0.0, 0.7, nan])
+    score = score_track(followed, mine, np.array([0.9, 0.2, 0.6, nan]))
+    assert score.closed_loop_iou == pytest.approx((0.9 + 0.8 + 0.7) / 3)
+    assert score.float_iou == pytest.approx((0.9 + 0.2 + 0.6) / 3)
+    shares = [sum(x > t / 20 for t in range(21)) for x in (0.9, 0.2, 0.6, 0.8, 0.0, 0.7)]
+    assert score.auc_loss == pytest.approx((sum(shares[:3]) - sum(shares[3:])) / 63)
+    unknown = np.full(4, nan)
+    assert score_track(followed, unknown, unknown) == TrackScore(followed.mean())
+    assert score_track(followed, mine, np.zeros(4)).closed_loop_iou == followed.mean()
 
 
 def test_a_lost_auc_fails_where_float32_tracks():
