@@ -9,6 +9,8 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from relo_edge import __version__
+
 __all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Clips", "Json", "Threads", "app"]
 __all__ += ["print_result"]
 
@@ -42,8 +44,19 @@ class Result(Protocol):
     def describe(self) -> str: ...
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def relo_edge() -> None:
+def relo_edge(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
+    ] = False,
+) -> None:
     """Verbs share these rules: results on stdout, progress on stderr, one line per error."""
 
 

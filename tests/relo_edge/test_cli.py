@@ -6,6 +6,7 @@ import shutil
 import pytest
 from verbs import run_verb
 
+import relo_edge
 from relo_edge import hub
 
 
@@ -114,3 +115,7 @@ def test_fetch_shows_the_hash_and_the_next_command(capsys, tmp_path, monkeypatch
     assert code == 0
     assert "sha256 ba7816bf" in out
     assert f"--checkpoint {tmp_path / 'weights'} -o relo-t256" in out
+
+
+def test_the_version_is_the_packages(capsys):
+    assert run_verb(capsys, "--version") == (0, f"{relo_edge.__version__}\n", "")
