@@ -76,3 +76,13 @@ def list_children():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that just ended
             children += (task / "children").read_text().split()
     return children
+
+
+def find_child(program):
+    """The one child that runs this program; other tests may have left helpers of theirs."""
+    (child,) = (
+        int(child)
+        for child in list_children()
+        if Path(f"/proc/{child}/comm").read_text().startswith(program)
+    )
+    return child

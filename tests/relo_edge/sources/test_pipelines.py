@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from cameras import list_children, list_holdings
+from cameras import find_child, list_holdings
 
 from relo_edge.errors import MissingDependency, SourceError
 from relo_edge.live import Patience, read_live
@@ -64,7 +64,7 @@ def test_what_does_not_start_says_why(pipeline, reason):
 def test_leaving_early_ends_the_child():
     with open_source("videotestsrc is-live=true ! video/x-raw,width=320") as source:
         next(source)
-        child = int(list_children()[0])
+        child = find_child("gst-launch")
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
 
@@ -74,7 +74,7 @@ def test_a_killed_pipeline_is_started_anew():
     patience = Patience(first_wait=0.01)
     with read_live(RED.format(-1) + ",framerate=60/1", patience=patience) as reader:
         next(reader)
-        os.kill(int(list_children()[0]), signal.SIGKILL)
+        os.kill(find_child("gst-launch"), signal.SIGKILL)
         while not reader.reconnects:
             next(reader)
         assert "stopped" in reader.problem
@@ -85,7 +85,7 @@ def test_a_frozen_pipeline_is_started_anew():
     patience = Patience(stall=0.2, first_wait=0.01)
     with read_live(RED.format(-1) + ",framerate=60/1", patience=patience) as reader:
         next(reader)
-        os.kill(int(list_children()[0]), signal.SIGSTOP)
+        os.kill(find_child("gst-launch"), signal.SIGSTOP)
         while not reader.reconnects:
             next(reader)
 
