@@ -83,10 +83,10 @@ class Attempt:
     verdict: Verdict
 
     @property
-    def score(self) -> tuple[float, float]:
-        """By the sequence first, where the float tracker has one; then by the worst output."""
+    def score(self) -> tuple[bool, float, float]:
+        """What passes comes first; then the sequence, where float32 has one; then the outputs."""
         iou = self.verdict.track.closed_loop_iou if self.verdict.judged_track else 0.0
-        return iou, self.verdict.worst_output[1].cosine
+        return self.verdict.passed, iou, self.verdict.worst_output[1].cosine
 
 
 def write_candidate(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from relo_edge.errors import InputError, SourceError
 
-__all__ = ["find_cache", "hash_file", "publish_folder", "write_bytes", "write_text"]
+__all__ = ["find_cache", "hash_file", "publish_folder", "replace_file", "write_bytes", "write_text"]
 
 CHUNK = 1 << 20
 
@@ -45,11 +45,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """The same for any content."""
+    with replace_file(path) as part:
+        part.write_bytes(content)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """An empty sibling to fill; it becomes `path` once the block succeeds, else it is gone."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
     part = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        yield part
         part.chmod(0o644)
         part.replace(path)
     finally:

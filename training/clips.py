@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -55,4 +56,12 @@ def stream_clips(
     clips = _SyntheticClips(atlas, variant, settings, first_step)
     on_gpu = atlas.grounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
-    return iter(DataLoader(clips, batch_size=None, num_workers=0 if on_gpu else 1))
+    workers = 0 if on_gpu else 1
+    return iter(
+        DataLoader(clips, batch_size=None, num_workers=workers, worker_init_fn=_leave_interrupts)
+    )
+
+
+def _leave_interrupts(_: int) -> None:
+    """Ctrl-C reaches the whole process group; the main process decides when drawing ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

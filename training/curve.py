@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from relo_edge.files import replace_file
+
 __all__ = ["draw_curve"]
 
 COUNTED = ("step", "hours", "clips")
@@ -32,7 +34,6 @@ def draw_curve(log: Path, picture: Path) -> None:
         panel.grid(alpha=0.3)
     panels[-1, 0].set_xlabel("step")
     figure.tight_layout()
-    part = picture.with_name(f".{picture.name}")
-    figure.savefig(part, dpi=90, format="png")
-    part.replace(picture)
+    with replace_file(picture) as part:
+        figure.savefig(part, dpi=90, format="png")
     pyplot.close(figure)

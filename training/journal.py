@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
+import pickle
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from relo_edge.errors import CheckpointError
+from relo_edge.files import replace_file, write_text
 from relo_edge.network.relo import Relo
 
-__all__ = ["Journal", "save_whole"]
+__all__ = ["Journal"]
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+
+FIX = "train into another folder, or delete the file to begin again"
+BROKEN = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError)
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Journal:
 
     folder: Path
     stage: str
+    identity: dict[str, Any]
+    """What makes it this training: another one must not go on from here."""
     step: int = 0
     seconds: float = 0.0
     clips: int = 0
@@ -50,19 +55,42 @@ class Journal:
     def restore(self, network: Relo) -> bool:
         """Take up a run that was broken off; False when there is none."""
         if not self.checkpoint.exists():
+            self.log.unlink(missing_ok=True)  # of a run whose checkpoint was deleted
             return False
         try:
             saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            network.load_state_dict(saved["net"])
-            self.step, self.seconds = saved["step"], saved["seconds"]
-            self.clips, self._optimizer = saved["clips"], saved["optimizer"]
-        except (RuntimeError, KeyError, ValueError, EOFError) as error:
-            found = str(error).splitlines()[0]
-            fix = "train into another folder, or delete the file to begin again"
+            identity = saved["identity"]
+            if identity == self.identity:
+                network.load_state_dict(saved["net"])
+                self.step, self.seconds = saved["step"], saved["seconds"]
+                self.clips, self._optimizer = saved["clips"], saved["optimizer"]
+        except (*BROKEN, pickle.UnpicklingError) as error:
+            found = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"{self.checkpoint} does not fit this training", found=found, fix=fix
+                f"{self.checkpoint} is no training to go on with", found=found, fix=FIX
             ) from None
+        self._check_identity(identity)
+        self._trim_log()
         return True
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        for name, value in self.identity.items():
+            if identity.get(name) != value:
+                raise CheckpointError(
+                    f"{self.checkpoint} is of another training",
+                    found=f"{name} {identity.get(name)}",
+                    expected=f"{name} {value}",
+                    fix=FIX,
+                )
+
+    def _trim_log(self) -> None:
+        """A kill leaves lines of steps that will be done again, or half of one."""
+        if not self.log.exists():
+            return
+        head, *rows = self.log.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        whole = (r for r in rows if r.endswith("\n") and r.count(",") == head.count(","))
+        kept = [row for row in whole if float(row.partition(",")[0]) <= self.step]
+        write_text(self.log, "".join([head, *kept]) if kept else "")
 
     def restore_optimizer(self, optimizer: Optimizer) -> None:
         """Momentum goes on where it was."""
@@ -81,12 +109,14 @@ class Journal:
 
     def write_line(self) -> None:
         """The means since the last line, to the log and the screen."""
+        if not self._sums:
+            return
         steps, clips, seconds = self._window
         row = {"step": float(self.step), "hours": self.seconds / 3600, "clips": float(self.clips)}
         row |= {name: float(total) / steps for name, total in self._sums.items()}
         row["clips_per_second"] = clips / max(seconds, 1e-9)
         self._sums, self._window = {}, [0.0, 0.0, 0.0]
-        fresh = not self.log.exists()
+        fresh = not self.log.exists() or not self.log.stat().st_size
         with self.log.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)
             if fresh:
@@ -102,16 +132,7 @@ class Journal:
             "step": self.step,
             "seconds": self.seconds,
             "clips": self.clips,
+            "identity": self.identity,
         }
-        save_whole(content, self.checkpoint)
-
-
-def save_whole(content: Any, path: Path) -> None:
-    """torch.save, so that whoever kills the process leaves the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        torch.save(content, name)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+        with replace_file(self.checkpoint) as part:
+            torch.save(content, part)

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from relo_edge.errors import CheckpointError
 from relo_edge.interrupt import catch_interrupt
 from relo_edge.network.relo import Relo
 from relo_edge.training.journal import Journal
@@ -84,6 +85,12 @@ def run_loop(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
+            if not torch.isfinite(norm):
+                raise CheckpointError(
+                    f"training at step {journal.step}",
+                    found="a gradient that is no number",
+                    fix="the last checkpoint is kept: go on from it with a lower --rate",
+                )
             optimizer.step()
             figures = {"loss": loss.detach(), **shown, "gradient": norm}
             journal.note(figures, batch.searches.shape[0], time.perf_counter() - began)
@@ -91,6 +98,7 @@ def run_loop(
                 journal.write_line()
             if journal.step % settings.save_every == 0:
                 journal.save(network, optimizer)
+    journal.write_line()
     finished = journal.step >= settings.steps
     if finished:
         stage.finish(network, next(clips).to(device))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
 
+from relo_edge.files import replace_file
 from relo_edge.network.checkpoint import read_checkpoint
 
 __all__ = ["pack_weights"]
@@ -22,11 +21,5 @@ def pack_weights(checkpoint: Path, output: Path) -> None:
         name: tensor.to(torch.float16) if tensor.is_floating_point() else tensor
         for name, tensor in weights.items()
     }
-    descriptor, part = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    os.close(descriptor)
-    try:
+    with replace_file(output) as part:
         save_file(halves, part)
-        Path(part).chmod(0o644)
-        Path(part).replace(output)
-    finally:
-        Path(part).unlink(missing_ok=True)

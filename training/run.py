@@ -13,6 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from relo_edge.errors import InputError, SourceError
+from relo_edge.files import hash_file
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.progress import show_progress
@@ -64,6 +65,12 @@ class TrainRequest:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(name, found=value, expected="1 or more")
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError("seed", found=self.seed, expected=f"0 to {(1 << 31) - 1}")
+        if self.stage == "warmup" and self.algorithm != ALGORITHMS[0]:
+            raise InputError("--algorithm", found="with warmup", expected="with reinforce")
+        if self.fresh_policy and self.start is None:
+            raise InputError("--fresh-policy", found="no --start", expected="weights to start from")
         if self.rate is not None and not 0 < self.rate < 1:
             raise InputError("rate", found=self.rate, expected="a number between 0 and 1")
         if self.stage == "reinforce" and self.start is None:
@@ -117,22 +124,19 @@ def run_training(request: TrainRequest) -> TrainResult:
         request.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(f"folder {str(request.output)!r}", found=error.strerror) from error
-    journal = Journal(request.output, request.stage)
+    journal = Journal(request.output, request.stage, _identify(request))
     if journal.restore(network):
         log.info("going on after step %d", journal.step)
     network.to(device)
     atlas = build_atlas(request.videos, request.seed, ATLAS, ATLAS).to(device)
+    torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
     clips = stream_clips(atlas, network.variant, recipe.clips, journal.step)
     with _fast_attention(device):
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
-    if journal.log.exists():
-        draw_curve(journal.log, request.output / f"{request.stage}-curve.png")
-    trial = None
     if finished:
         pack_weights(journal.checkpoint, request.output / f"{request.stage}.safetensors")
-        if recipe.stage.has_policy:
-            with show_progress("trial", TRIAL_CLIPS, "clips") as advance:
-                trial = try_checkpoint(journal.checkpoint, TRIAL_CLIPS, advance=advance)
+    draw_curve(journal.log, request.output / f"{request.stage}-curve.png")
+    trial = _try(journal, recipe.stage) if finished else None
     return TrainResult(
         request.stage,
         network.variant.name,
@@ -143,6 +147,26 @@ def run_training(request: TrainRequest) -> TrainResult:
         finished,
         trial,
     )
+
+
+def _identify(request: TrainRequest) -> dict[str, Any]:
+    """What a resumed run must have in common with the one it goes on from; steps may change."""
+    return {
+        "variant": request.variant,
+        "start": hash_file(request.start) if request.start else None,
+        "textures": [video.name for video in request.videos],
+        "clips": request.clips,
+        "seed": request.seed,
+        "algorithm": request.algorithm,
+        "fresh_policy": request.fresh_policy,
+    }
+
+
+def _try(journal: Journal, stage: Stage) -> Trial | None:
+    if not stage.has_policy:
+        return None
+    with show_progress("trial", TRIAL_CLIPS, "clips") as advance:
+        return try_checkpoint(journal.checkpoint, TRIAL_CLIPS, advance=advance)
 
 
 def _choose_recipe(request: TrainRequest) -> _Recipe:

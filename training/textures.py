@@ -65,7 +65,7 @@ def build_atlas(
 ) -> Atlas:
     """Cut an atlas out of videos, or paint it where there are none; one seed, one atlas."""
     rng = np.random.default_rng(seed)
-    pictures = [picture for video in videos for picture in _sample_frames(video)]
+    pictures = [picture for video in videos for picture in _read_textures(video)]
     painted = [_paint_picture(rng) for _ in range(max(8, len(pictures) // 8))]
     sources = [pictures or painted, painted]
     chosen = (sources[int(rng.random() < PAINTED)] for _ in range(grounds + sprites))
@@ -81,22 +81,35 @@ def build_atlas(
     )
 
 
+def _read_textures(video: Path) -> list[Image]:
+    pictures = list(_sample_frames(video))
+    if not pictures:
+        raise SourceError(f"texture video {str(video)!r}", found="no frames", expected="a video")
+    return pictures
+
+
 def _sample_frames(video: Path) -> Iterator[Image]:
     """Pictures spread over the video, RGB."""
     capture = cv2.VideoCapture(str(video))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    if count < 1:
-        raise SourceError(f"texture video {str(video)!r}", found="no frames", expected="a video")
     # Reading on is faster than seeking: most videos have few key frames.
     chosen = set(np.linspace(0, count - 1, FRAMES_PER_VIDEO).astype(int).tolist())
     for index in range(count):
         if not capture.grab():
             break
-        if index in chosen:
-            yield cv2.cvtColor(capture.retrieve()[1], cv2.COLOR_BGR2RGB).astype(
-                np.uint8, copy=False
-            )
+        good, picture = capture.retrieve() if index in chosen else (False, None)
+        if good:
+            yield _shrink(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False))
     capture.release()
+
+
+def _shrink(picture: Image) -> Image:
+    """No larger than cuts need: sixty frames of a large video would fill the memory."""
+    share = PAINT_SIDE / min(picture.shape[:2])
+    if share >= 1:
+        return picture
+    small = cv2.resize(picture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False)
 
 
 def _paint_picture(rng: np.random.Generator) -> Image:

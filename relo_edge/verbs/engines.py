@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relo_edge.errors import InputError
+from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.verbs.shared import Bundle, Json, app, print_result
 
 if TYPE_CHECKING:
     from relo_edge.engine_report import Measured
 
 __all__ = ["build_engine"]
+
+
+log = logging.getLogger("relo_edge")
 
 
 @app.command("build-engine", epilog="Example: relo-edge build-engine relo-t256 --fp16 --batch 4")
@@ -80,8 +84,12 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
     stretches = find_stretches([])
     with ExitStack() as stack:
         reference = stack.enter_context(closing(open_runtime(bundle, "onnxruntime", "fp32")))
-        built = dict.fromkeys([precision, *(s.precision for s in list_sidecars(bundle, runtime))])
-        opened = [stack.enter_context(closing(open_runtime(bundle, runtime, p))) for p in built]
+        opened = [stack.enter_context(closing(open_runtime(bundle, runtime, precision)))]
+        for other in sorted({s.precision for s in list_sidecars(bundle, runtime)} - {precision}):
+            try:
+                opened.append(stack.enter_context(closing(open_runtime(bundle, runtime, other))))
+            except RuntimeUnavailable as error:
+                log.info("%s is not compared: %s", other, error)
         with show_progress("parity", count_frames(stretches)) as advance:
             parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
         with show_progress("bench", count_turns(len(opened)), "turns") as advance:

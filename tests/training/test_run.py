@@ -27,7 +27,7 @@ from relo_edge.training.warmup import Warmup
 
 def train_small(folder, steps, network=None):
     network = network or small_network()
-    journal = Journal(folder, "warmup")
+    journal = Journal(folder, "warmup", {"seed": 1})
     journal.restore(network)
     clips = stream_clips(small_atlas(), SMALL, ClipSettings(2, 1, Jitter(), 1), journal.step)
     settings = LoopSettings(steps, 1e-3, warm_steps=1, log_every=1, save_every=2, half=False)
@@ -53,13 +53,54 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
-    journal = Journal(tmp_path, "warmup")
+    journal = Journal(tmp_path, "warmup", {"seed": 1})
     journal.checkpoint.write_bytes(b"half a file")
-    with pytest.raises(CheckpointError, match="warmup-checkpoint.pt does not fit"):
+    with pytest.raises(CheckpointError, match="warmup-checkpoint.pt is no training to go on with"):
         journal.restore(small_network())
     torch.save({"net": {"a": torch.zeros(1)}}, journal.checkpoint)
     with pytest.raises(CheckpointError, match="train into another folder"):
         journal.restore(small_network())
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02]."])
+def test_any_damage_is_one_line(tmp_path, content):
+    journal = Journal(tmp_path, "warmup", {})
+    journal.checkpoint.write_bytes(content)
+    with pytest.raises(CheckpointError, match="no training to go on with"):
+        journal.restore(small_network())
+
+
+def test_another_training_is_not_gone_on_with(tmp_path):
+    train_small(tmp_path, 1)
+    other = Journal(tmp_path, "warmup", {"seed": 2})
+    with pytest.raises(CheckpointError, match="found seed 1, expected seed 2"):
+        other.restore(small_network())
+    assert other.step == 0
+
+
+def test_a_log_is_cut_to_what_the_checkpoint_knows(tmp_path):
+    _, journal, _ = train_small(tmp_path, 2)
+    with journal.log.open("a") as file:
+        file.write("3,0,0,0,0,0,0\n4,half a li")
+    again = Journal(tmp_path, "warmup", {"seed": 1})
+    assert again.restore(small_network())
+    with again.log.open() as file:
+        assert [float(row["step"]) for row in csv.DictReader(file)] == [1, 2]
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    _, journal, _ = train_small(tmp_path, 2)
+    kept = journal.checkpoint.read_bytes()
+    learn = Warmup.learn
+
+    def spoil(self, network, batch):
+        loss, shown = learn(self, network, batch)
+        return loss * float("nan"), shown
+
+    monkeypatch.setattr(Warmup, "learn", spoil)
+    with pytest.raises(CheckpointError, match="step 2: found a gradient that is no number"):
+        train_small(tmp_path, 4)
+    assert journal.checkpoint.read_bytes() == kept
 
 
 def test_the_rate_rises_then_falls():
@@ -96,6 +137,9 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
         (["reinforce", "-o", "x"], "run the warmup stage first"),
         (["warmup", "-o", "x", "--steps", "0"], "steps: found 0, expected 1 or more"),
         (["warmup", "-o", "x", "--rate", "7"], "rate: found 7.0"),
+        (["warmup", "-o", "x", "--seed", "-1"], "seed: found -1"),
+        (["warmup", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with warmup"),
+        (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --start"),
         (["warmup", "-o", "x", "--algorithm", "q"], "expected actor-critic | ppo | grpo"),
         (["warmup", "-o", "x", "--start", "none.pt"], "none.pt cannot be opened"),
     ],
@@ -132,14 +176,19 @@ def test_killed_at_any_moment_the_last_checkpoint_loads(kill, tmp_path):
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": str(here.parent / "helpers")}
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(here)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     checkpoint = tmp_path / "warmup-checkpoint.pt"
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(0.35)
-    process.send_signal(kill)
-    process.wait(60)
-    _, journal, finished = train_small(tmp_path, Journal(tmp_path, "warmup").step + 4)
+    # Ctrl-C in a terminal reaches the process that draws the clips as well.
+    os.killpg(process.pid, kill)
+    assert process.wait(60) == (-kill if kill == signal.SIGKILL else 0)
+    ended = Journal(tmp_path, "warmup", {"seed": 1})
+    assert ended.restore(small_network())
+    _, journal, finished = train_small(tmp_path, ended.step + 2)
     assert finished
-    assert journal.step >= 4
+    assert journal.step == ended.step + 2
