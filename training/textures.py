@@ -98,7 +98,7 @@ def _sample_frames(video: Path) -> Iterator[Image]:
         if not capture.grab():
             break
         good, picture = capture.retrieve() if index in chosen else (False, None)
-        if good:
+        if good and picture is not None:
             yield _shrink(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False))
     capture.release()
 
