@@ -81,8 +81,8 @@ class WildRuntime(RedRuntime):
 
     def step(self, slots, searches, window):
         box, peak = self.answers.pop(0)
-        logits = np.zeros((1, 16, 16), np.float32)
-        logits[0, 8, 8] = peak
+        logits = np.zeros((1, self.variant.grid, self.variant.grid), np.float32)
+        logits[0, 4, 4] = peak
         return StepResult(np.float32([box]), np.float32([peak]), logits)
 
 

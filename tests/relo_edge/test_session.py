@@ -97,7 +97,7 @@ def test_lost_frames_are_counted(tmp_path):
     lost = [row["lost"] for row in read_rows(boxes)]
     assert summary.lost_frames == lost.count("1") > 0
     assert lost[0] == "0"
-    assert summary.mean_confidence < 0.1
+    assert summary.mean_confidence < 0.2
 
 
 def test_one_frame_has_no_rates():
