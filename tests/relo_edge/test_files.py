@@ -42,7 +42,12 @@ def test_a_replacement_takes_nothing_over(tmp_path):
 def test_text_is_replaced_in_one_move(tmp_path, monkeypatch):
     path = tmp_path / "t"
     write_text(path, "old")
-    monkeypatch.setattr("os.fdopen", lambda *_a, **_k: (_ for _ in ()).throw(OSError("full")))
+
+    def fill_disk(path, _content):
+        path.open("wb").write(b"ha")  # half of it, then no more
+        raise OSError("full")
+
+    monkeypatch.setattr(Path, "write_bytes", fill_disk)
     with pytest.raises(OSError, match="full"):
         write_text(path, "new")
     assert path.read_text() == "old"
