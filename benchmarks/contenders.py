@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Lap:
     stages: dict[str, float]
 
 
-class Contender:
+class Contender(ABC):
     """A tracker whose frames are timed, turn by turn."""
 
     name: str
@@ -79,9 +80,9 @@ class Contender:
         """Every frame that counts."""
         return [lap for turn in self.turns for lap in turn]
 
+    @abstractmethod
     def time_update(self, frame: Frame) -> Lap:
         """Track one frame."""
-        raise NotImplementedError
 
 
 class RuntimeContender(Contender):

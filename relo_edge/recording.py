@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -200,7 +201,7 @@ class _Row(NamedTuple):
         return json.dumps(named if self.time is None else {**named, "time": self.time})
 
 
-class _Lines:
+class _Lines(ABC):
     """Rows on disk as they come, so that even a killed run leaves every frame it finished."""
 
     def __init__(self, path: Path) -> None:
@@ -217,11 +218,12 @@ class _Lines:
         with _explain_failure(self.path):
             self._file.close()
 
-    def _begin(self) -> None:
+    def _begin(self) -> None:  # noqa: B027  most formats have nothing there
         """What stands before the rows."""
 
+    @abstractmethod
     def _put(self, row: _Row) -> None:
-        raise NotImplementedError
+        """One row."""
 
 
 class _CsvBoxes(_Lines):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relo_edge.geometry import box_iou, read_box
+from relo_edge.comparison import follow_target, measure_overlaps
+from relo_edge.geometry import read_box
 from relo_edge.runtime import Runtime, open_runtime
 from relo_edge.synthetic import make_clip
-from relo_edge.tracker import Tracker
 from relo_edge.training.rewards import clip_auc
 
 __all__ = ["HELD_OUT", "Trial", "try_checkpoint"]
@@ -57,17 +57,12 @@ def try_checkpoint(
         for index in range(clips):
             overlaps.append(_track_clip(runtime, HELD_OUT + index, frames))
             advance()
-    scores = torch.from_numpy(np.stack(overlaps))
+    scores = torch.from_numpy(np.stack(overlaps)).float()
     auc = clip_auc(scores, torch.ones_like(scores)).mean()
     return Trial(clips, frames, float(scores.mean()), float(auc))
 
 
-def _track_clip(runtime: Runtime, seed: int, frames: int) -> NDArray[np.float32]:
+def _track_clip(runtime: Runtime, seed: int, frames: int) -> NDArray[np.float64]:
     clip = make_clip(seed, frames)
-    pictures = clip.frames()
-    tracker = Tracker(runtime, color="bgr")
-    tracker.init(next(pictures), read_box(clip.boxes[0]))
-    truth: Sequence[NDArray[np.float64]] = list(clip.boxes[1:])
-    pairs = zip(pictures, truth, strict=True)
-    overlaps = [box_iou(tracker.update(picture).box, read_box(box)) for picture, box in pairs]
-    return np.array(overlaps, np.float32)
+    boxes = follow_target(runtime, clip.frames(), read_box(clip.boxes[0]), lambda: None)
+    return measure_overlaps(boxes, clip.boxes[1:])

@@ -12,6 +12,14 @@ from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, 
 __all__ = ["demo", "doctor", "serve", "track"]
 
 
+Init = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
+    ),
+]
+
+
 @app.command(epilog="Example: relo-edge demo --output demo_out")
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the video and boxes.")] = Path(
@@ -37,12 +45,7 @@ def track(
             "csi:0, GStreamer pipeline, or synthetic:."
         ),
     ],
-    init: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
-        ),
-    ] = None,
+    init: Init = None,
     init_from: Annotated[
         Path | None, typer.Option(help="Boxes to start from: JSON, our CSV, or ground truth.")
     ] = None,
@@ -121,12 +124,7 @@ def serve(
         str, typer.Argument(help="Camera number, stream, video file, folder, or synthetic:.")
     ],
     bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
-    init: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
-        ),
-    ] = None,
+    init: Init = None,
     host: Annotated[
         str, typer.Option(help="Address to serve; with any but this machine's own, a token.")
     ] = "127.0.0.1",
