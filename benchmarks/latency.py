@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from relo_edge.benchmarks.contenders import WARM_UP, Contender, RuntimeContender
+from relo_edge.benchmarks.contenders import WARM_UP, Contender, Lap, RuntimeContender
 from relo_edge.benchmarks.machine import describe_machine
 from relo_edge.benchmarks.parity import judge_parity
 from relo_edge.benchmarks.power import PowerMeter
@@ -39,7 +39,9 @@ __all__ = [
 REFERENCE = "pytorch"
 SIZE = (1280, 720)
 FRAMES = 8
-TURNS = 12
+TURNS = 24
+"""Enough that what the machine does meanwhile hardly moves the ratios' median."""
+
 LONGEST = 200
 """Frames of the clip that are tracked end to end."""
 
@@ -142,6 +144,7 @@ def make_rows(
     rows = []
     for place, contender in enumerate(contenders):
         numbers = _sum_up(contender, scene)
+        ratios = _compare_turns(reference, contender) if reference else None
         start = starts.get(place)
         rows.append(
             BenchRow(
@@ -150,7 +153,8 @@ def make_rows(
                 device=contender.device,
                 batch=contender.batch,
                 threads=threads or _count_threads(contender),
-                ratio_to_reference=_compare_turns(reference, contender) if reference else None,
+                ratio_to_reference=ratios[1] if ratios else None,
+                ratio_quartiles=(ratios[0], ratios[2]) if ratios else None,
                 role=_name_role(contender),
                 parity=proofs.get(place),
                 start_up_ms=start.start_up_ms if start else None,
@@ -200,16 +204,25 @@ def _sum_up(contender: Contender, scene: Scene) -> dict[str, Any]:
         "jitter_ms": 1e3 * float(np.mean(changes)) if changes else 0.0,
         "fps": 1e3 / p50,
         "stages_ms": stages,
+        "overhead_ms": _measure_overhead(laps),
         "end_to_end_fps": end_to_end,
         "joules_per_frame": float(np.mean(contender.joules)) if contender.joules else None,
         "times_ms": [round(float(value), 4) for value in times],
     }
 
 
-def _compare_turns(reference: Contender, contender: Contender) -> float:
-    """Turns that follow each other see the same machine: their ratios vary least."""
+def _measure_overhead(laps: Sequence[Lap]) -> float | None:
+    """The median of what a frame takes beside the network; None of who does not tell."""
+    if "network" not in laps[0].stages:
+        return None
+    return 1e3 * float(np.median([lap.total - lap.stages["network"] for lap in laps]))
+
+
+def _compare_turns(reference: Contender, contender: Contender) -> tuple[float, float, float]:
+    """Quartiles: turns that follow each other see the same machine, their ratios vary least."""
     ratios = [
         np.median([lap.total for lap in one]) / np.median([lap.total for lap in other])
         for one, other in zip(reference.turns, contender.turns, strict=True)
     ]
-    return float(np.median(ratios)) * contender.batch / reference.batch
+    low, middle, high = np.percentile(ratios, [25, 50, 75]) * contender.batch / reference.batch
+    return float(low), float(middle), float(high)

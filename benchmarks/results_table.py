@@ -54,7 +54,6 @@ def _name_place(place: dict[str, Any]) -> str:
 
 
 def _list_cells(row: dict[str, Any]) -> list[str]:
-    ratio = row["ratio_to_reference"]
     return [
         row["runtime"],
         row["precision"],
@@ -62,9 +61,16 @@ def _list_cells(row: dict[str, Any]) -> list[str]:
         f"{row['p50_ms']:.1f}",
         f"{row['p99_ms']:.1f}",
         f"{row['fps']:.1f}",
-        f"{ratio:.2f} ×" if ratio else "–",
+        _describe_ratio(row),
         _describe_parity(row),
     ]
+
+
+def _describe_ratio(row: dict[str, Any]) -> str:
+    ratio, quartiles = row["ratio_to_reference"], row.get("ratio_quartiles")
+    if not ratio:
+        return "–"
+    return f"{ratio:.2f} ×" + (f" ({quartiles[0]:.2f}–{quartiles[1]:.2f})" if quartiles else "")
 
 
 def _describe_parity(row: dict[str, Any]) -> str:

@@ -43,8 +43,12 @@ class BenchRow:
     stages_ms: dict[str, float]
     """Medians: decode, crop, copy_in, network, copy_out, decode_box; what a row has no part of is
     absent. `device` is the network by the device's own events."""
+    overhead_ms: float | None
+    """The median of all that is not the network; None of another tracker."""
     ratio_to_reference: float | None
-    """How many times faster per target than the reference, in this run."""
+    """How many times faster per target than the reference, in this run: the turns' median."""
+    ratio_quartiles: tuple[float, float] | None
+    """Between which half of the turns lie."""
     role: str
     """reference, candidate, or peer: another tracker, or another way to run this one."""
     parity: Proof | None
@@ -96,12 +100,12 @@ class BenchResult:
         """Two tables: speed with its proof, then what a frame and a start are made of."""
         head = f"{'runtime':<22}{'precision':<10}{'batch':>5}"
         title = "".join(f"{name:>9}" for name in COLUMNS)
-        lines = [f"{head}{title}{'ratio':>9}  parity"]
+        lines = [f"{head}{title}{'ratio':>19}  parity"]
         for row in self.rows:
             times = (row.p50_ms, row.p90_ms, row.p99_ms, row.fps)
             numbers = "".join(f"{number:>9.1f}" for number in times)
-            ratio = f"{row.ratio_to_reference:.2f} x" if row.ratio_to_reference else "-"
-            lines.append(f"{_name_row(row)}{numbers}{ratio:>9}  {row.describe_parity()}")
+            ratio = _describe_ratio(row)
+            lines.append(f"{_name_row(row)}{numbers}{ratio:>19}  {row.describe_parity()}")
         lines += ["", *(f"{_name_row(row)}  {_describe_parts(row)}" for row in self.rows)]
         for row in self.rows:
             if row.parity and row.parity.failures:
@@ -114,11 +118,19 @@ def _name_row(row: BenchRow) -> str:
     return f"{row.runtime:<22}{row.precision:<10}{row.batch:>5}"
 
 
+def _describe_ratio(row: BenchRow) -> str:
+    if row.ratio_to_reference is None or row.ratio_quartiles is None:
+        return "-"
+    low, high = row.ratio_quartiles
+    return f"{row.ratio_to_reference:.2f} x ({low:.2f}-{high:.2f})"
+
+
 def _describe_parts(row: BenchRow) -> str:
     """What else was measured of the row, in milliseconds unless said otherwise."""
     parts = [f"{name} {value:.2f}" for name, value in row.stages_ms.items()]
     parts += [f"min {row.min_ms:.1f}", f"jitter {row.jitter_ms:.1f}", f"threads {row.threads}"]
     more = {
+        "overhead {:.2f}": row.overhead_ms,
         "end to end {:.1f} FPS": row.end_to_end_fps,
         "start {:.0f}": row.start_up_ms,
         "first frame {:.0f}": row.first_frame_ms,

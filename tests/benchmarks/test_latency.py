@@ -51,11 +51,14 @@ def test_rows_are_ratios_of_one_run(demo_bundle):
         for one, two in zip(*(contender.turns for contender in contenders), strict=True)
     ]
     assert other.ratio_to_reference == pytest.approx(np.median(ratios))
+    assert other.ratio_quartiles == pytest.approx(tuple(np.percentile(ratios, [25, 75])))
+    assert reference.ratio_quartiles == pytest.approx((1, 1))
     for row in (reference, other):
         assert 0 < row.min_ms <= row.p50_ms <= row.p90_ms <= row.p99_ms
         assert row.fps == pytest.approx(1e3 / row.p50_ms)
         assert len(row.times_ms) == 4
         assert set(row.stages_ms) == {"crop", "network", "decode_box"}
+        assert 0 < row.overhead_ms < row.p50_ms
         assert all(value > 0 for value in row.stages_ms.values())
         assert row.threads >= 1
         assert row.end_to_end_fps is None
@@ -65,7 +68,7 @@ def test_without_the_reference_there_is_no_ratio(demo_bundle):
     scene = read_scene(None)
     contenders = time_runtimes(scene, open_runtime(demo_bundle.path, "onnxruntime"))
     row = make_rows(contenders, scene, 1, {}, {}).rows[0]
-    assert row.ratio_to_reference is None
+    assert row.ratio_to_reference is row.ratio_quartiles is None
     assert row.threads == 1
     assert row.describe_parity() == "not proven"
 
