@@ -14,7 +14,12 @@ from relo_edge.benchmarks.contenders import WARM_UP, Contender, Lap, RuntimeCont
 from relo_edge.benchmarks.machine import describe_machine
 from relo_edge.benchmarks.parity import judge_parity
 from relo_edge.benchmarks.power import PowerMeter
-from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
+from relo_edge.benchmarks.rollout import (
+    compare_clips,
+    count_frames,
+    find_stretches,
+    track_nudged,
+)
 from relo_edge.benchmarks.rows import BenchResult, BenchRow, Proof
 from relo_edge.benchmarks.startup import StartUp
 from relo_edge.clips import Clip, find_clips, make_synthetic_clip
@@ -111,10 +116,11 @@ def prove_parity(
     reference: Runtime, contenders: Sequence[Contender], advance: Callable[[], None]
 ) -> dict[int, Proof]:
     """By place: whether each contender that runs this network is the same tracker."""
-    proofs = {}
+    proofs, stretches = {}, find_stretches([])
+    nudged = track_nudged(reference, stretches, advance)
     for place, contender in enumerate(contenders):
         if isinstance(contender, RuntimeContender) and contender.name != REFERENCE:
-            rollouts = compare_clips(reference, contender.runtime, find_stretches([]), advance)
+            rollouts = compare_clips(reference, contender.runtime, stretches, nudged, advance)
             found = judge_parity(rollouts)
             proofs[place] = Proof(
                 found.passed,
@@ -129,7 +135,7 @@ def prove_parity(
 def count_parity_frames(contenders: Sequence[Contender]) -> int:
     """How often `prove_parity` will call `advance`."""
     judged = [c for c in contenders if isinstance(c, RuntimeContender) and c.name != REFERENCE]
-    return len(judged) * count_frames(find_stretches([]))
+    return count_frames(find_stretches([]), len(judged))
 
 
 def make_rows(

@@ -76,6 +76,8 @@ class ParityResult:
     box_error: float | None
     """The largest error of a box where both choose the same cell; None where they never do."""
     closed_loop_iou: float
+    steadiness: float
+    """The same of the reference with itself, its start a hair off."""
     reference_iou: float | None
     """The reference's own overlap with the truth."""
     first_divergence: Divergence | None
@@ -113,7 +115,8 @@ class ParityResult:
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of frames")
         if self.box_error is not None:
             lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
-        lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f}")
+        own = f"the reference with itself, started a hair off: {self.steadiness:.4f}"
+        lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f} ({own})")
         if not self.judged:
             own = f"the reference itself overlaps the truth by only {self.reference_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
@@ -150,10 +153,11 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
     outputs = {name: _measure_output(rollouts, name) for name in notes[0].errors}
     box, agreement = _measure_boxes(notes), float(np.mean([note.same_cell for note in notes]))
     iou = float(np.concatenate([rollout.overlaps for rollout in rollouts]).mean())
+    steadiness = float(np.concatenate([rollout.steadiness for rollout in rollouts]).mean())
     own = _average([rollout.reference_iou for rollout in rollouts])
     failures = _list_failures(gate, outputs, box)
     if own is None or own >= TRACKS:
-        failures += judge_track(gate, agreement, iou)
+        failures += judge_track(gate, agreement, iou, steadiness)
     return ParityResult(
         candidate.name,
         candidate.precision,
@@ -162,6 +166,7 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
         agreement,
         box,
         iou,
+        steadiness,
         own,
         _find_divergence(rollouts),
         tuple(failures),

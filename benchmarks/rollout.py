@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from relo_edge.benchmarks.twin import TwinRuntime
 from relo_edge.clips import Clip, find_clips, make_synthetic_clip
-from relo_edge.comparison import follow_target, measure_overlaps
+from relo_edge.comparison import follow_target, measure_overlaps, nudge_box
 from relo_edge.errors import SourceError
 from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime
 
-__all__ = ["Rollout", "Stretch", "compare_clips", "count_frames", "find_stretches"]
+__all__ = ["Rollout", "Stretch", "compare_clips", "count_frames", "find_stretches", "track_nudged"]
 
 SEEDS = range(2)
 FRAMES = 30
@@ -51,11 +51,18 @@ class Rollout:
     """Where the reference saw the target."""
     boxes: Floats
     """Where the candidate, choosing its own crops, saw it."""
+    nudged: Floats
+    """Where the reference saw it, its start a hair off."""
 
     @cached_property
     def overlaps(self) -> Floats:
         """The closed-loop IoU, frame by frame."""
         return measure_overlaps(self.boxes, self.expected)
+
+    @property
+    def steadiness(self) -> Floats:
+        """The reference's own closed-loop IoU with itself, frame by frame."""
+        return measure_overlaps(self.nudged, self.expected)
 
     @property
     def reference_iou(self) -> float | None:
@@ -73,27 +80,37 @@ def find_stretches(paths: Sequence[str]) -> list[Stretch]:
     return [_cut_clip(clip, LONGEST) for clip in find_clips(paths)]
 
 
-def count_frames(stretches: Sequence[Stretch]) -> int:
-    """How often `compare_clips` will call `advance`."""
-    return 2 * sum(len(stretch.frames) - 1 for stretch in stretches)
+def count_frames(stretches: Sequence[Stretch], candidates: int = 1) -> int:
+    """How often `track_nudged`, then `compare_clips` for each candidate will call `advance`."""
+    return (1 + 2 * candidates) * sum(len(stretch.frames) - 1 for stretch in stretches)
+
+
+def track_nudged(
+    reference: Runtime, stretches: Sequence[Stretch], advance: Callable[[], None] = lambda: None
+) -> list[Floats]:
+    """What the reference makes of starts a hair off: how closely anyone can be asked to follow."""
+    return [_track(reference, stretch, nudge_box(stretch.box), advance) for stretch in stretches]
 
 
 def compare_clips(
     reference: Runtime,
     candidate: Runtime,
     stretches: Sequence[Stretch],
+    nudged: Sequence[Floats],
     advance: Callable[[], None] = lambda: None,
 ) -> list[Rollout]:
     """Track each stretch twice: the reference leads, then the candidate goes its own way."""
     rollouts = []
-    for stretch in stretches:
+    for stretch, control in zip(stretches, nudged, strict=True):
         twin = TwinRuntime(reference, candidate)
-        tracks = []
-        for runtime in (twin, candidate):
-            with closing(stretch.clip.read_frames(stretch.frames)) as frames:
-                tracks.append(follow_target(runtime, frames, stretch.box, advance))
-        rollouts.append(Rollout(stretch, twin, *tracks))
+        tracks = [_track(one, stretch, stretch.box, advance) for one in (twin, candidate)]
+        rollouts.append(Rollout(stretch, twin, *tracks, control))
     return rollouts
+
+
+def _track(runtime: Runtime, stretch: Stretch, box: Box, advance: Callable[[], None]) -> Floats:
+    with closing(stretch.clip.read_frames(stretch.frames)) as frames:
+        return follow_target(runtime, frames, box, advance)
 
 
 def _cut_clip(clip: Clip, length: int) -> Stretch:

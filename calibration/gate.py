@@ -45,6 +45,8 @@ class TrackScore:
 
     closed_loop_iou: float
     """With the float tracker, where that one holds its target or the truth is not known."""
+    steadiness: float
+    """The float tracker's own with itself there, started a hair off."""
     float_iou: float | None = None
     """The float tracker's own overlap with the truth."""
     auc_loss: float | None = None
@@ -89,7 +91,8 @@ class Verdict:
             numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
             lines.append(f"  {name:<16} {numbers}")
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%}")
-        lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f}")
+        own = f"float32 with itself, started a hair off: {self.track.steadiness:.3f}"
+        lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f} ({own})")
         if self.track.auc_loss is not None:
             lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's")
         if not self.judged_track:
@@ -123,29 +126,33 @@ def measure_track(
     bundle: Bundle, precision: str, recording: Recording, advance: Callable[[], None]
 ) -> TrackScore:
     """Track every recorded run anew and hold it against the float tracker's boxes and the truth."""
-    followed, mine, theirs = [], [], []
+    followed, steady, mine, theirs = [], [], [], []
+    tracks = zip(recording.runs, recording.boxes(), recording.nudged_boxes(), strict=True)
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
-        for run, expected in zip(recording.runs, recording.boxes(), strict=True):
-            boxes = track_run(runtime, run, advance)
+        for run, expected, nudged in tracks:
+            boxes = track_run(runtime, run, run.box, advance)
             truth = np.full_like(expected, np.nan) if run.truth is None else run.truth
             followed.append(measure_overlaps(boxes, expected))
+            steady.append(measure_overlaps(nudged, expected))
             mine.append(measure_overlaps(boxes, truth))
             theirs.append(measure_overlaps(expected, truth))
-    return score_track(*map(np.concatenate, (followed, mine, theirs)))
+    return score_track(*map(np.concatenate, (followed, steady, mine, theirs)))
 
 
-def score_track(followed: Floats, mine: Floats, theirs: Floats) -> TrackScore:
-    """From the overlaps of each frame: with the float tracker, mine and its own with the truth.
+def score_track(followed: Floats, steady: Floats, mine: Floats, theirs: Floats) -> TrackScore:
+    """From the overlaps of each frame: with the float tracker, mine and a nudged float tracker's;
+    with the truth, mine and the float tracker's.
 
     Where the float tracker has lost its target, whether it is followed says nothing.
     """
     known = np.isfinite(theirs)
     if not known.any():
-        return TrackScore(float(followed.mean()))
+        return TrackScore(float(followed.mean()), float(steady.mean()))
     holds = ~known | (np.nan_to_num(theirs) >= TRACKS)
-    together = followed[holds] if holds.any() else followed
+    judged = holds if holds.any() else np.full_like(holds, True)
     loss = _read_auc(theirs[known]) - _read_auc(mine[known])
-    return TrackScore(float(together.mean()), float(theirs[known].mean()), loss)
+    means = (float(overlaps.mean()) for overlaps in (followed[judged], steady[judged]))
+    return TrackScore(*means, float(theirs[known].mean()), loss)
 
 
 def _read_auc(overlaps: Floats) -> float:
@@ -161,5 +168,7 @@ def judge(
     gate = GATES[precision]
     failures = judge_outputs(gate, outputs)
     if track.is_telling:
-        failures += judge_track(gate, agreement, track.closed_loop_iou, track.auc_loss)
+        failures += judge_track(
+            gate, agreement, track.closed_loop_iou, track.steadiness, track.auc_loss
+        )
     return Verdict(precision, samples, outputs, agreement, track, track.is_telling, tuple(failures))

@@ -16,7 +16,7 @@ from relo_edge.files import write_text
 
 __all__ = ["IDENTITY", "claim_folder", "describe_recording"]
 
-FORMAT = 1
+FORMAT = 2
 IDENTITY = "recording.json"
 
 Identity = dict[str, list[list[str]]]

@@ -52,7 +52,7 @@ def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> 
     runs = plan_runs(find_clips(clips), frames)
     identity = json.dumps(describe_recording(bundle, runs))
     folder = find_cache() / "recordings" / sha256(identity.encode()).hexdigest()[:24]
-    with show_progress("recording", count_frames(runs)) as advance:
+    with show_progress("recording", 2 * count_frames(runs)) as advance:
         return record_samples(bundle, runs, folder, advance)
 
 

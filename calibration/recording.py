@@ -15,8 +15,9 @@ from relo_edge.calibration.identity import claim_folder, describe_recording
 from relo_edge.calibration.plan import Run
 from relo_edge.calibration.recorder import RecordingRuntime, open_encoder
 from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
-from relo_edge.comparison import follow_target
+from relo_edge.comparison import follow_target, nudge_box
 from relo_edge.errors import InputError
+from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime, open_runtime
 
 __all__ = ["Recording", "record_samples", "track_run"]
@@ -50,6 +51,11 @@ class Recording:
         for path in self.list_files():
             yield read_array(path, "boxes")
 
+    def nudged_boxes(self) -> Iterator[Floats]:
+        """The same with its start a hair off."""
+        for path in self.list_files():
+            yield read_array(path, "nudged")
+
 
 def record_samples(
     bundle: Bundle,
@@ -57,7 +63,7 @@ def record_samples(
     folder: Path,
     advance: Callable[[], None] = lambda: None,
 ) -> Recording:
-    """Track every run that the folder does not hold yet; `advance` is called for each frame.
+    """Track every run that the folder does not hold yet; `advance` is called twice for each frame.
 
     Whatever ends it, whole runs are kept, and the same call goes on from there.
     """
@@ -68,7 +74,8 @@ def record_samples(
     missing = []
     for path, run in zip(recording.list_files(), runs, strict=True):
         if path.exists():
-            for _ in range(run.length):
+            for _ in range(2 * run.length):
+                advance()
                 advance()
         else:
             missing.append((path, run))
@@ -77,10 +84,12 @@ def record_samples(
     return recording
 
 
-def track_run(runtime: Runtime, run: Run, advance: Callable[[], None] = lambda: None) -> Floats:
+def track_run(
+    runtime: Runtime, run: Run, box: Box, advance: Callable[[], None] = lambda: None
+) -> Floats:
     """The boxes of the frames after the start frame, [length,4] x, y, w, h."""
     with closing(run.clip.read_frames(run.frames)) as frames:
-        return follow_target(runtime, frames, run.box, advance)
+        return follow_target(runtime, frames, box, advance)
 
 
 def _record_runs(
@@ -91,4 +100,6 @@ def _record_runs(
         for path, run in missing:
             with create_samples(path) as writer:
                 recorder = RecordingRuntime(runtime, encode, writer)
-                writer.write_array("boxes", track_run(recorder, run, advance))
+                writer.write_array("boxes", track_run(recorder, run, run.box, advance))
+                nudged = track_run(runtime, run, nudge_box(run.box), advance)
+                writer.write_array("nudged", nudged)

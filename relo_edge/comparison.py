@@ -24,11 +24,15 @@ __all__ = [
     "judge_outputs",
     "judge_track",
     "measure_overlaps",
+    "nudge_box",
 ]
 
 TRACKS = 0.5
 """A reference that overlaps the truth by less does not track the clips itself: its cells are near
 ties, and whether another follows it in closed loop says nothing. That is reported only."""
+
+NUDGE = 0.01
+"""By what share of the target's size a start is moved to see how steady a tracker is."""
 
 Floats = NDArray[np.float64]
 
@@ -44,17 +48,21 @@ class Gate:
     """Of the boxes, in crop sides, where both choose the same cell."""
     argmax_agreement: float
     closed_loop_iou: float
-    """A box is another where its crop moves by a pixel, so two equally good tracks part a little:
-    more than rounding, less than losing the target."""
+    """Of a steady tracker. One that follows even itself less closely, started a hair off, has near
+    ties that any rounding turns: what is missing there is not asked of a lower precision."""
+    exact: bool = False
+    """The reference's own arithmetic: it follows however near the ties."""
     auc_loss: float = 0.03
     """By how much the success AUC may fall below the reference's, where the truth is known."""
 
 
 GATES = {
-    "fp32": Gate(1e-3, cosine=0.9999, box=1e-3, argmax_agreement=0.99, closed_loop_iou=0.99),
-    "bf16": Gate(1e-1, cosine=0.995, box=5e-2, argmax_agreement=0.90, closed_loop_iou=0.80),
-    "fp16": Gate(5e-3, cosine=0.9995, box=5e-3, argmax_agreement=0.97, closed_loop_iou=0.90),
-    "int8": Gate(5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.80),
+    "fp32": Gate(
+        1e-3, cosine=0.9999, box=1e-3, argmax_agreement=0.99, closed_loop_iou=0.99, exact=True
+    ),
+    "bf16": Gate(1e-1, cosine=0.995, box=5e-2, argmax_agreement=0.90, closed_loop_iou=0.90),
+    "fp16": Gate(5e-3, cosine=0.9995, box=5e-3, argmax_agreement=0.97, closed_loop_iou=0.98),
+    "int8": Gate(5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85),
 }
 
 
@@ -115,6 +123,12 @@ def follow_target(
     return np.array(boxes, np.float64).reshape(-1, 4)
 
 
+def nudge_box(box: Box) -> Box:
+    """The box a hair off, as two people would draw it."""
+    step = NUDGE * (box[2] * box[3]) ** 0.5
+    return (box[0] + step, box[1] + step, box[2], box[3])
+
+
 def measure_overlaps(first: Floats, second: Floats) -> Floats:
     """The IoU of each pair of rows; NaN where one of the two is not there."""
     pairs = zip(first, second, strict=True)
@@ -134,14 +148,19 @@ def judge_outputs(gate: Gate, outputs: Mapping[str, OutputError]) -> list[str]:
 
 
 def judge_track(
-    gate: Gate, argmax_agreement: float, closed_loop_iou: float, auc_loss: float | None = None
+    gate: Gate,
+    argmax_agreement: float,
+    closed_loop_iou: float,
+    steadiness: float,
+    auc_loss: float | None = None,
 ) -> list[str]:
-    """The same for the chosen cells and the track."""
+    """The same for the chosen cells and the track; how closely the reference follows itself."""
     failures = []
     if not argmax_agreement >= gate.argmax_agreement:
         failures.append(f"argmax agreement {argmax_agreement:.3f} < {gate.argmax_agreement}")
-    if not closed_loop_iou >= gate.closed_loop_iou:
-        failures.append(f"closed-loop IoU {closed_loop_iou:.3f} < {gate.closed_loop_iou}")
+    limit = gate.closed_loop_iou - (0.0 if gate.exact else 1 - steadiness)
+    if not closed_loop_iou >= limit:
+        failures.append(f"closed-loop IoU {closed_loop_iou:.3f} < {limit:.3f}")
     if auc_loss is not None and not auc_loss <= gate.auc_loss:
         failures.append(f"AUC {auc_loss:.3f} below float32's > {gate.auc_loss}")
     return failures

@@ -75,7 +75,12 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
 
     from relo_edge.benchmarks.latency import count_turns, time_runtimes
     from relo_edge.benchmarks.parity import judge_parity
-    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.benchmarks.rollout import (
+        compare_clips,
+        count_frames,
+        find_stretches,
+        track_nudged,
+    )
     from relo_edge.engine_report import Measured
     from relo_edge.progress import show_progress
     from relo_edge.runtime import open_runtime
@@ -91,7 +96,9 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
             except RuntimeUnavailable as error:
                 log.info("%s is not compared: %s", other, error)
         with show_progress("parity", count_frames(stretches)) as advance:
-            parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
+            nudged = track_nudged(reference, stretches, advance)
+            rollouts = compare_clips(reference, opened[0], stretches, nudged, advance)
+            parity = judge_parity(rollouts)
         with show_progress("bench", count_turns(len(opened)), "turns") as advance:
             speed = time_runtimes(opened, advance)
         milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}

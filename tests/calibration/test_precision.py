@@ -149,21 +149,25 @@ def good_outputs(**changes):
 
 
 def test_one_lost_output_fails_whatever_the_others_say():
-    verdict = judge("int8", good_outputs(offsets=OutputError(2.0, 2.0, -0.42)), TrackScore(1.0))
+    verdict = judge(
+        "int8", good_outputs(offsets=OutputError(2.0, 2.0, -0.42)), TrackScore(1.0, 1.0)
+    )
     assert verdict.failures[0] == "offsets cosine -0.4200 < 0.99"
-    assert judge("int8", good_outputs(), TrackScore(1.0)).passed
+    assert judge("int8", good_outputs(), TrackScore(1.0, 1.0)).passed
 
 
 def test_nan_fails():
     nan = float("nan")
-    assert not judge("int8", good_outputs(sizes=OutputError(nan, nan, nan)), TrackScore(1.0)).passed
-    assert not judge("fp16", good_outputs(), TrackScore(nan)).passed
+    assert not judge(
+        "int8", good_outputs(sizes=OutputError(nan, nan, nan)), TrackScore(1.0, 1.0)
+    ).passed
+    assert not judge("fp16", good_outputs(), TrackScore(nan, 1.0)).passed
 
 
 def test_the_closed_loop_is_judged_only_where_float32_tracks():
-    assert not judge("fp16", good_outputs(), TrackScore(0.5, 0.9)).passed
-    assert not judge("fp16", good_outputs(), TrackScore(0.5)).passed
-    unjudged = judge("fp16", good_outputs(), TrackScore(0.5, 0.1))
+    assert not judge("fp16", good_outputs(), TrackScore(0.5, 1.0, 0.9)).passed
+    assert not judge("fp16", good_outputs(), TrackScore(0.5, 1.0)).passed
+    unjudged = judge("fp16", good_outputs(), TrackScore(0.5, 1.0, 0.1))
     assert unjudged.passed
     assert "cells and track not judged" in unjudged.describe()
 
@@ -171,21 +175,30 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
 def test_frames_that_the_float_tracker_lost_say_nothing():
     nan = np.nan
     followed, mine = np.array([0.9, 0.1, 0.8, 0.7]), np.array([0.8, 0.0, 0.7, nan])
-    score = score_track(followed, mine, np.array([0.9, 0.2, 0.6, nan]))
+    steady = np.array([1.0, 0.0, 0.9, 0.8])
+    score = score_track(followed, steady, mine, np.array([0.9, 0.2, 0.6, nan]))
     assert score.closed_loop_iou == pytest.approx((0.9 + 0.8 + 0.7) / 3)
+    assert score.steadiness == pytest.approx((1.0 + 0.9 + 0.8) / 3)
     assert score.float_iou == pytest.approx((0.9 + 0.2 + 0.6) / 3)
     shares = [sum(x > t / 20 for t in range(21)) for x in (0.9, 0.2, 0.6, 0.8, 0.0, 0.7)]
     assert score.auc_loss == pytest.approx((sum(shares[:3]) - sum(shares[3:])) / 63)
     unknown = np.full(4, nan)
-    assert score_track(followed, unknown, unknown) == TrackScore(followed.mean())
-    assert score_track(followed, mine, np.zeros(4)).closed_loop_iou == followed.mean()
+    alone = score_track(followed, steady, unknown, unknown)
+    assert alone == TrackScore(followed.mean(), steady.mean())
+    assert score_track(followed, steady, mine, np.zeros(4)).closed_loop_iou == followed.mean()
+
+
+def test_less_is_asked_where_float32_hardly_follows_itself():
+    assert judge("fp16", good_outputs(), TrackScore(0.9, 0.91)).passed
+    verdict = judge("fp16", good_outputs(), TrackScore(0.9, 0.95))
+    assert verdict.failures == ("closed-loop IoU 0.900 < 0.930",)
 
 
 def test_a_lost_auc_fails_where_float32_tracks():
-    assert judge("int8", good_outputs(), TrackScore(0.95, 0.8, 0.01)).passed
-    verdict = judge("int8", good_outputs(), TrackScore(0.95, 0.8, 0.05))
+    assert judge("int8", good_outputs(), TrackScore(0.95, 1.0, 0.8, 0.01)).passed
+    verdict = judge("int8", good_outputs(), TrackScore(0.95, 1.0, 0.8, 0.05))
     assert verdict.failures == ("AUC 0.050 below float32's > 0.03",)
-    assert judge("int8", good_outputs(), TrackScore(0.95, 0.2, 0.05)).passed
+    assert judge("int8", good_outputs(), TrackScore(0.95, 1.0, 0.2, 0.05)).passed
 
 
 def test_the_verb(bundle, capsys, monkeypatch):

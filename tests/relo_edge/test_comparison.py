@@ -14,6 +14,7 @@ from relo_edge.comparison import (
     judge_outputs,
     judge_track,
     measure_overlaps,
+    nudge_box,
 )
 
 NAN = float("nan")
@@ -72,9 +73,19 @@ def test_each_output_is_judged_on_its_own():
 
 
 def test_cells_and_track():
-    assert judge_track(GATES["fp32"], 1, 1) == []
-    assert len(judge_track(GATES["fp32"], 0.5, 0.5)) == 2
-    assert len(judge_track(GATES["int8"], NAN, NAN)) == 2
+    assert judge_track(GATES["fp32"], 1, 1, 1) == []
+    assert len(judge_track(GATES["fp32"], 0.5, 0.5, 1)) == 2
+    assert len(judge_track(GATES["int8"], NAN, NAN, NAN)) == 2
+
+
+def test_a_lower_precision_need_not_be_steadier_than_the_reference():
+    assert judge_track(GATES["fp16"], 1, 0.90, steadiness=0.91) == []
+    assert judge_track(GATES["fp16"], 1, 0.90, steadiness=1) == ["closed-loop IoU 0.900 < 0.980"]
+    assert judge_track(GATES["fp32"], 1, 0.98, steadiness=0.5) == ["closed-loop IoU 0.980 < 0.990"]
+
+
+def test_a_nudge_grows_with_the_target():
+    assert nudge_box((10.0, 20.0, 40.0, 90.0)) == pytest.approx((10.6, 20.6, 40, 90))
 
 
 def test_gates_loosen_with_the_precision():
