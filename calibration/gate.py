@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.accuracy import measure_auc
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
@@ -144,13 +145,8 @@ def score_track(followed: Floats, mine: Floats, theirs: Floats) -> TrackScore:
         return TrackScore(float(followed.mean()))
     holds = ~known | (np.nan_to_num(theirs) >= TRACKS)
     together = followed[holds] if holds.any() else followed
-    loss = _read_auc(theirs[known]) - _read_auc(mine[known])
+    loss = measure_auc(theirs[known]) - measure_auc(mine[known])
     return TrackScore(float(together.mean()), float(theirs[known].mean()), loss)
-
-
-def _read_auc(overlaps: Floats) -> float:
-    """The share of frames above each of 21 thresholds, on average."""
-    return float((overlaps[:, None] > np.linspace(0, 1, 21)).mean())
 
 
 def judge(

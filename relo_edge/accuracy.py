@@ -26,7 +26,9 @@ __all__ = [
     "AbsenceRule",
     "Curves",
     "Score",
+    "draw_success",
     "has_area",
+    "measure_auc",
     "measure_overlaps",
     "merge_scores",
     "score_boxes",
@@ -196,6 +198,16 @@ def measure_overlaps(boxes: Boxes, truth: Boxes, picture: tuple[int, int] | None
     return np.asarray(np.clip(shared / (union + np.finfo(np.float64).eps), 0, 1))
 
 
+def draw_success(overlaps: Floats) -> Floats:
+    """[21] the share of frames whose overlap is above each of OVERLAP_THRESHOLDS."""
+    return np.asarray((overlaps[:, None] > OVERLAP_THRESHOLDS).mean(axis=0))
+
+
+def measure_auc(overlaps: Floats) -> float:
+    """The mean of these overlaps' success curve, whatever convention they were measured by."""
+    return float(draw_success(overlaps).mean())
+
+
 def _bound_boxes(boxes: Boxes, picture: tuple[int, int]) -> Boxes:
     """The toolkit's clipping: a box left of the picture is shifted in before its width is cut."""
     corner = np.clip(boxes[:, :2], 0, picture)
@@ -220,7 +232,7 @@ def _draw_curves(boxes: Boxes, truth: Boxes, absence: _Absence) -> Curves:
     if not rule.hidden_normalised:
         normalised[hidden] = np.inf
     return Curves(
-        (overlaps[:, None] > OVERLAP_THRESHOLDS).mean(axis=0),
+        draw_success(overlaps),
         (centre[:, None] <= CENTRE_THRESHOLDS).mean(axis=0),
         (normalised[:, None] <= NORMALISED_THRESHOLDS).mean(axis=0),
     )
