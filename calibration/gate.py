@@ -22,7 +22,7 @@ from relo_edge.comparison import (
     OutputError,
     judge_outputs,
     judge_track,
-    measure_overlaps,
+    measure_overlaps_or_nan,
 )
 from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
@@ -129,9 +129,9 @@ def measure_track(
         for run, expected in zip(recording.runs, recording.boxes(), strict=True):
             boxes = track_run(runtime, run, advance)
             truth = np.full_like(expected, np.nan) if run.truth is None else run.truth
-            followed.append(measure_overlaps(boxes, expected))
-            mine.append(measure_overlaps(boxes, truth))
-            theirs.append(measure_overlaps(expected, truth))
+            followed.append(measure_overlaps_or_nan(boxes, expected))
+            mine.append(measure_overlaps_or_nan(boxes, truth))
+            theirs.append(measure_overlaps_or_nan(expected, truth))
     return score_track(*map(np.concatenate, (followed, mine, theirs)))
 
 

@@ -29,7 +29,7 @@ __all__ = [
     "draw_success",
     "has_area",
     "measure_auc",
-    "measure_overlaps",
+    "measure_toolkit_overlaps",
     "merge_scores",
     "score_boxes",
 ]
@@ -171,7 +171,7 @@ def score_boxes(
     return Score(
         frames=len(truth),
         curves=_draw_curves(boxes, truth, absence),
-        overlaps=measure_overlaps(boxes, truth, picture)[1:][shown[1:]],
+        overlaps=measure_toolkit_overlaps(boxes, truth, picture)[1:][shown[1:]],
     )
 
 
@@ -185,7 +185,9 @@ def merge_scores(scores: Sequence[Score]) -> Score:
     return Score(sum(score.frames for score in scores), Curves(**mean), pooled)
 
 
-def measure_overlaps(boxes: Boxes, truth: Boxes, picture: tuple[int, int] | None = None) -> Floats:
+def measure_toolkit_overlaps(
+    boxes: Boxes, truth: Boxes, picture: tuple[int, int] | None = None
+) -> Floats:
     """[n] intersection over union, as the GOT-10k toolkit computes it; 0 where either is no box."""
     comparable = (has_area(boxes) & has_area(truth))[:, None]
     first, second = np.where(comparable, boxes, 0.0), np.where(comparable, truth, 0.0)

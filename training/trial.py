@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.accuracy import measure_auc
-from relo_edge.comparison import follow_target, measure_overlaps
+from relo_edge.comparison import follow_target, measure_overlaps_or_nan
 from relo_edge.geometry import read_box
 from relo_edge.runtime import Runtime, open_runtime
 from relo_edge.synthetic import make_clip
@@ -63,4 +63,4 @@ def try_checkpoint(
 def _track_clip(runtime: Runtime, seed: int, frames: int) -> NDArray[np.float64]:
     clip = make_clip(seed, frames)
     boxes = follow_target(runtime, clip.frames(), read_box(clip.boxes[0]), lambda: None)
-    return measure_overlaps(boxes, clip.boxes[1:])
+    return measure_overlaps_or_nan(boxes, clip.boxes[1:])

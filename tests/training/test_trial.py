@@ -5,7 +5,7 @@ import pytest
 from clips import StillRuntime
 
 from relo_edge.accuracy import measure_auc
-from relo_edge.comparison import follow_target, measure_overlaps
+from relo_edge.comparison import follow_target, measure_overlaps_or_nan
 from relo_edge.geometry import read_box
 from relo_edge.synthetic import make_clip
 from relo_edge.training import trial
@@ -20,7 +20,7 @@ def test_a_trial_is_scored_as_eval_scores(monkeypatch, tmp_path):
         clip = make_clip(seed, 6)
         start = read_box(clip.boxes[0])
         boxes = follow_target(StillRuntime(), clip.frames(), start, lambda: None)
-        overlaps.append(measure_overlaps(boxes, clip.boxes[1:]))
+        overlaps.append(measure_overlaps_or_nan(boxes, clip.boxes[1:]))
     scores = np.concatenate(overlaps)
     assert (found.clips, found.frames, len(calls)) == (2, 6, 2)
     assert found.mean_iou == pytest.approx(scores.mean())
