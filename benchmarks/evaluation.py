@@ -100,14 +100,21 @@ def _choose_way(
 
 def _name_output(request: EvalRequest, runtime: Runtime, dataset: Dataset) -> Path:
     """A folder for each dataset, bundle, runtime and precision, so that none replaces another."""
-    parts = (dataset.folder.resolve().name, request.bundle.path.name)
+    parts = (_name_dataset(dataset.folder), request.bundle.path.name)
     return OUTPUT / "-".join([*parts, runtime.name, runtime.precision])
+
+
+def _name_dataset(folder: Path) -> str:
+    """As it was asked for, but no longer than two folders: many a dataset ends in `val`."""
+    whole = folder.resolve() if ".." in folder.parts or not folder.name else folder
+    return "-".join(part for part in whole.parts[-2:] if part != whole.anchor)
 
 
 class Evaluation:
     """A dataset and a folder of results: what is still to track, and what comes out of it."""
 
     def __init__(self, dataset: Dataset, results: ResultsFolder) -> None:
+        results.check_owner(dataset.sequences)
         self._dataset, self._results = dataset, results
         found = {one.name: results.load(one) for one in dataset.sequences}
         self._tracked = {name: one for name, one in found.items() if one is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from relo_edge import __version__
 from relo_edge.benchmarks.tracking import TrackedSequence
 from relo_edge.bundle import Bundle
-from relo_edge.errors import SourceError
+from relo_edge.errors import InputError, SourceError
 from relo_edge.files import hash_file, write_text
 from relo_edge.runtime import Runtime
 from relo_edge.sequences import ImageSequence
@@ -63,6 +63,26 @@ class ResultsFolder:
         except OSError as error:
             raise SourceError(f"results {str(path)!r}", found=error.strerror) from None
 
+    def check_owner(self, sequences: Sequence[ImageSequence]) -> None:
+        """Refuse a folder that holds nothing of this dataset but results of another.
+
+        They would be replaced where a name is in both, and lie beside these where it is not.
+        """
+        for sequence in sequences:
+            stored = self._read_identity(self._locate(sequence))
+            if stored is not None and stored == _identify(sequence):
+                return
+        files = sorted(self._folder.glob("*.json"))
+        others = [file.stem for file in files if self._read_identity(file) is not None]
+        if others:
+            shown = ", ".join([*others[:3], *(["…"] if others[3:] else [])])
+            raise InputError(
+                f"results {str(self.path)!r}",
+                found=f"those of another dataset, or of other first boxes ({shown})",
+                expected="this dataset's",
+                fix="name another folder with --output",
+            )
+
     def load(self, sequence: ImageSequence) -> TrackedSequence | None:
         """The sequence's boxes if this run has made them; what is damaged is made again."""
         file = self._locate(sequence)
@@ -97,9 +117,16 @@ class ResultsFolder:
     def _locate(self, sequence: ImageSequence) -> Path:
         return self._folder / f"{sequence.name}.json"
 
+    def _read_identity(self, file: Path) -> Any:
+        """Of which sequence a file is; None where there is none, or a damaged one."""
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            return None if _is_damaged(stored) else stored["sequence"]
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
+            return None
+
     def _find_difference(self, stored: Mapping[str, Any], sequence: ImageSequence) -> str | None:
-        content = {key: value for key, value in stored.items() if key != "sha256"}
-        if _hash_content(content) != stored["sha256"] or stored["format"] != FORMAT:
+        if _is_damaged(stored):
             return "damaged"
         for part, expected in (("run", self._run), ("sequence", _identify(sequence))):
             for key, value in expected.items():
@@ -132,6 +159,11 @@ def _identify(sequence: ImageSequence) -> dict[str, Any]:
     except OSError as error:
         raise SourceError(f"image of {sequence.name}", found=error) from None
     return {"name": sequence.name, "frames": len(sequence.images), "images": digest.hexdigest()}
+
+
+def _is_damaged(stored: Mapping[str, Any]) -> bool:
+    content = {key: value for key, value in stored.items() if key != "sha256"}
+    return bool(_hash_content(content) != stored["sha256"] or stored["format"] != FORMAT)
 
 
 def _hash_content(content: Mapping[str, Any]) -> str:

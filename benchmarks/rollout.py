@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from relo_edge.benchmarks.twin import TwinRuntime
 from relo_edge.clips import Clip, find_clips, make_synthetic_clip
-from relo_edge.comparison import follow_target, measure_overlaps, nudge_box
+from relo_edge.comparison import follow_target, measure_overlaps_or_nan, nudge_box
 from relo_edge.errors import SourceError
 from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime
@@ -57,12 +57,12 @@ class Rollout:
     @cached_property
     def overlaps(self) -> Floats:
         """The closed-loop IoU, frame by frame."""
-        return measure_overlaps(self.boxes, self.expected)
+        return measure_overlaps_or_nan(self.boxes, self.expected)
 
     @property
     def steadiness(self) -> Floats:
         """The reference's own closed-loop IoU with itself, frame by frame."""
-        return measure_overlaps(self.nudged, self.expected)
+        return measure_overlaps_or_nan(self.nudged, self.expected)
 
     @property
     def reference_iou(self) -> float | None:
@@ -70,7 +70,7 @@ class Rollout:
         truth = self.stretch.truth
         if truth is None or not np.isfinite(truth).all(axis=1).any():
             return None
-        return float(np.nanmean(measure_overlaps(self.expected, truth)))
+        return float(np.nanmean(measure_overlaps_or_nan(self.expected, truth)))
 
 
 def find_stretches(paths: Sequence[str]) -> list[Stretch]:

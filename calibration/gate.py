@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.accuracy import measure_auc
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
@@ -21,7 +22,7 @@ from relo_edge.comparison import (
     OutputError,
     judge_outputs,
     judge_track,
-    measure_overlaps,
+    measure_overlaps_or_nan,
 )
 from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
@@ -132,10 +133,10 @@ def measure_track(
         for run, expected, nudged in tracks:
             boxes = track_run(runtime, run, run.box, advance)
             truth = np.full_like(expected, np.nan) if run.truth is None else run.truth
-            followed.append(measure_overlaps(boxes, expected))
-            steady.append(measure_overlaps(nudged, expected))
-            mine.append(measure_overlaps(boxes, truth))
-            theirs.append(measure_overlaps(expected, truth))
+            followed.append(measure_overlaps_or_nan(boxes, expected))
+            steady.append(measure_overlaps_or_nan(nudged, expected))
+            mine.append(measure_overlaps_or_nan(boxes, truth))
+            theirs.append(measure_overlaps_or_nan(expected, truth))
     return score_track(*map(np.concatenate, (followed, steady, mine, theirs)))
 
 
@@ -150,14 +151,9 @@ def score_track(followed: Floats, steady: Floats, mine: Floats, theirs: Floats) 
         return TrackScore(float(followed.mean()), float(steady.mean()))
     holds = ~known | (np.nan_to_num(theirs) >= TRACKS)
     judged = holds if holds.any() else np.full_like(holds, True)
-    loss = _read_auc(theirs[known]) - _read_auc(mine[known])
+    loss = measure_auc(theirs[known]) - measure_auc(mine[known])
     means = (float(overlaps.mean()) for overlaps in (followed[judged], steady[judged]))
     return TrackScore(*means, float(theirs[known].mean()), loss)
-
-
-def _read_auc(overlaps: Floats) -> float:
-    """The share of frames above each of 21 thresholds, on average."""
-    return float((overlaps[:, None] > np.linspace(0, 1, 21)).mean())
 
 
 def judge(

@@ -2,26 +2,92 @@
 
 from __future__ import annotations
 
-from relo_edge import __version__
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import relo_edge
 from relo_edge.bundle import Bundle, open_bundle
-from relo_edge.errors import BundleError
+from relo_edge.errors import BundleError, InputError, SourceError
 from relo_edge.export.publishing import export_bundle
-from relo_edge.files import find_cache, hash_file
+from relo_edge.files import find_cache
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 
 __all__ = ["find_demo_bundle"]
 
+STALE = 7 * 24 * 3600
+"""Seconds without use after which a bundle of other makers is removed, or what a killed process
+left: another install may still work with it, or be writing it."""
+
 
 def find_demo_bundle() -> Bundle:
-    """The cached bundle, or a new one when there is none, it is damaged, or the weights changed."""
-    path = find_cache() / f"demo-{__version__}"
-    weights = find_demo_checkpoint()
+    """The cached bundle of these weights and this exporter; a new one where it is not sound."""
+    cache = find_cache()
+    path = cache / f"demo-{relo_edge.__version__}-{_hash_makers()[:8]}"
+    bundle = _open_sound(path)
+    if bundle is None:
+        with TemporaryDirectory(dir=cache, prefix=f".{path.name}.") as scratch:
+            checkpoint = read_checkpoint(find_demo_checkpoint(), "demo")
+            made = export_bundle(checkpoint, Path(scratch) / "bundle")
+            bundle = _publish(made, path)
+    _note_use(path)
+    _remove_stale(cache, path)
+    return bundle
+
+
+def _hash_makers() -> str:
+    """Everything that a graph is made by: an exporter that changes makes another bundle."""
+    digest = hashlib.sha256()
+    for file in _list_makers():
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _list_makers() -> Iterator[Path]:
+    core = Path(relo_edge.__file__).parent
+    yield from (core / name for name in ("bundle.py", "contract.py", "spec.py"))
+    yield from sorted(Path(__file__).parent.glob("*.py"))
+    yield from sorted((core / "network").glob("*.py"))
+    yield find_demo_checkpoint()
+
+
+def _open_sound(path: Path) -> Bundle | None:
+    """The bundle there, if it is whole."""
     try:
-        bundle = open_bundle(path) if path.exists() else None
-    except BundleError:
-        bundle = None
-    sound = bundle and not bundle.find_damage()
-    if bundle and sound and bundle.manifest["checkpoint"]["sha256"] == hash_file(weights):
-        return bundle
-    return export_bundle(read_checkpoint(weights, "demo"), path, replace=True)
+        bundle = open_bundle(path)
+    except (BundleError, InputError):
+        return None
+    return None if bundle.find_damage() else bundle
+
+
+def _publish(made: Bundle, path: Path) -> Bundle:
+    """Move it into place in one step; of two processes that made one, the first has its way."""
+    if _open_sound(path) is None:
+        with suppress(FileNotFoundError):
+            path.rename(made.path.with_name("damaged"))
+        try:
+            made.path.rename(path)
+        except OSError as error:
+            if not path.is_dir():
+                raise SourceError(f"{path} cannot be written", found=error.strerror) from None
+    return open_bundle(path)
+
+
+def _note_use(path: Path) -> None:
+    """A cache that only can be read is a good one."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _remove_stale(cache: Path, used: Path) -> None:
+    for path in {*cache.glob("demo-*"), *cache.glob(".demo-*")} - {used}:
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE:
+                shutil.rmtree(path)

@@ -26,8 +26,10 @@ __all__ = [
     "AbsenceRule",
     "Curves",
     "Score",
+    "draw_success",
     "has_area",
-    "measure_overlaps",
+    "measure_auc",
+    "measure_toolkit_overlaps",
     "merge_scores",
     "score_boxes",
 ]
@@ -169,7 +171,7 @@ def score_boxes(
     return Score(
         frames=len(truth),
         curves=_draw_curves(boxes, truth, absence),
-        overlaps=measure_overlaps(boxes, truth, picture)[1:][shown[1:]],
+        overlaps=measure_toolkit_overlaps(boxes, truth, picture)[1:][shown[1:]],
     )
 
 
@@ -183,7 +185,9 @@ def merge_scores(scores: Sequence[Score]) -> Score:
     return Score(sum(score.frames for score in scores), Curves(**mean), pooled)
 
 
-def measure_overlaps(boxes: Boxes, truth: Boxes, picture: tuple[int, int] | None = None) -> Floats:
+def measure_toolkit_overlaps(
+    boxes: Boxes, truth: Boxes, picture: tuple[int, int] | None = None
+) -> Floats:
     """[n] intersection over union, as the GOT-10k toolkit computes it; 0 where either is no box."""
     comparable = (has_area(boxes) & has_area(truth))[:, None]
     first, second = np.where(comparable, boxes, 0.0), np.where(comparable, truth, 0.0)
@@ -194,6 +198,16 @@ def measure_overlaps(boxes: Boxes, truth: Boxes, picture: tuple[int, int] | None
     shared = np.maximum(high - low, 0).prod(axis=1)
     union = first[:, 2:].prod(axis=1) + second[:, 2:].prod(axis=1) - shared
     return np.asarray(np.clip(shared / (union + np.finfo(np.float64).eps), 0, 1))
+
+
+def draw_success(overlaps: Floats) -> Floats:
+    """[21] the share of frames whose overlap is above each of OVERLAP_THRESHOLDS."""
+    return np.asarray((overlaps[:, None] > OVERLAP_THRESHOLDS).mean(axis=0))
+
+
+def measure_auc(overlaps: Floats) -> float:
+    """The mean of these overlaps' success curve, whatever convention they were measured by."""
+    return float(draw_success(overlaps).mean())
 
 
 def _bound_boxes(boxes: Boxes, picture: tuple[int, int]) -> Boxes:
@@ -220,7 +234,7 @@ def _draw_curves(boxes: Boxes, truth: Boxes, absence: _Absence) -> Curves:
     if not rule.hidden_normalised:
         normalised[hidden] = np.inf
     return Curves(
-        (overlaps[:, None] > OVERLAP_THRESHOLDS).mean(axis=0),
+        draw_success(overlaps),
         (centre[:, None] <= CENTRE_THRESHOLDS).mean(axis=0),
         (normalised[:, None] <= NORMALISED_THRESHOLDS).mean(axis=0),
     )

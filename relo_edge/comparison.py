@@ -23,7 +23,7 @@ __all__ = [
     "follow_target",
     "judge_outputs",
     "judge_track",
-    "measure_overlaps",
+    "measure_overlaps_or_nan",
     "nudge_box",
 ]
 
@@ -129,7 +129,7 @@ def nudge_box(box: Box) -> Box:
     return (box[0] + step, box[1] + step, box[2], box[3])
 
 
-def measure_overlaps(first: Floats, second: Floats) -> Floats:
+def measure_overlaps_or_nan(first: Floats, second: Floats) -> Floats:
     """The IoU of each pair of rows; NaN where one of the two is not there."""
     pairs = zip(first, second, strict=True)
     present = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)

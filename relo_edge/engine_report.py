@@ -30,11 +30,13 @@ class Measured:
     milliseconds: Mapping[str, float]
     """Of a step, by the precision of the engines built here."""
     layers: Part
+    batch: int = 1
+    """Targets in that step."""
 
     @property
     def verdict(self) -> str:
         """Which precision to use."""
-        return judge_speed(self.milliseconds)
+        return judge_speed(self.milliseconds, self.batch)
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ class EngineReport:
         return "\n".join(parts)
 
 
-def judge_speed(milliseconds: Mapping[str, float]) -> str:
+def judge_speed(milliseconds: Mapping[str, float], batch: int = 1) -> str:
     """Whether INT8 gains anything over FP16 on this GPU; for many ViTs it does not."""
+    size = f" --batch {batch}" if batch > 1 else ""
+    place = f" at batch {batch}" if batch > 1 else ""
     half, eight = milliseconds.get("fp16"), milliseconds.get("int8")
     if half is None or eight is None:
         missing = "fp16" if half is None else "int8"
-        return f"build --{missing} too, to know whether INT8 is worth it on this GPU"
+        return f"build --{missing}{size} too, to know whether INT8 is worth it on this GPU"
     ratio = half / eight
     if ratio >= WORTH_IT:
-        return f"INT8 is {ratio:.2f} x FP16 here"
-    return f"use FP16: INT8 is no faster on this GPU ({ratio:.2f} x)"
+        return f"INT8 is {ratio:.2f} x FP16 here{place}"
+    return f"use FP16: INT8 is no faster on this GPU{place} ({ratio:.2f} x)"

@@ -13,7 +13,10 @@ TINY = 1e-6
 
 
 def clip_auc(overlaps: Tensor, seen: Tensor) -> Tensor:
-    """Area under each clip's success curve: IoU [B,F] of the frames that count → [B]."""
+    """Area under each clip's success curve: IoU [B,F] of the frames that count → [B].
+
+    By trapezoids, as the paper's reward has it; a published AUC is the same curve's mean.
+    """
     thresholds = torch.linspace(0, 1, STEPS + 1, device=overlaps.device)
     above = (overlaps[..., None] > thresholds).float() * seen[..., None]
     success = above.sum(dim=1) / seen.sum(dim=1, keepdim=True).clamp(min=1)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from relo_edge.comparison import follow_target, measure_overlaps
+from relo_edge.accuracy import measure_auc
+from relo_edge.comparison import follow_target, measure_overlaps_or_nan
 from relo_edge.geometry import read_box
 from relo_edge.runtime import Runtime, open_runtime
 from relo_edge.synthetic import make_clip
-from relo_edge.training.rewards import clip_auc
 
 __all__ = ["HELD_OUT", "Trial", "try_checkpoint"]
 
@@ -57,12 +56,11 @@ def try_checkpoint(
         for index in range(clips):
             overlaps.append(_track_clip(runtime, HELD_OUT + index, frames))
             advance()
-    scores = torch.from_numpy(np.stack(overlaps)).float()
-    auc = clip_auc(scores, torch.ones_like(scores)).mean()
-    return Trial(clips, frames, float(scores.mean()), float(auc))
+    scores = np.concatenate(overlaps)
+    return Trial(clips, frames, float(scores.mean()), measure_auc(scores))
 
 
 def _track_clip(runtime: Runtime, seed: int, frames: int) -> NDArray[np.float64]:
     clip = make_clip(seed, frames)
     boxes = follow_target(runtime, clip.frames(), read_box(clip.boxes[0]), lambda: None)
-    return measure_overlaps(boxes, clip.boxes[1:])
+    return measure_overlaps_or_nan(boxes, clip.boxes[1:])

@@ -12,6 +12,8 @@ from relo_edge.verbs.shared import Bundle, Json, app, print_result
 
 if TYPE_CHECKING:
     from relo_edge.engine_report import Measured
+    from relo_edge.runtime import Runtime
+    from relo_edge.runtimes.tensorrt.engines import Target
 
 __all__ = ["build_engine"]
 
@@ -63,14 +65,18 @@ def build_engine(
     with TemporaryDirectory() as scratch:
         graphs = prepare_graphs(opened, precision, record, Path(scratch))
         built = build_engines(opened, precision, graphs, target)
-    measured = _measure_engines(opened, precision, target.library.flavour) if target.gpu else None
+    measured = _measure_engines(opened, precision, target) if target.gpu else None
     print_result(EngineReport(built, measured), as_json)
     if measured and not measured.passed:
         raise typer.Exit(1)
 
 
-def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
-    """Parity with float32 on the CPU, then every precision built here in turns, on this GPU."""
+def _measure_engines(bundle: Any, precision: str, target: Target) -> Measured:
+    """Parity with float32 on the CPU, then every precision built here in turns, on this GPU.
+
+    All at the batch that was asked for: an engine is built for its largest, and ratios hold between
+    equals.
+    """
     from contextlib import ExitStack, closing
 
     from relo_edge.benchmarks.latency import count_turns, time_runtimes
@@ -86,13 +92,19 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
     from relo_edge.runtime import open_runtime
     from relo_edge.runtimes.tensorrt.sidecar import list_sidecars
 
-    stretches = find_stretches([])
+    stretches, runtime = find_stretches([]), target.library.flavour
     with ExitStack() as stack:
+
+        def open_engines(kind: str) -> Runtime:
+            return stack.enter_context(
+                closing(open_runtime(bundle, runtime, kind, batch=target.batch))
+            )
+
         reference = stack.enter_context(closing(open_runtime(bundle, "onnxruntime", "fp32")))
-        opened = [stack.enter_context(closing(open_runtime(bundle, runtime, precision)))]
+        opened = [open_engines(precision)]
         for other in sorted({s.precision for s in list_sidecars(bundle, runtime)} - {precision}):
             try:
-                opened.append(stack.enter_context(closing(open_runtime(bundle, runtime, other))))
+                opened.append(open_engines(other))
             except RuntimeUnavailable as error:
                 log.info("%s is not compared: %s", other, error)
         with show_progress("parity", count_frames(stretches)) as advance:
@@ -103,4 +115,4 @@ def _measure_engines(bundle: Any, precision: str, runtime: str) -> Measured:
             speed = time_runtimes(opened, advance)
         milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}
         layers = opened[0].summarize_layers()  # type: ignore[attr-defined]
-        return Measured(parity, parity.passed, speed, milliseconds, layers)
+        return Measured(parity, parity.passed, speed, milliseconds, layers, target.batch)

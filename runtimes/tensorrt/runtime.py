@@ -72,7 +72,7 @@ def choose_engines(request: RuntimeRequest, capability: tuple[int, int]) -> Engi
             f"precision of {request.name}",
             found=precision,
             expected=" | ".join(whole),
-            fix=advise_build(bundle, precision) if precision in BEST_FIRST else None,
+            fix=advise_build(bundle, precision, request.batch) if precision in BEST_FIRST else None,
         )
     return found[precision]
 

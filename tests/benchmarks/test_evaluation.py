@@ -4,6 +4,7 @@ import json
 import signal
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from clips import StillRuntime
 from layouts import (
     list_boxes,
     write_boxes,
+    write_frames,
     write_got10k,
     write_got10k_test,
     write_lasot,
@@ -21,7 +23,7 @@ from verbs import run_verb
 
 from relo_edge.accuracy import score_boxes
 from relo_edge.benchmarks.datasets.reading import read_dataset
-from relo_edge.benchmarks.evaluation import EvalRequest, evaluate_dataset
+from relo_edge.benchmarks.evaluation import EvalRequest, _name_dataset, evaluate_dataset
 from relo_edge.spec import VARIANTS
 
 BARE = ["--runtime", "onnxruntime"]
@@ -209,10 +211,54 @@ def test_a_layout_by_name(evaluate, tmp_path):
 
 
 def test_results_have_their_own_folder(capsys, evaluate, demo_bundle, data, tmp_path):
-    code, out, _ = run_verb(capsys, "eval", demo_bundle.path, data, *BARE)
+    code, out, _ = run_verb(capsys, "eval", demo_bundle.path, "data", *BARE)
     folder = f"eval_out/data-{demo_bundle.path.name}-onnxruntime-fp32"
     assert (code, out.splitlines()[-1]) == (0, f"results in {folder}")
     assert (tmp_path / folder / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("LaSOT", "LaSOT"),
+        ("GOT-10k/val", "GOT-10k-val"),
+        ("x/y/a/val/", "a-val"),
+        ("/LaSOT", "LaSOT"),
+        ("../val", "tmp-val"),
+        (".", "tmp-here"),
+    ],
+)
+def test_a_dataset_is_called_as_it_was_asked_for(tmp_path, monkeypatch, asked, name):
+    (tmp_path / "tmp" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "tmp" / "here")
+    assert _name_dataset(Path(asked)) == name
+
+
+def test_datasets_of_one_name_do_not_meet(capsys, demo_bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = set()
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        write_plain(tmp_path / place / "val", ["one"])
+        words = [demo_bundle.path, f"{place}/val", *BARE, "--json"]
+        folders.add(json.loads(run_verb(capsys, "eval", *words)[1])["results"])
+    assert len(folders) == 2
+
+
+def test_a_folder_with_another_datasets_results_is_refused(evaluate, data, tmp_path):
+    evaluate(data)
+    before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.json")}
+    other = write_plain(tmp_path / "other", ["four", "one"])
+    write_frames(other / "one" / "frames", [1], size=(80, 60))
+    code, out, err = evaluate(other)
+    assert (code, out) == (2, "")
+    assert "results " in err
+    assert "found those of another dataset" in err
+    assert "(one, three, two)" in err
+    assert "--output" in err
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.json")} == before
+    moved = data.rename(tmp_path / "moved")
+    assert "3 of 3 sequences are done already" in evaluate(moved)[2]
 
 
 @pytest.mark.parametrize(

@@ -291,10 +291,15 @@ def describe_plans(bundle, precision, batch):
     return sidecars
 
 
-def open_recorded(bundle, batch=1, *, device=None, precision="fp32", flavour="tensorrt", **changes):
-    """The runtime on a recording device; `changes` are made to both sidecars."""
+def open_recorded(
+    bundle, batch=1, *, largest=None, device=None, precision="fp32", flavour="tensorrt", **changes
+):
+    """The runtime on a recording device; `changes` are made to both sidecars.
+
+    The engines are built for `largest`, which is `batch` if not said.
+    """
     device, rtx = device or RecordingDevice(), find_library("tensorrt-rtx")
     library = Library(flavour, Plans(rtx.trt, device), rtx.logger, rtx.journal)
-    sidecars = describe_plans(bundle, precision, batch)
+    sidecars = describe_plans(bundle, precision, largest or batch)
     sidecars = {name: replace(sidecar, **changes) for name, sidecar in sidecars.items()}
     return TensorRtRuntime(bundle, sidecars, library, device, batch=batch)

@@ -12,7 +12,8 @@ from relo_edge.accuracy import (
     CENTRE_THRESHOLDS,
     NORMALISED_THRESHOLDS,
     OVERLAP_THRESHOLDS,
-    measure_overlaps,
+    measure_auc,
+    measure_toolkit_overlaps,
     merge_scores,
     score_boxes,
 )
@@ -43,6 +44,11 @@ def test_figures_are_the_public_codes(case):
     )
     rates = (score.ao, score.success_rate(0.5), score.success_rate(0.75))
     assert rates == pytest.approx((case["ao"], case["sr50"], case["sr75"]), abs=1e-6)
+
+
+def test_no_overlap_is_above_the_last_threshold():
+    assert measure_auc(np.ones(3)) == pytest.approx(20 / 21)
+    assert measure_auc(np.array([0.51, 0.0])) == pytest.approx(11 / 42)
 
 
 def test_a_dataset_is_the_mean_of_curves_and_the_pool_of_overlaps():
@@ -127,10 +133,10 @@ boxes = st.lists(st.tuples(corners, corners, sides, sides), min_size=6, max_size
 
 @given(boxes, boxes)
 def test_an_overlap_is_a_share_and_knows_no_order(first, second):
-    overlaps = measure_overlaps(first, second)
+    overlaps = measure_toolkit_overlaps(first, second)
     assert ((overlaps >= 0) & (overlaps <= 1)).all()
-    assert overlaps == pytest.approx(measure_overlaps(second, first))
-    assert measure_overlaps(first, first) == pytest.approx(1)
+    assert overlaps == pytest.approx(measure_toolkit_overlaps(second, first))
+    assert measure_toolkit_overlaps(first, first) == pytest.approx(1)
 
 
 @given(boxes, boxes)

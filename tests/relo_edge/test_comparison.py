@@ -13,7 +13,7 @@ from relo_edge.comparison import (
     follow_target,
     judge_outputs,
     judge_track,
-    measure_overlaps,
+    measure_overlaps_or_nan,
     nudge_box,
 )
 
@@ -99,7 +99,7 @@ def test_gates_loosen_with_the_precision():
 def test_overlaps_leave_out_absent_targets():
     first = np.array([[0, 0, 10, 10], [0, 0, 10, 10.0]])
     second = np.array([[5, 0, 10, 10], [NAN] * 4])
-    overlaps = measure_overlaps(first, second)
+    overlaps = measure_overlaps_or_nan(first, second)
     assert overlaps[0] == pytest.approx(1 / 3)
     assert np.isnan(overlaps[1])
 

@@ -30,6 +30,12 @@ def test_the_verdict_follows_the_ratio(milliseconds, verdict):
     assert judge_speed(milliseconds).startswith(verdict)
 
 
+def test_the_verdict_says_for_which_batch_it_holds():
+    assert judge_speed({"fp16": 2.0, "int8": 1.0}, 4) == "INT8 is 2.00 x FP16 here at batch 4"
+    assert "on this GPU at batch 4" in judge_speed({"fp16": 1.0, "int8": 1.0}, 4)
+    assert judge_speed({"fp16": 1.0}, 4).startswith("build --int8 --batch 4 too")
+
+
 def test_without_a_gpu_there_is_only_the_build():
     report = EngineReport(Part("build"), None)
     assert report.to_dict() == {"name": "build"}

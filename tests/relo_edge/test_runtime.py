@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from relo_edge.bundle import open_bundle
 from relo_edge.errors import (
     BundleError,
     CheckpointError,
@@ -115,15 +114,6 @@ def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
 def test_demo_is_a_bundle(demo_bundle):
     first, second = open_runtime("demo", "onnxruntime"), open_runtime("demo", "openvino")
     assert first.variant == second.variant == demo_bundle.variant
-
-
-def test_a_damaged_demo_is_made_again():
-    from relo_edge.export.demo import find_demo_bundle
-
-    path = find_demo_bundle().path
-    (path / "step.onnx").write_bytes(b"")
-    assert not find_demo_bundle().find_damage()
-    assert not open_bundle(path).find_damage()
 
 
 def test_every_module_named_is_there():

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relo_edge.accuracy import OVERLAP_THRESHOLDS, draw_success
 from relo_edge.training.rewards import (
     clip_auc,
     frame_rewards,
@@ -29,6 +30,18 @@ def test_auc_leaves_out_frames_that_do_not_count():
     alone = clip_auc(torch.tensor([[0.7, 0.7]]), torch.ones(1, 2))
     assert torch.equal(clip_auc(overlaps, seen), alone)
     assert float(clip_auc(overlaps, torch.zeros(1, 3))) == 0
+
+
+# Away from the thresholds, where single precision would decide.
+overlaps_between = st.integers(0, 999).map(lambda count: (count + 0.5) / 1000)
+
+
+@given(st.lists(overlaps_between, min_size=1, max_size=12))
+def test_auc_is_the_area_under_the_success_curve_of_published_figures(values):
+    success = draw_success(np.array(values))
+    area = np.diff(OVERLAP_THRESHOLDS) @ (success[1:] + success[:-1]) / 2
+    auc = float(clip_auc(torch.tensor([values]), torch.ones(1, len(values))))
+    assert auc == pytest.approx(area, abs=1e-6)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

@@ -8,6 +8,7 @@ import signal
 from dataclasses import replace
 
 import pytest
+from engines import add_half
 from recording_device import open_recorded
 from verbs import run_verb
 
@@ -124,12 +125,20 @@ def test_ctrl_c_leaves_everything_as_it_was(capsys, bundle, monkeypatch):
     assert sorted(p.name for p in bundle.path.iterdir() if p.name.startswith(".")) == []
 
 
-def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, monkeypatch):
+@pytest.fixture
+def gpu(monkeypatch):
     """The GPU's part is played by the recording device; all the rest is real."""
+
+    def open_built(asked):
+        chosen = runtime.choose_engines(asked, ADA.capability)["step"]
+        precision = chosen.precision
+        return open_recorded(asked.bundle, asked.batch, largest=chosen.batch, precision=precision)
+
     monkeypatch.setattr(engines, "find_gpu", lambda: ADA)
-    monkeypatch.setattr(
-        runtime, "open_runtime", lambda asked: open_recorded(asked.bundle, precision="fp32")
-    )
+    monkeypatch.setattr(runtime, "open_runtime", open_built)
+
+
+def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, gpu):
     words = ["build-engine", bundle.path, "--fp32", "--library", "tensorrt-rtx", "--json"]
     code, out, _ = run_verb(capsys, *words)
     told = json.loads(out)
@@ -139,6 +148,23 @@ def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, monkeypatch)
     assert told["layers"]["layers"] == 4
     assert [row["precision"] for row in told["bench"]["rows"]] == ["fp32"]
     assert told["verdict"].startswith("build --fp16 too")
+
+
+def test_engines_are_timed_at_the_batch_they_were_asked_for(capsys, bundle, gpu):
+    half = add_half(bundle)
+    graphs = {n: EngineGraph(half.graph(n, "fp16"), half.state_dtype("fp16")) for n in GRAPHS}
+    words = ["build-engine", bundle.path, "--fp32", "--library", "tensorrt-rtx", "--json"]
+    for largest, timed in ((1, ["fp32"]), (3, ["fp32", "fp16"])):
+        build_engines(half, "fp16", graphs, Target(find_library("tensorrt-rtx"), None, largest))
+        code, out, err = run_verb(capsys, *words, "--batch", "3")
+        told = json.loads(out)
+        assert code == 0
+        assert [row["precision"] for row in told["bench"]["rows"]] == timed
+        assert {row["batch"] for row in told["bench"]["rows"]} == {3}
+        left_out = "fp16 is not compared: " in err
+        assert left_out == ("fp16" not in timed)
+        missing = "int8" if "fp16" in timed else "fp16"
+        assert told["verdict"].startswith(f"build --{missing} --batch 3 too")
 
 
 @pytest.mark.parametrize(
