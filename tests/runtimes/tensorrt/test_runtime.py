@@ -80,7 +80,8 @@ def test_a_half_state_stays_half(demo_bundle, tmp_path):
 
 STEPS = st.tuples(st.just("step"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
 OTHERS = st.tuples(
-    st.sampled_from(["forget", "template", "rewind"]), st.lists(st.integers(0, 2), min_size=1, max_size=1)
+    st.sampled_from(["forget", "template", "rewind"]),
+    st.lists(st.integers(0, 2), min_size=1, max_size=1),
 )
 COURSES = st.lists(st.one_of(STEPS, STEPS, OTHERS), min_size=5, max_size=9)
 
