@@ -111,6 +111,7 @@ class TwinRuntime:
         self.variant = self.reference.variant
         self.batch = min(self.reference.batch, self.candidate.batch)
         self._known: set[int] = set()
+        self._known_before: set[int] = set()
 
     def encode_template(self, slot: int, index: int, template: Pixels, box: Array) -> None:
         """In both."""
@@ -125,6 +126,13 @@ class TwinRuntime:
         self.reference.forget(slot)
         self.candidate.forget(slot)
 
+    def rewind(self, slot: int) -> None:
+        """In both."""
+        self.reference.rewind(slot)
+        self.candidate.rewind(slot)
+        if slot not in self._known_before:
+            self._known.discard(slot)
+
     def step(self, slots: Sequence[int], searches: Pixels, window: Array) -> StepResult:
         """Step both on the same crops; each carries its own state."""
         fresh = not self._known.intersection(slots)
@@ -132,6 +140,7 @@ class TwinRuntime:
             self.steps.append(StepCall(tuple(slots), searches.copy(), window, fresh))
         answer = self.reference.step(slots, searches, window)
         other = self.candidate.step(slots, searches, window)
+        self._known_before = set(self._known)
         self._known.update(slots)
         for row, slot in enumerate(slots):
             pair = FramePair(

@@ -35,7 +35,7 @@ class RecordingRuntime:
         self._writer = writer
         shape = (1, self.variant.template_tokens, self.variant.width)
         self._tokens = np.zeros(shape, np.float32)
-        self._has_history = False
+        self._has_history = self._had_history = False
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
@@ -52,6 +52,11 @@ class RecordingRuntime:
         self._has_history = False
         self._runtime.forget(slot)
 
+    def rewind(self, slot: int) -> None:
+        """The last step was none; its sample stays, as it was fed."""
+        self._runtime.rewind(slot)
+        self._has_history = self._had_history
+
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Note what goes in, above all the state that the steps before left behind."""
         feeds: Feeds = {
@@ -62,7 +67,7 @@ class RecordingRuntime:
             "window": window,
         }
         self._writer.write_sample("step", feeds)
-        self._has_history = True
+        self._had_history, self._has_history = self._has_history, True
         return self._runtime.step(slots, searches, window)
 
     def read_state(self, slot: int) -> Array:

@@ -16,7 +16,8 @@ class Recovery:
 
     It goes back to the last box it was sure of and holds it, looks around it with a crop that
     widens by these steps, over and over, and goes on where its confidence reaches `resume`.
-    Meanwhile nothing that is seen is kept: each look is a first frame to the network.
+    The network's temporal state is held too: frames in which the tracker is not sure, from the
+    first doubtful one on, leave no trace in it.
     """
 
     steps: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)

@@ -24,6 +24,7 @@ from relo_edge.spec import Variant
 
 __all__ = [
     "RUNTIMES",
+    "LastStep",
     "Runtime",
     "RuntimeRequest",
     "StepResult",
@@ -80,6 +81,12 @@ class Runtime(Protocol):
     def forget(self, slot: int) -> None:
         """Drop the slot's history: its next step is a first frame."""
 
+    def rewind(self, slot: int) -> None:
+        """Take the runtime's last step back for this slot: its history is what it was before.
+
+        Once, and only while no other step has followed; the other slots' part in it stands.
+        """
+
     def step(
         self,
         slots: Sequence[int],
@@ -93,6 +100,39 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Give back what the runtime holds; closing twice is fine."""
+
+
+class LastStep:
+    """Whom a runtime's last step moved, and whether they had a history before: for `rewind`."""
+
+    def __init__(self) -> None:
+        self._had_history: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        """How many slots the step still stands for."""
+        return len(self._had_history)
+
+    def clear(self) -> None:
+        """Another step begins: the one before stands for good."""
+        self._had_history.clear()
+
+    def note(self, slot: int, had_history: float) -> None:
+        """The step has moved this slot."""
+        self._had_history[slot] = float(had_history)
+
+    def drop(self, slot: int) -> None:
+        """The slot has forgotten its history, and the step with it."""
+        self._had_history.pop(slot, None)
+
+    def take_back(self, slot: int) -> float:
+        """Whether the slot had a history before; a step is taken back once."""
+        if slot not in self._had_history:
+            raise InputError(
+                f"slot {slot} cannot be rewound",
+                found="no part of it in the last step, or one that was taken back already",
+                expected="a step of this slot just before",
+            )
+        return self._had_history.pop(slot)
 
 
 def read_step_stages(runtime: Runtime) -> dict[str, float]:

@@ -86,6 +86,11 @@ class _Target:
     looks: int | None = None
     """How often it was looked for in vain since it was lost; None while it is followed."""
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last frame showed it to nobody's satisfaction."""
+        return self.doubtful > 0 or self.looks is not None
+
 
 _holders: weakref.WeakKeyDictionary[Runtime, dict[int, weakref.ref[_Target]]] = (
     weakref.WeakKeyDictionary()
@@ -213,6 +218,8 @@ class MultiTracker:
             if not lost:
                 self._move_target(frame, target, predicted, windows[row].scale)
                 lost = self._judge_lost(target, confidence)
+            if self.recovery and target.in_doubt:
+                self.runtime.rewind(target.slot)
             if target.looks is None:
                 self._update_template(frame, target, score)
             tracks[name] = Track(target.box, score, confidence, lost)
@@ -232,7 +239,6 @@ class MultiTracker:
     def _crop_search(self, frame: Frame, target: _Target, search: Frame) -> CropWindow:
         factor = self.protocol.search_factor
         if self.recovery and target.looks is not None:
-            self.runtime.forget(target.slot)
             factor *= self.recovery.widen(target.looks)
             # A crop that shows the whole frame need not be wider.
             largest = 2 * max(frame.shape) / math.sqrt(target.box[2] * target.box[3])

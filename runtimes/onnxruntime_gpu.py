@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import describe_graph
 from relo_edge.errors import BundleError, RuntimeUnavailable
-from relo_edge.runtime import RuntimeRequest, StepResult
+from relo_edge.runtime import LastStep, RuntimeRequest, StepResult
 from relo_edge.runtimes.onnxruntime import OUTPUTS, import_onnxruntime
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]
@@ -66,7 +66,7 @@ class OnnxGpuRuntime:
             for s in step.outputs
             if s.name != f"{STATE}_out"
         }
-        self._turn = 0
+        self._turn, self._last = 0, LastStep()
         self._bindings = [self._bind_direction(turn) for turn in range(2)]
 
     def encode_template(
@@ -82,10 +82,21 @@ class OnnxGpuRuntime:
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
         self._host["has_history"][slot] = 0
+        self._last.drop(slot)
+
+    def rewind(self, slot: int) -> None:
+        """Turn back where the last step stands for no other slot; else copy the state before it."""
+        had_history = self._last.take_back(slot)
+        self._host["has_history"][slot] = had_history
+        if not self._last:
+            self._turn = 1 - self._turn
+        elif had_history:
+            self._copy_states([slot], self._states[1 - self._turn], self._states[self._turn])
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
         rows = list(slots)
+        self._last.clear()
         self._host["search"][rows] = searches
         self._inputs["search"].update_inplace(self._host["search"])
         self._inputs["has_history"].update_inplace(self._host["has_history"])
@@ -95,6 +106,8 @@ class OnnxGpuRuntime:
         self._step.run_with_iobinding(self._bindings[self._turn])
         self._keep_idle_states(rows)
         self._turn = 1 - self._turn
+        for row in rows:
+            self._last.note(row, self._host["has_history"][row])
         self._host["has_history"][rows] = 1
         box, score, logits = (self._outputs[name].numpy()[rows] for name in OUTPUTS[:3])
         return StepResult(box, score, logits)
@@ -112,13 +125,17 @@ class OnnxGpuRuntime:
         self._states.clear()
 
     def _keep_idle_states(self, rows: list[int]) -> None:
-        """Carry over targets that sat this step out; rare, so it may go by way of the host."""
+        """Carry over targets that sat this step out."""
         idle = [i for i in range(self.batch) if i not in rows and self._host["has_history"][i]]
         if idle:
-            before, after = self._states[self._turn], self._states[1 - self._turn]
-            state = after.numpy()
-            state[idle] = before.numpy()[idle]
-            after.update_inplace(state)
+            self._copy_states(idle, self._states[self._turn], self._states[1 - self._turn])
+
+    @staticmethod
+    def _copy_states(rows: list[int], source: Any, target: Any) -> None:
+        """By way of the host: onnxruntime copies no part of a tensor, and it is rare."""
+        state = target.numpy()
+        state[rows] = source.numpy()[rows]
+        target.update_inplace(state)
 
     def _bind_direction(self, turn: int) -> Any:
         """Read the state of this turn, write the other; bound once, as no address changes."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.files import hash_file
-from relo_edge.runtime import RuntimeRequest, StepResult
+from relo_edge.runtime import LastStep, RuntimeRequest, StepResult
 from relo_edge.spec import Variant
 
 if TYPE_CHECKING:
@@ -90,8 +90,11 @@ class PytorchRuntime:
         self._network = build_network(variant, weights).to(device)
         tokens = (batch, variant.templates, variant.tokens_per_template, variant.width)
         self._templates = torch.zeros(tokens, device=device)
-        self._state = torch.zeros((batch, *variant.state_shape), device=device)
-        self._has_history = torch.zeros(batch, device=device)
+        # Used in turn, each slot on its own, so that a step can be taken back.
+        self._states = torch.zeros((2, batch, *variant.state_shape), device=device)
+        self._turns = [0] * batch
+        self._has_history = np.zeros(batch, np.float32)
+        self._last = LastStep()
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
@@ -106,6 +109,12 @@ class PytorchRuntime:
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
         self._has_history[slot] = 0
+        self._last.drop(slot)
+
+    def rewind(self, slot: int) -> None:
+        """Turn the slot back to the buffer that its last step read and left alone."""
+        self._has_history[slot] = self._last.take_back(slot)
+        self._turns[slot] = 1 - self._turns[slot]
 
     def step(
         self,
@@ -115,20 +124,26 @@ class PytorchRuntime:
     ) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
         rows = list(slots)
+        turns = [self._turns[row] for row in rows]
+        had_history = self._has_history[rows]
+        self._last.clear()
         with self._torch.inference_mode():
             maps, state = self._network(
                 self._send(searches),
                 self._templates[rows].flatten(1, 2),
-                self._state[rows],
-                self._has_history[rows],
+                self._states[turns, rows],
+                self._send(had_history),
             )
-            self._state[rows] = state
+            self._states[[1 - turn for turn in turns], rows] = state
+            for row, turn, had in zip(rows, turns, had_history, strict=True):
+                self._turns[row] = 1 - turn
+                self._last.note(row, had)
             self._has_history[rows] = 1
             return self._decode_boxes(maps, self._send(window))
 
     def read_state(self, slot: int) -> NDArray[np.float32]:
         """A copy of the slot's temporal tokens."""
-        state: NDArray[np.float32] = self._state[slot].cpu().numpy().copy()
+        state: NDArray[np.float32] = self._states[self._turns[slot], slot].cpu().numpy().copy()
         return state
 
     def compile_network(self) -> None:

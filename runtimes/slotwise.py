@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.runtime import StepResult
+from relo_edge.runtime import LastStep, StepResult
 from relo_edge.spec import Variant
 
 __all__ = ["Answer", "Slot", "SlotwiseRuntime"]
@@ -41,6 +41,7 @@ class SlotwiseRuntime(ABC):
         self.variant = variant
         self.batch = batch
         self._slots = [Slot(variant, state_dtype) for _ in range(batch)]
+        self._last = LastStep()
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
@@ -53,16 +54,25 @@ class SlotwiseRuntime(ABC):
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
         self._slots[slot].has_history[0] = 0
+        self._last.drop(slot)
+
+    def rewind(self, slot: int) -> None:
+        """Turn the slot back to the buffer that its last step read and left alone."""
+        kept, had_history = self._slots[slot], self._last.take_back(slot)
+        kept.turn = 1 - kept.turn
+        kept.has_history[0] = had_history
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
         count, grid = len(slots), self.variant.grid
         boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
         logits = np.empty((count, grid, grid), np.float32)
+        self._last.clear()
         for row, index in enumerate(slots):
             slot = self._slots[index]
             box, score, policy = self._run_step(slot, searches[row : row + 1], window)
             slot.turn = 1 - slot.turn
+            self._last.note(index, slot.has_history[0])
             slot.has_history[0] = 1
             boxes[row], scores[row], logits[row] = box[0], score[0], policy[0]
         return StepResult(boxes, scores, logits)

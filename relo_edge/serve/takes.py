@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import queue
 import re
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from relo_edge.errors import InputError, ReloError, SourceError
+from relo_edge.errors import InputError, SourceError
 from relo_edge.live import LiveFrame
 from relo_edge.overlay import draw_rate, draw_track
 from relo_edge.recording import BoxRecorder, VideoRecorder, record_boxes
 from relo_edge.serve.pictures import NamedTrack
 from relo_edge.sources.frames import Frame
 
-__all__ = ["Takes"]
-
-log = logging.getLogger("relo_edge")
+__all__ = ["SavedTake", "Takes"]
 
 LISTED = 50
 """The newest files that a page is told of."""
@@ -28,17 +26,31 @@ LISTED = 50
 WAITING_BYTES = 64 << 20
 """Pictures that wait for the encoder: two seconds at 640x480, ten frames at 1920x1080."""
 
+MOST_SAVING = 2
+"""Recordings that may be finished at a time: the pictures that each still holds add up."""
+
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.(?:mp4|csv)", re.ASCII)
 
 
+class SavedTake(NamedTuple):
+    """A recording that is over, and what went wrong with it."""
+
+    name: str
+    failure: Exception | None
+
+
 class Takes:
-    """One recording at a time, and the list of those that are done."""
+    """One recording at a time, and the list of those that are done.
+
+    All but `find` is for the one thread that tracks; none of it but `close` waits for an encoder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.made: list[Path] = []
         """What was recorded since the start."""
         self._take: _Take | None = None
+        self._ended: list[_Take] = []
         self.files = self.list_files()
         """The finished files, as of the last recording."""
 
@@ -47,10 +59,22 @@ class Takes:
         """The name of the recording that is running."""
         return self._take.name if self._take else None
 
+    @property
+    def saving(self) -> list[str]:
+        """The names of recordings that are over but not whole yet."""
+        return [take.name for take in self._ended]
+
     def start(self, source: str, fps: float) -> None:
         """Begin a recording under a new name, made of the source's and the time."""
         if self._take:
             raise InputError("recording", found="one is running", expected="none")
+        if len(self._ended) >= MOST_SAVING:
+            raise InputError(
+                "recording",
+                found=f"{len(self._ended)} before it not saved yet",
+                expected=f"fewer than {MOST_SAVING}",
+                fix="wait for one",
+            )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -58,40 +82,45 @@ class Takes:
         self._take = _Take(self.folder, self._choose_name(source), fps)
 
     def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
-        """Add a frame; a recording that fails is ended, and what it has is kept."""
+        """Add a frame; a recording that failed is ended, and what it has is kept."""
         if self._take is None:
             return
-        try:
-            self._take.write(frame, tracks, fps)
-        except ReloError:
-            with contextlib.suppress(ReloError):
-                self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Finish the recording; its files are whole when this returns."""
-        if self._take is None:
-            raise InputError("recording", found="none is running", expected="one")
-        take, self._take = self._take, None
-        try:
-            take.close()
-        finally:
-            self.made += [path for path in take.paths if path.exists()]
-            self.files = self.list_files()
-
-    def close(self) -> None:
-        """Finish what is running; a failure is said and stops nothing else."""
-        if self._take is None:
-            return
-        try:
+        self._take.write(frame, tracks, fps)
+        if self._take.failure:
             self.stop()
-        except ReloError as error:
-            log.error("%s", error)
+
+    def stop(self) -> str:
+        """End the recording named; it is whole once `collect` tells so."""
+        take = self._take
+        if take is None:
+            raise InputError("recording", found="none is running", expected="one")
+        self._ended.append(take)  # first, so that `find` never sees it as neither
+        self._take = None
+        take.end()
+        return take.name
+
+    def collect(self) -> list[SavedTake]:
+        """The recordings that became whole, or failed, since the last time."""
+        saved = [take for take in self._ended if take.over]
+        if saved:
+            self._ended = [take for take in self._ended if take not in saved]
+            self.made += [path for take in saved for path in take.paths if path.exists()]
+            self.files = self.list_files()
+        return [SavedTake(take.name, take.failure) for take in saved]
+
+    def close(self) -> list[SavedTake]:
+        """Finish whatever is not whole yet, however long that takes."""
+        if self._take:
+            self.stop()
+        for take in self._ended:
+            take.wait()
+        return self.collect()
 
     def list_files(self) -> list[dict[str, Any]]:
         """The finished files in the folder, newest first."""
-        take = self._take  # which another thread may end meanwhile
-        running = {path.name for path in take.paths} if take else set()
+        # Read in this order: another thread may end the one that is running meanwhile.
+        takes = [take for take in (self._take, *self._ended) if take]
+        unfinished = {path.name for take in takes for path in take.paths}
         found = []
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
@@ -100,7 +129,7 @@ class Takes:
                     status = path.stat()
                     found.append((status.st_mtime, path.name, status.st_size))
         newest = sorted(found, reverse=True)[:LISTED]
-        return [{"name": name, "bytes": size} for _, name, size in newest if name not in running]
+        return [{"name": name, "bytes": size} for _, name, size in newest if name not in unfinished]
 
     def find(self, name: str) -> Path | None:
         """A finished file by its name; only what is listed can be had."""
@@ -119,8 +148,8 @@ class Takes:
 class _Take:
     """One recording: frames count from its own start, in the video as in the boxes.
 
-    The video has a thread of its own, so that an encoder that is too slow costs it frames, not
-    the tracker; the boxes are kept of every frame.
+    The video has a thread of its own, so that an encoder that is too slow, or long at its end,
+    costs it frames, not the tracker; the boxes are kept of every frame.
     """
 
     def __init__(self, folder: Path, name: str, fps: float) -> None:
@@ -130,10 +159,11 @@ class _Take:
         self._fps, self._longest_gap = fps, max(1, round(fps))
         self._origin: float | None = None
         self._number = 0
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
+        """The first thing that went wrong."""
         self._queue: queue.Queue[_Scene | None] = queue.Queue()
         self._skipped: _Scene | None = None
-        self._thread = threading.Thread(target=self._encode, name="relo-edge-recording")
+        self._thread = threading.Thread(target=self._save, name="relo-edge-recording")
         self._thread.start()
 
     @property
@@ -141,11 +171,11 @@ class _Take:
         return self._video.path, self._boxes.path
 
     def write(self, frame: LiveFrame, tracks: tuple[NamedTrack, ...], fps: float | None) -> None:
-        if self._failure:
-            raise self._failure
+        """Boxes at once, the picture when the encoder has time; see `failure`."""
         self._count(frame.media)
-        for track in tracks:
-            self._boxes.write(self._number, track.name, track.track)
+        with self._note_failure():
+            for track in tracks:
+                self._boxes.write(self._number, track.name, track.track)
         scene = _Scene(self._number, frame.image, tracks, fps)
         if self._queue.qsize() * frame.image.nbytes < WAITING_BYTES:
             self._queue.put(scene)
@@ -153,28 +183,40 @@ class _Take:
         else:
             self._skipped = scene
 
-    def close(self) -> None:
-        """Both files whole; a recording without a frame leaves none."""
+    def end(self) -> None:
+        """No more frames come; returns at once."""
         for scene in (self._skipped, None):  # the very last is kept, so that the time is right
             self._queue.put(scene)
-        self._thread.join()
-        try:
-            self._video.close()
-        finally:
-            self._boxes.close()
-            if self._origin is None:
-                self._boxes.path.unlink(missing_ok=True)
-        if self._failure:
-            raise self._failure
 
-    def _encode(self) -> None:
-        """Until there is no more; after a failure the rest is let go."""
-        while (scene := self._queue.get()) is not None:
-            if self._failure is None:
-                try:
-                    self._video.write(scene.draw(), scene.number)
-                except Exception as error:
-                    self._failure = error  # raised where the recording is written to
+    @property
+    def over(self) -> bool:
+        """Whether both files are whole; a recording without a frame leaves none."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Until it is over."""
+        self._thread.join()
+
+    def _save(self) -> None:
+        """Encode to the end, leave whole files; after a failure the other pictures are let go."""
+        scenes = iter(self._queue.get, None)
+        with self._note_failure():
+            for scene in scenes:
+                self._video.write(scene.draw(), scene.number)
+        for _ in scenes:
+            pass
+        for close in (self._video.close, self._boxes.close):
+            with self._note_failure():
+                close()
+        if self._origin is None:
+            self._boxes.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _note_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.failure = self.failure or error
 
     def _count(self, media: float) -> None:
         """Frames that were dropped keep their time in the video; a pause or a restart does not."""

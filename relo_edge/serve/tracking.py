@@ -17,7 +17,7 @@ from relo_edge.serve.commands import Command
 from relo_edge.serve.meter import Meter
 from relo_edge.serve.pictures import Shot
 from relo_edge.serve.roster import Roster
-from relo_edge.serve.takes import Takes
+from relo_edge.serve.takes import SavedTake, Takes
 from relo_edge.starts import Start
 
 __all__ = ["Phase", "TrackingThread"]
@@ -56,6 +56,8 @@ class TrackingThread:
         self._commands: queue.Queue[tuple[Command, Shot | None, Future[None]]]
         self._commands = queue.Queue(COMMANDS_WAITING)
         self._opened: Future[None] = Future()
+        self._saving: dict[str, Future[None]] = {}
+        """Whoever ended a recording and waits for its files."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relo-edge-tracking")
         self._phase: Phase = "running"
@@ -111,7 +113,7 @@ class TrackingThread:
                 self._connect()
                 self._roster = self._open_roster()
                 stack.callback(self._roster.runtime.close)
-                stack.callback(self.takes.close)
+                stack.callback(lambda: self._note_saved(self.takes.close()))
                 self._first_frame()
                 self._announce()
             except Exception as error:
@@ -133,6 +135,7 @@ class TrackingThread:
         else:
             with contextlib.suppress(queue.Empty):
                 self._obey(*self._commands.get(timeout=WAIT))
+        self._note_saved(self.takes.collect())
         self._announce()
         if self._phase == "running" and (sample := self.meter.take_sample()):
             self.on_note({"type": "sample", **sample})
@@ -200,7 +203,7 @@ class TrackingThread:
         self.meter.count_frame()
         self.frames += 1
         self._show()
-        self._record(frame)
+        self.takes.write(frame, self._roster.list_tracks(), self.meter.fps)
 
     def _update(self, frame: LiveFrame) -> None:
         if not self._roster.names:
@@ -215,18 +218,30 @@ class TrackingThread:
         self.meter.note("network", network)
         self.meter.note("crop", time.perf_counter() - start - network)
 
-    def _record(self, frame: LiveFrame) -> None:
-        try:
-            self.takes.write(frame, self._roster.list_tracks(), self.meter.fps)
-        except ReloError as error:
-            self._say(f"the recording ended: {error}")
+    def _note_saved(self, saved: Sequence[SavedTake]) -> None:
+        """Answer those who ended a recording; what failed and nobody waits for is said to all."""
+        for name, failure in saved:
+            if failure is not None and name not in self._saving:
+                self._say(f"the recording ended: {failure}")
+            if not isinstance(failure, ReloError | None):
+                self.failure = self.failure or failure
+                self._closing.set()
+        if saved:
+            self._announce()
+        for name, failure in saved:
+            done = self._saving.pop(name, None)
+            if done and failure:
+                done.set_exception(failure)
+            elif done:
+                done.set_result(None)
 
     def _halt(self, phase: Phase, problem: str | None) -> None:
         """The source is over: what is recorded is finished, the last picture stays."""
         self._phase = phase
         if problem:
             self._say(problem)
-        self.takes.close()
+        if self.takes.current:
+            self.takes.stop()
 
     def _drop_targets(self, why: str) -> None:
         if self._roster.names:
@@ -241,8 +256,12 @@ class TrackingThread:
                 self._obey(*self._commands.get_nowait())
 
     def _obey(self, command: Command, shot: Shot | None, done: Future[None]) -> None:
+        ending = command.do == "stop-recording"
         try:
-            self._act(command, shot)
+            if ending:
+                self._saving[self.takes.stop()] = done
+            else:
+                self._act(command, shot)
         except ReloError as error:
             done.set_exception(error)
         except BaseException:
@@ -251,7 +270,8 @@ class TrackingThread:
         else:
             self._notice = None
             self._announce()  # so that whoever is answered knows the state already
-            done.set_result(None)
+            if not ending:
+                done.set_result(None)
 
     def _act(self, command: Command, shot: Shot | None) -> None:
         match command.do:
@@ -271,8 +291,6 @@ class TrackingThread:
                 self._restart()
             case "record":
                 self._start_recording()
-            case "stop-recording":
-                self.takes.stop()
 
     def _add(self, command: Command, shot: Shot | None) -> None:
         if shot is None or command.box is None:
@@ -344,5 +362,6 @@ class TrackingThread:
             "most_targets": runtime.batch,
             "runtime": f"{runtime.name}, {runtime.precision} on {runtime.device}",
             "recording": self.takes.current,
+            "saving": self.takes.saving,
             "files": self.takes.files,
         }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import GRAPHS, TensorSpec, describe_graph
 from relo_edge.errors import DeviceError, PrecisionError, RuntimeUnavailable
-from relo_edge.runtime import RuntimeRequest, StepResult
+from relo_edge.runtime import LastStep, RuntimeRequest, StepResult
 from relo_edge.runtimes.tensorrt.buffers import Mirror, allocate, count_bytes
 from relo_edge.runtimes.tensorrt.device import Device, open_device
 from relo_edge.runtimes.tensorrt.engine import Context, Engine, load_engine
@@ -98,7 +98,7 @@ class TensorRtRuntime:
         self._held = ExitStack()
         self._contexts: dict[tuple[int, int], Context] = {}
         self._graphs: dict[tuple[int, int], Any] = {}
-        self._turn = 0
+        self._turn, self._last = 0, LastStep()
         try:
             with device.activate():
                 self._open(bundle, sidecars)
@@ -125,11 +125,24 @@ class TensorRtRuntime:
         """The slot's next step is a first frame."""
         with self._use():
             self._sent.host("has_history")[slot] = 0
+            self._last.drop(slot)
+
+    def rewind(self, slot: int) -> None:
+        """Turn back where the last step stands for no other slot; else move the state before it."""
+        with self._use():
+            had_history = self._last.take_back(slot)
+            self._sent.host("has_history")[slot] = had_history
+            before, after = self._states[1 - self._turn], self._states[self._turn]
+            if not self._last:
+                self._turn = 1 - self._turn
+            elif had_history:
+                self._move_state(slot, before, after)
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
         rows = list(slots)
         with self._use():
+            self._last.clear()
             self._sent.host("search")[rows] = searches
             self._sent.host("window")[...] = window
             if rows:
@@ -137,7 +150,10 @@ class TensorRtRuntime:
                 self._keep_idle_states(rows)
                 self._device.synchronize(self._stream)
                 self._turn = 1 - self._turn
-            self._sent.host("has_history")[rows] = 1
+            history = self._sent.host("has_history")
+            for row in rows:
+                self._last.note(row, history[row])
+            history[rows] = 1
             box, score, logits = (self._fetched.host(name)[rows] for name in FETCHED)
             return StepResult(box, score, logits)
 
@@ -154,6 +170,7 @@ class TensorRtRuntime:
         """The GPU's own milliseconds for so many steps of the full batch; forgets every slot."""
         with self._use():
             self._sent.host("has_history")[:] = 0
+            self._last.clear()
             times = []
             for _ in range(count):
                 times.append(self._device.time_call(lambda: self._launch(self.batch), self._stream))
@@ -266,12 +283,14 @@ class TensorRtRuntime:
     def _keep_idle_states(self, rows: Sequence[int]) -> None:
         """Rows that sat this step out change sides too; in the stream's order, on the device."""
         history = self._sent.host("has_history")
-        size = count_bytes(self._state)
         before, after = self._states[self._turn], self._states[1 - self._turn]
         for row in range(self.batch):
             if row not in rows and history[row]:
-                offset = row * size
-                self._device.move(after + offset, before + offset, size, self._stream)
+                self._move_state(row, before, after)
+
+    def _move_state(self, row: int, source: int, target: int) -> None:
+        size = count_bytes(self._state)
+        self._device.move(target + row * size, source + row * size, size, self._stream)
 
     @contextmanager
     def _use(self) -> Iterator[None]:

@@ -64,6 +64,9 @@ class StillRuntime:
     def forget(self, slot):
         pass
 
+    def rewind(self, slot):
+        pass
+
     def step(self, slots, searches, window):
         time.sleep(self.seconds)
         grid = self.variant.grid

@@ -25,7 +25,7 @@ class RedRuntime:
 
     def __init__(self, batch=1):
         self.batch = batch
-        self.forgotten = []
+        self.forgotten, self.rewound = [], []
         self.crops = []
 
     def encode_template(self, slot, index, template, box):
@@ -33,6 +33,9 @@ class RedRuntime:
 
     def forget(self, slot):
         self.forgotten.append(slot)
+
+    def rewind(self, slot):
+        self.rewound.append((len(self.crops), slot))
 
     def step(self, slots, searches, window):
         grid = self.variant.grid

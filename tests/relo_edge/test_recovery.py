@@ -1,16 +1,20 @@
 """A lost target: held, looked for ever wider, found again; and never any of it unasked."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RedRuntime, show_squares
 
+from relo_edge import tracker as module
 from relo_edge.errors import InputError
-from relo_edge.geometry import box_iou
+from relo_edge.geometry import box_iou, read_box
 from relo_edge.recovery import Recovery
-from relo_edge.runtime import StepResult
+from relo_edge.runtime import StepResult, open_runtime
 from relo_edge.spec import VARIANTS
+from relo_edge.synthetic import make_clip
 from relo_edge.tracker import MultiTracker, Tracker
 
 SIZE = (480, 320)
@@ -38,10 +42,33 @@ def test_a_target_that_returns_elsewhere_is_found_again():
     assert box_iou(without[-1].box, AWAY) < 0.1
 
 
-def test_nothing_seen_while_searching_is_kept():
-    _, runtime = follow([HOME] * 3 + [None] * 8, Recovery())
-    # Once at the start, then before every look: lost with the sixth frame, seen at the seventh.
-    assert len(runtime.forgotten) == 1 + 5
+def test_what_is_seen_in_doubt_is_taken_back_at_once():
+    where = [HOME] * 3 + [None] * 8 + [HOME] * 3 + [None] + [HOME] * 2
+    _, runtime = follow(where, Recovery())
+    # Lost with the sixth frame, in doubt from the fourth on; once more without being lost.
+    assert runtime.rewound == [(frame, 0) for frame in [*range(4, 12), 15]]
+    assert runtime.forgotten == [0]
+    assert follow(where, None)[1].rewound == []
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "pytorch"])
+def test_the_networks_state_is_the_last_sure_frames(demo_bundle, monkeypatch, name):
+    clip = make_clip(2, 14, (320, 240))
+    confidences = [0.9, 0.9, 0.1, 0.9, 0.2, 0.2, 0.2, 0.4, 0.4, 0.6, 0.9]
+    sure = [index for index, value in enumerate(confidences) if value > 0.5]
+    waiting = iter(confidences)
+    monkeypatch.setattr(module, "measure_confidence", lambda *_: next(waiting))
+    with closing(open_runtime(demo_bundle.path, name)) as runtime:
+        tracker, frames = Tracker(runtime, color="bgr", recovery=Recovery()), clip.frames()
+        tracker.init(next(frames), read_box(clip.boxes[0]))
+        tracks, states = [], []
+        for _ in confidences:
+            tracks.append(tracker.update(next(frames)))
+            states.append(runtime.read_state(0))
+    for index in range(1, len(states)):
+        assert (states[index] == states[index - 1]).all() == (index not in sure)
+    assert [track.lost for track in tracks] == [index in (6, 7, 8) for index in range(11)]
+    assert {track.box for track in tracks[6:9]} == {tracks[3].box}
 
 
 def test_looks_widen_step_by_step_and_begin_again():
@@ -60,7 +87,7 @@ def test_looks_widen_step_by_step_and_begin_again():
         st.none() | st.tuples(st.integers(-40, 480), st.integers(-40, 320)), max_size=25
     )
 )
-def test_where_it_is_never_lost_recovery_changes_nothing(places):
+def test_where_it_is_never_in_doubt_recovery_changes_nothing(places):
     # A target that stays within reach: each step is at most half its size.
     walk, x, y = [], 200, 150
     for place in places:
@@ -69,7 +96,9 @@ def test_where_it_is_never_lost_recovery_changes_nothing(places):
         x, y = min(max(x, 0), 440), min(max(y, 0), 280)
         walk.append((x, y, 32, 32))
     start = (200, 150, 32, 32)
-    assert follow(walk, Recovery(), start)[0] == follow(walk, None, start)[0]
+    tracks, runtime = follow(walk, Recovery(), start)
+    assert runtime.rewound == []
+    assert tracks == follow(walk, None, start)[0]
 
 
 class WildRuntime(RedRuntime):
@@ -125,6 +154,7 @@ def test_one_targets_loss_leaves_the_others():
         tracks = tracker.update(both if index < 2 else show_squares(SIZE, HOME))
         assert tracks[kept] == alone[index]
         assert tracks[lost].lost == (index >= 4)
+    assert [slot for _, slot in tracker.runtime.rewound] == [1] * 10
 
 
 def test_wide_looks_stop_at_the_whole_frame():

@@ -1,5 +1,7 @@
 """The tracker: equal to the release in closed loop, independent targets, clear refusals."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -123,6 +125,9 @@ class PlayedRuntime:
         self.encoded.append(index)
 
     def forget(self, slot):
+        pass
+
+    def rewind(self, slot):
         pass
 
     def step(self, slots, searches, window):
@@ -258,12 +263,32 @@ def test_two_trackers_do_not_share_a_state_unnoticed():
     first.update(FRAME)
     second.init(FRAME, BOX)
     second.update(FRAME)
-    with pytest.raises(InputError, match="its runtime taken by another tracker.*MultiTracker"):
+    with pytest.raises(InputError) as raised:
         first.update(FRAME)
+    assert str(raised.value) == (
+        "tracker: found its runtime taken by another tracker, expected a runtime of its own; "
+        "open one for each, or follow the targets with one MultiTracker"
+    )
     first.init(FRAME, BOX)
     first.update(FRAME)
     with pytest.raises(InputError, match="taken by another"):
         second.update(FRAME)
+
+
+def test_a_tracker_that_is_gone_holds_no_slot():
+    runtime = PlayedRuntime([9] * 3)
+    for _ in range(2):
+        tracker = Tracker(runtime, color="rgb")
+        tracker.init(FRAME, BOX)
+        assert tracker.update(FRAME).confidence > 0.5
+    held = weakref.ref(tracker), weakref.ref(runtime)
+    many = MultiTracker(runtime, color="rgb")
+    many.remove(many.add(FRAME, BOX))
+    tracker.init(FRAME, BOX)
+    tracker.update(FRAME)
+    del tracker, many, runtime
+    gc.collect()
+    assert [reference() for reference in held] == [None, None]
 
 
 def test_the_last_search_can_be_looked_at():

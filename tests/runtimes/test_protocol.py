@@ -174,6 +174,86 @@ def test_history_and_template_both_matter(opener, inputs):
     assert differ(run(runtime, inputs, [0], [1])[0], first)
 
 
+def assert_identical(got, expected):
+    for name in ("boxes", "scores", "policy_logits"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+
+
+def test_a_step_taken_back_never_happened(opener, inputs):
+    runtime = opener()
+    start(runtime, 0, inputs)
+    run(runtime, inputs, [0], [0])
+    state = runtime.read_state(0)
+    straight = run(runtime, inputs, [0], [1])[0]
+    assert differ(straight, run(runtime, inputs, [0], [1])[0])
+    start(runtime, 0, inputs)
+    run(runtime, inputs, [0], [0])
+    for passing in (1, 2, 3, 1):
+        answer = run(runtime, inputs, [0], [passing])[0]
+        runtime.rewind(0)
+        np.testing.assert_array_equal(runtime.read_state(0), state)
+    assert_identical(answer, straight)
+    assert_identical(run(runtime, inputs, [0], [1])[0], straight)
+
+
+def test_a_first_frame_taken_back_is_a_first_frame_again(opener, inputs):
+    runtime = opener()
+    start(runtime, 0, inputs)
+    first = run(runtime, inputs, [0], [0])[0]
+    for _ in range(2):
+        runtime.forget(0)
+        for frame in (1, 2):
+            run(runtime, inputs, [0], [frame])
+            runtime.rewind(0)
+        assert_identical(run(runtime, inputs, [0], [0])[0], first)
+
+
+def test_only_a_step_just_made_is_taken_back_and_once(opener, inputs):
+    runtime = opener(2)
+    for slot in (0, 1):
+        start(runtime, slot, inputs)
+
+    def refuse():
+        with pytest.raises(InputError, match="slot 0 cannot be rewound: found no part of it"):
+            runtime.rewind(0)
+
+    refuse()
+    run(runtime, inputs, [0, 1], [0])
+    runtime.rewind(0)
+    refuse()
+    run(runtime, inputs, [0, 1], [0])
+    runtime.forget(0)
+    refuse()
+    run(runtime, inputs, [0], [0])
+    run(runtime, inputs, [1], [1])
+    refuse()
+    run(runtime, inputs, [0, 1], [2])
+
+
+@pytest.mark.parametrize("back", [(0,), (1,), (2, 0), (0, 1, 2)])
+@pytest.mark.parametrize("stepped", [[0, 1, 2], [2, 0]])
+def test_a_slot_taken_back_leaves_the_others(opener, inputs, expected, stepped, back):
+    runtime = opener(3)
+    for slot in range(3):
+        start(runtime, slot, inputs)
+    run(runtime, inputs, [0, 1, 2], [0])
+    run(runtime, inputs, stepped, [1])
+    frames = dict.fromkeys(range(3), 1) | dict.fromkeys(stepped, 2)
+    for slot in set(back) & set(stepped):
+        runtime.rewind(slot)
+        frames[slot] -= 1
+    for _ in range(2):
+        searches = np.stack([inputs[0][frames[slot], slot] for slot in range(3)])
+        answer = runtime.step([0, 1, 2], searches, WINDOW)
+        for slot in range(3):
+            want = expected[slot][frames[slot]]
+            np.testing.assert_allclose(answer.boxes[slot], want.boxes[0], atol=TOLERANCE)
+            np.testing.assert_allclose(
+                answer.policy_logits[slot], want.policy_logits[0], atol=TOLERANCE
+            )
+            frames[slot] += 1
+
+
 def test_an_answer_is_not_overwritten_by_the_next(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)

@@ -134,8 +134,9 @@ function showTracks(tracks) {
 }
 
 function showFiles() {
-  $("no-files").hidden = state.files.length > 0;
-  $("files").replaceChildren(...state.files.map(({ name, bytes }) => {
+  $("no-files").hidden = state.files.length + state.saving.length > 0;
+  const saving = state.saving.map((name) => make("li", { textContent: `${name}: being saved …` }));
+  $("files").replaceChildren(...saving, ...state.files.map(({ name, bytes }) => {
     const link = make("a", { href: `recordings/${encodeURIComponent(name)}`, download: name, textContent: name });
     return make("li", {}, link, make("span", { textContent: showBytes(bytes) }));
   }));

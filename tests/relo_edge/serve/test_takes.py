@@ -30,7 +30,14 @@ def record(takes, indices, fps=25.0, source="camera"):
     takes.start(source, fps)
     for index in indices:
         takes.write(make_frame(index, fps=fps), TRACKS, 12.0)
+    return save(takes)
+
+
+def save(takes):
+    """What becomes of the recording that is stopped now."""
     takes.stop()
+    (saved,) = wait_for(takes.collect)
+    return saved
 
 
 def test_a_slow_encoder_costs_pictures_not_time_nor_boxes(tmp_path, monkeypatch):
@@ -49,7 +56,7 @@ def test_a_slow_encoder_costs_pictures_not_time_nor_boxes(tmp_path, monkeypatch)
     for index in range(40):
         takes.write(make_frame(index), TRACKS, None)
     holding.set()
-    takes.stop()
+    save(takes)
     (video,) = tmp_path.glob("*.mp4")
     assert len(written) <= 4
     assert (written[0], written[-1], count_frames(video)) == (0, 39, 40)
@@ -93,7 +100,7 @@ def test_dropped_frames_keep_their_time_and_pauses_do_not(tmp_path):
 def test_recordings_of_the_same_second_have_their_own_names(tmp_path):
     takes = Takes(tmp_path)
     for _ in range(3):
-        record(takes, range(2))
+        assert record(takes, range(2)).failure is None
     assert len({path.stem for path in takes.made}) == 3
     assert len(list(tmp_path.iterdir())) == 6
 
@@ -120,8 +127,12 @@ def test_what_is_being_recorded_cannot_be_downloaded_yet(tmp_path):
     takes = Takes(tmp_path)
     takes.start("camera", 25)
     takes.write(make_frame(0), TRACKS, None)
-    assert takes.find(f"{takes.current}.csv") is None
+    name = f"{takes.current}.csv"
+    assert takes.find(name) is None
     takes.stop()
+    assert takes.find(name) is None
+    takes.close()
+    assert takes.find(name) == tmp_path / name
 
 
 def test_a_frame_of_another_size_ends_the_recording_and_keeps_it(tmp_path):
@@ -130,11 +141,79 @@ def test_a_frame_of_another_size_ends_the_recording_and_keeps_it(tmp_path):
     for index in range(3):
         takes.write(make_frame(index), TRACKS, None)
     takes.write(make_frame(3, (64, 48)), TRACKS, None)
-    with pytest.raises(SourceError, match="size changed"):
-        wait_for(lambda: takes.write(make_frame(4), TRACKS, None))
-    assert takes.current is None
+    wait_for(lambda: takes.write(make_frame(4), TRACKS, None) or not takes.current)
+    ((_, failure),) = takes.close()
+    assert "size changed" in str(failure)
     (video,) = tmp_path.glob("*.mp4")
     assert count_frames(video) == 3
+
+
+class Held:
+    """Keeps videos from being finished until it is opened."""
+
+    def __init__(self, monkeypatch):
+        self._open, close = threading.Event(), VideoRecorder.close
+
+        def close_late(recorder):
+            assert self._open.wait(20)
+            close(recorder)
+
+        monkeypatch.setattr(VideoRecorder, "close", close_late)
+        self.release = self._open.set
+
+
+def test_an_end_that_takes_long_keeps_nobody_waiting(tmp_path, monkeypatch):
+    held, takes = Held(monkeypatch), Takes(tmp_path)
+    for number in (1, 2):
+        takes.start("camera", 25)
+        for index in range(3 * number):
+            takes.write(make_frame(index), TRACKS, None)
+        takes.stop()
+    assert (takes.current, len(takes.saving), takes.made, takes.files) == (None, 2, [], [])
+    assert takes.collect() == []
+    with pytest.raises(InputError, match="found 2 before it not saved yet"):
+        takes.start("camera", 25)
+    held.release()
+    saved = takes.close()
+    assert {(take.name, take.failure) for take in saved} == {(p.stem, None) for p in takes.made}
+    assert takes.saving == []
+    assert sorted(count_frames(path) for path in tmp_path.glob("*.mp4")) == [3, 6]
+
+
+def test_a_video_that_cannot_be_finished_is_told_and_its_boxes_are_kept(tmp_path, monkeypatch):
+    close = VideoRecorder.close
+
+    def fail(recorder):
+        close(recorder)
+        recorder.path.unlink()
+        raise SourceError("no space left")
+
+    monkeypatch.setattr(VideoRecorder, "close", fail)
+    takes = Takes(tmp_path)
+    failure = record(takes, range(3)).failure
+    assert str(failure) == "no space left"
+    assert [path.suffix for path in takes.made] == [".csv"]
+    assert len(read_rows(tmp_path)) == 6
+
+
+def test_boxes_that_cannot_be_written_end_the_recording_and_the_video_is_kept(
+    tmp_path, monkeypatch
+):
+    takes = Takes(tmp_path)
+    takes.start("camera", 25)
+    for index in range(3):
+        takes.write(make_frame(index), TRACKS, None)
+
+    def fail(*_):
+        raise SourceError("no space left")
+
+    monkeypatch.setattr(takes._take._boxes, "write", fail)
+    takes.write(make_frame(3), TRACKS, None)
+    assert takes.current is None
+    ((_, failure),) = takes.close()
+    assert str(failure) == "no space left"
+    (video,) = tmp_path.glob("*.mp4")
+    assert count_frames(video) == 4
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):

@@ -11,6 +11,7 @@ from pages import CAMERA, make_tracking
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.live import Patience
+from relo_edge.recording import VideoRecorder
 from relo_edge.serve.commands import Command
 from relo_edge.sources.frames import FrameSource
 from relo_edge.starts import Start
@@ -187,6 +188,91 @@ def test_a_recording_is_whole_when_its_end_is_confirmed_and_when_the_thread_ends
     assert len(videos) == 2
     assert all(count_frames(path) >= 5 for path in videos)
     assert not list(tracking.takes.folder.glob(".*"))
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Videos are finished once this is set."""
+    opened, close = threading.Event(), VideoRecorder.close
+    monkeypatch.setattr(
+        VideoRecorder, "close", lambda recorder: opened.wait(20) and close(recorder)
+    )
+    yield opened
+    opened.set()
+
+
+def test_tracking_goes_on_while_a_recording_is_saved(begin, held):
+    tracking, ears = begin()
+    add(tracking, ears)
+    do(tracking, "record")
+    before = tracking.frames
+    wait_for(lambda: tracking.frames > before + 5)
+    ended = tracking.submit(Command("stop-recording", 1))
+    wait_for(lambda: tracking.state["saving"])
+    before = tracking.frames
+    wait_for(lambda: tracking.frames > before + 5)
+    do(tracking, "pause")
+    do(tracking, "resume")
+    do(tracking, "record")
+    assert not ended.done()
+    assert (len(tracking.state["saving"]), tracking.state["files"]) == (1, [])
+    held.set()
+    ended.result(10)
+    assert tracking.state["saving"] == []
+    # Whoever hears that it is saved knows its files already, and they are whole.
+    (video,) = (path for path in tracking.takes.made if path.suffix == ".mp4")
+    assert video.name in {entry["name"] for entry in tracking.state["files"]}
+    assert count_frames(video) >= 5
+
+
+def test_closing_waits_for_what_is_being_saved(begin, held):
+    tracking, ears = begin()
+    add(tracking, ears)
+    do(tracking, "record")
+    before = tracking.frames
+    wait_for(lambda: tracking.frames > before + 5)
+    ended = tracking.submit(Command("stop-recording", 1))
+    wait_for(lambda: tracking.state["saving"])
+    closing = threading.Thread(target=tracking.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    assert not ended.done()
+    held.set()
+    closing.join(10)
+    ended.result(0)
+    assert [count_frames(p) >= 5 for p in tracking.takes.made if p.suffix == ".mp4"] == [True]
+
+
+def test_a_recording_that_cannot_be_saved_is_said_to_who_asked(begin, monkeypatch):
+    close = VideoRecorder.close
+
+    def fail(recorder):
+        close(recorder)
+        raise SourceError("no space left")
+
+    monkeypatch.setattr(VideoRecorder, "close", fail)
+    tracking, ears = begin()
+    add(tracking, ears)
+    do(tracking, "record")
+    with pytest.raises(SourceError, match="no space left"):
+        do(tracking, "stop-recording")
+    assert tracking.alive
+
+
+def test_a_recording_that_breaks_by_itself_is_said_to_all(begin, monkeypatch):
+    def fail(*_):
+        raise SourceError("no space left")
+
+    monkeypatch.setattr(VideoRecorder, "write", fail)
+    tracking, ears = begin()
+    add(tracking, ears)
+    do(tracking, "record")
+    wait_for(lambda: tracking.state["notice"])
+    assert tracking.state["notice"] == "the recording ended: no space left"
+    assert (tracking.state["recording"], tracking.state["saving"]) == (None, [])
+    before = tracking.frames
+    wait_for(lambda: tracking.frames > before + 3)
 
 
 def test_what_does_not_open_is_raised_at_once(tmp_path):

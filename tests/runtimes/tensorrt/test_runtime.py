@@ -80,7 +80,8 @@ def test_a_half_state_stays_half(demo_bundle, tmp_path):
 
 STEPS = st.tuples(st.just("step"), st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
 OTHERS = st.tuples(
-    st.sampled_from(["forget", "template"]), st.lists(st.integers(0, 2), min_size=1, max_size=1)
+    st.sampled_from(["forget", "template", "rewind"]),
+    st.lists(st.integers(0, 2), min_size=1, max_size=1),
 )
 COURSES = st.lists(st.one_of(STEPS, STEPS, OTHERS), min_size=5, max_size=9)
 
@@ -96,25 +97,31 @@ def pair(demo_bundle):
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=COURSES, seed=st.integers(0, 99))
 def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
-    """Restarts, pauses and changes of batch in any order; every slot's state is compared."""
+    """Restarts, pauses, steps taken back and changes of batch; every slot's state is compared."""
     rng = np.random.default_rng(seed)
     for runtime in pair:
         start(runtime, range(3))
-    stepped = set()
+    stepped, before, last = set(), set(), set()
     for action, slots in actions:
         if action == "step":
             crops = SEARCHES[rng.integers(0, 3, len(slots))]
             want, got = (runtime.step(slots, crops, WINDOW) for runtime in pair)
             np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
             np.testing.assert_allclose(got.boxes, want.boxes, atol=1e-4)
-            stepped |= set(slots)
+            before, last = set(stepped), set(slots)
+            stepped |= last
+        if action == "rewind" and slots[0] not in last:
+            continue
         for runtime in pair:
             if action == "forget":
                 runtime.forget(slots[0])
             if action == "template":
                 runtime.encode_template(slots[0], 0, TEMPLATES[slots[0] - 1], BOX)
-        if action == "forget":
-            stepped -= set(slots)
+            if action == "rewind":
+                runtime.rewind(slots[0])
+        if action in ("forget", "rewind"):
+            last -= set(slots)
+            stepped -= set(slots) - (before if action == "rewind" else set())
         for slot in stepped:
             want, got = (runtime.read_state(slot) for runtime in pair)
             np.testing.assert_allclose(got, want, atol=1e-4)
@@ -180,6 +187,33 @@ def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle
     assert [move[3] for move in moves] == [size]
     runtime.forget(1)
     assert not [entry for entry in record_step(runtime, device, 0) if entry[0] == "move"]
+
+
+def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, 2, device=device)
+    start(runtime, [0, 1])
+    step(runtime, 0)
+    device.log.clear()
+    runtime.rewind(0)  # alone: the other direction again, and nothing moves
+    assert device.log == []
+    assert ("launch", 0) in record_step(runtime, device, 1, 0)
+    step(runtime, 0, 1)
+    state = [runtime.read_state(slot) for slot in (0, 1)]
+    step(runtime, 0, 1)
+    kept = runtime.read_state(1)
+    device.log.clear()
+    runtime.rewind(0)
+    ((name, target, source, size),) = device.log
+    assert (name, size) == ("move", state[0].nbytes)
+    assert abs(target - source) >= 2 * size
+    np.testing.assert_array_equal(runtime.read_state(0), state[0])
+    np.testing.assert_array_equal(runtime.read_state(1), kept)
+    device.log.clear()
+    runtime.rewind(1)  # the last of them turns round
+    assert device.log == []
+    for slot in (0, 1):
+        np.testing.assert_array_equal(runtime.read_state(slot), state[slot])
 
 
 def test_no_slot_is_no_work(demo_bundle):

@@ -1,0 +1,198 @@
+"""What every soak notes and is judged by: a camera that dies, and nothing that grows or is left."""
+
+from __future__ import annotations
+
+import csv
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from relo_edge.errors import SourceError
+from relo_edge.geometry import Box
+from relo_edge.sources.frames import Frame, FrameSource
+from relo_edge.video import open_source
+
+__all__ = ["DEATHS", "GROWTH", "TARGETS", "Diary", "Holdings", "MortalCamera", "SoakResult"]
+
+CAMERA = "synthetic:size=640x480,fps=30"
+TARGETS = 3
+DEATHS = (0.1, 0.4, 0.7)
+"""When the camera dies, as shares of the time: first within the warm-up, because what a first
+return allocates is no growth, then twice where growth counts."""
+WARM_UP = 0.2
+"""The share of the time after which memory must not grow any more."""
+GROWTH = 0.02
+
+PLAY = """
+import sys
+from relo_edge.opencv import cv2
+capture, played = cv2.VideoCapture(sys.argv[1]), 0
+announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+while capture.read()[0]:
+    played += 1
+print(played, announced)
+"""
+"""In a process of its own, so that a decoder's memory is not taken for the tracker's."""
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the process holds."""
+
+    threads: int
+    files: int
+
+    @staticmethod
+    def count() -> Holdings:
+        """Now."""
+        return Holdings(threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
+
+
+@dataclass(frozen=True)
+class SoakResult:
+    """What a soak found."""
+
+    kind: str
+    seconds: float
+    frames: int
+    added: int
+    removed: int
+    reconnects: int
+    recordings: int
+    unplayable: int
+    order_broken: int
+    """Frames, pictures or rows of boxes older than one before."""
+    memory_growth: float
+    """Of resident memory, from the end of the warm-up to the end."""
+    before: Holdings
+    after: Holdings
+    more: dict[str, float | None]
+    """What only this kind of soak has to tell."""
+
+    @property
+    def passed(self) -> bool:
+        """Nothing grew, broke or was left."""
+        whole = not (self.unplayable or self.order_broken) and self.reconnects == len(DEATHS)
+        left = self.after.threads > self.before.threads or self.after.files > self.before.files
+        return whole and not left and self.recordings > 0 and self.memory_growth <= GROWTH
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "passed": self.passed}
+
+    def describe(self) -> str:
+        """A line for each number."""
+        plain = self.to_dict()
+        plain |= {"memory_growth": f"{self.memory_growth:+.2%}", **plain.pop("more")}
+        return "\n".join(f"{name:<15}{value}" for name, value in plain.items())
+
+
+class MortalCamera:
+    """The synthetic camera, which dies at given times and comes back when opened again."""
+
+    def __init__(self, seconds: float) -> None:
+        begin = time.monotonic()
+        self._deaths = [begin + seconds * share for share in DEATHS]
+
+    def __call__(self) -> FrameSource:
+        """Its next life."""
+        source = open_source(CAMERA)
+        source.frames = self._give(source.frames)
+        return source
+
+    def _give(self, frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+        for frame in frames:
+            yield frame
+            if self._deaths and time.monotonic() > self._deaths[0]:
+                self._deaths.pop(0)
+                raise SourceError("the camera died, as planned")
+
+
+@dataclass
+class Diary:
+    """What is noted while a soak goes on; it has the dice and the clock, too."""
+
+    seconds: float
+    folder: Path
+    dice: random.Random
+    frames: int = 0
+    added: int = 0
+    removed: int = 0
+    reconnects: int = 0
+    recordings: int = 0
+    unplayable: int = 0
+    order_broken: int = 0
+    more: dict[str, float | None] = field(default_factory=dict)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return time.monotonic() - self.began
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is time left."""
+        return self.elapsed < self.seconds
+
+    def draw_box(self, width: int, height: int) -> Box:
+        """Somewhere in the picture."""
+        side = self.dice.uniform(0.1, 0.3) * height
+        return (self.dice.uniform(0, width - side), self.dice.uniform(0, height - side), side, side)
+
+    def note_memory(self) -> None:
+        """Pages of this process in memory."""
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self.memory.append((self.elapsed, pages))
+
+    def note_recording(self, video: Path, boxes: Path, numbers: list[int] | None = None) -> None:
+        """See whether it plays from end to end and its boxes are in order.
+
+        `numbers` are the frames that were recorded, where they are known.
+        """
+        self.recordings += 1
+        play = [sys.executable, "-c", PLAY, str(video)]
+        done = subprocess.run(play, capture_output=True, text=True, check=False)
+        played, announced = map(int, done.stdout.split()) if done.returncode == 0 else (0, 0)
+        with boxes.open(newline="") as file:
+            rows = [int(row["frame"]) for row in csv.DictReader(file)]
+        whole = played == announced > 0
+        if numbers is not None:
+            whole &= played == numbers[-1] - numbers[0] + 1 and set(rows) <= set(numbers)
+        self.unplayable += not whole
+        self.order_broken += rows != sorted(rows)
+
+    def conclude(self, kind: str, before: Holdings) -> SoakResult:
+        """What it comes to; whatever ran is over."""
+        return SoakResult(
+            kind=kind,
+            seconds=self.seconds,
+            frames=self.frames,
+            added=self.added,
+            removed=self.removed,
+            reconnects=self.reconnects,
+            recordings=self.recordings,
+            unplayable=self.unplayable,
+            order_broken=self.order_broken,
+            memory_growth=round(measure_growth(self.memory, self.seconds), 4),
+            before=before,
+            after=Holdings.count(),
+            more=self.more,
+        )
+
+
+def measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
+    """The last tenth's mean against that of the tenth after the warm-up."""
+
+    def mean_between(low: float, high: float) -> float:
+        held = [pages for moment, pages in memory if low * seconds <= moment <= high * seconds]
+        return sum(held) / max(len(held), 1)
+
+    return mean_between(0.9, 2.0) / max(mean_between(WARM_UP, WARM_UP + 0.1), 1.0) - 1
