@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.benchmarks.datasets.facts import LASOT_TEST, OTB_OMITTED, OTB_RANGES
-from relo_edge.benchmarks.datasets.matching import cut_images, number_image, withhold_boxes
+from relo_edge.datasets.facts import LASOT_TEST, OTB_OMITTED, OTB_RANGES
+from relo_edge.datasets.matching import cut_images, number_image, withhold_boxes
 from relo_edge.errors import SourceError
 from relo_edge.sequences import (
     ImageSequence,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from relo_edge.benchmarks.datasets.annotated import read_nfs, read_trackingnet, read_uav
-from relo_edge.benchmarks.datasets.facts import LASOTEXT_CLASSES
-from relo_edge.benchmarks.datasets.folders import (
+from relo_edge.datasets.annotated import read_nfs, read_trackingnet, read_uav
+from relo_edge.datasets.facts import LASOTEXT_CLASSES
+from relo_edge.datasets.folders import (
     read_got10k,
     read_lasot,
     read_otb,
