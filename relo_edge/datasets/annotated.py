@@ -14,7 +14,15 @@ from relo_edge.errors import SourceError
 from relo_edge.sequences import ImageSequence, build_sequence, read_boxes
 from relo_edge.video import list_images
 
-__all__ = ["read_nfs", "read_trackingnet", "read_uav"]
+__all__ = [
+    "find_nfs",
+    "find_trackingnet",
+    "find_trackingnet_training",
+    "find_uav",
+    "read_nfs",
+    "read_trackingnet",
+    "read_uav",
+]
 
 RATE = "30"
 """The frame rate at which the release's figures on NfS are measured."""
@@ -23,42 +31,51 @@ ANNOTATED_RATIO = 8
 """NfS annotates every frame at 240 per second, also beside the images at 30."""
 
 
-def read_trackingnet(folder: Path, origin: float) -> list[ImageSequence]:
+def find_trackingnet(folder: Path) -> list[Path]:
+    """One part of the dataset; of the whole, the test part."""
+    part = folder if (folder / "anno").is_dir() else folder / "TEST"
+    return sorted((part / "anno").glob("*.txt"))
+
+
+def find_trackingnet_training(folder: Path) -> list[Path]:
+    """One part of the dataset; of the whole, the twelve training parts or those that are there."""
+    parts = [folder] if (folder / "anno").is_dir() else sorted(folder.glob("TRAIN_*"))
+    return [truth for part in parts for truth in sorted((part / "anno").glob("*.txt"))]
+
+
+def read_trackingnet(truth: Path, origin: float) -> list[ImageSequence]:
     """anno/NAME.txt and frames/NAME/; the test part has first boxes only."""
-    root = folder if (folder / "anno").is_dir() else folder / "TEST"
-    sequences = []
-    for truth in sorted((root / "anno").glob("*.txt")):
-        boxes, images = read_boxes(truth), _list_named(root / "frames" / truth.stem)
-        if len(boxes) == 1 < len(images):
-            start = build_sequence(truth.stem, images[:1], boxes, origin)
-            sequences.append(withhold_boxes(start, images))
-        else:
-            images = list(cut_images(truth, images, len(boxes)))
-            sequences.append(build_sequence(truth.stem, images, boxes, origin))
-    return sequences
+    boxes, images = read_boxes(truth), _list_named(truth.parents[1] / "frames" / truth.stem)
+    if len(boxes) == 1 < len(images):
+        return [withhold_boxes(build_sequence(truth.stem, images[:1], boxes, origin), images)]
+    return [build_sequence(truth.stem, cut_images(truth, images, len(boxes)), boxes, origin)]
 
 
-def read_uav(folder: Path, origin: float) -> list[ImageSequence]:
-    """anno/UAV123/NAME.txt, several of them parts of one video in data_seq/UAV123/."""
-    sequences = []
-    for truth in sorted((folder / "anno" / "UAV123").glob("*.txt")):
-        boxes = read_boxes(truth)
-        whole, part = (folder / "data_seq" / "UAV123" / name for name in _name_video(truth.stem))
-        start = UAV_STARTS.get(truth.stem, 1)
-        images = _list_named(whole if whole.is_dir() else part)
-        images = [image for image in images if number_image(image) >= start]
-        images = list(cut_images(truth, images, len(boxes)))
-        sequences.append(build_sequence(truth.stem, images, boxes, origin))
-    return sequences
+def find_uav(folder: Path) -> list[Path]:
+    """anno/UAV123/NAME.txt, several of them parts of one video."""
+    return sorted((folder / "anno" / "UAV123").glob("*.txt"))
 
 
-def read_nfs(folder: Path, origin: float) -> list[ImageSequence]:
+def read_uav(truth: Path, origin: float) -> list[ImageSequence]:
+    """A target of a video in data_seq/UAV123/."""
+    boxes, videos = read_boxes(truth), truth.parents[2] / "data_seq" / "UAV123"
+    whole, part = (videos / name for name in _name_video(truth.stem))
+    start = UAV_STARTS.get(truth.stem, 1)
+    images = _list_named(whole if whole.is_dir() else part)
+    images = [image for image in images if number_image(image) >= start]
+    return [build_sequence(truth.stem, cut_images(truth, images, len(boxes)), boxes, origin)]
+
+
+def find_nfs(folder: Path) -> list[Path]:
     """The dataset's own folders at 30 frames per second, or the release's sequences/ and anno/."""
-    if (folder / "anno").is_dir():
-        return [
-            _read_prepared(folder, truth, origin) for truth in sorted(folder.glob("anno/*.txt"))
-        ]
-    return [_read_original(truth, origin) for truth in sorted(folder.glob(f"*/{RATE}/*.txt"))]
+    prepared = (folder / "anno").is_dir()
+    return sorted(folder.glob("anno/*.txt" if prepared else f"*/{RATE}/*.txt"))
+
+
+def read_nfs(truth: Path, origin: float) -> list[ImageSequence]:
+    """A target in either form."""
+    own = truth.parent.name == RATE
+    return [_read_original(truth, origin) if own else _read_prepared(truth, origin)]
 
 
 def _name_video(name: str) -> tuple[str, str]:
@@ -72,9 +89,9 @@ def _list_named(folder: Path) -> list[Path]:
     return list_images(folder)
 
 
-def _read_prepared(folder: Path, truth: Path, origin: float) -> ImageSequence:
+def _read_prepared(truth: Path, origin: float) -> ImageSequence:
     name = truth.stem.removeprefix("nfs_")
-    images = _list_named(folder / "sequences" / name)
+    images = _list_named(truth.parents[1] / "sequences" / name)
     return _build_nearly(name, truth, images, read_boxes(truth), origin)
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from relo_edge.datasets.annotated import read_nfs, read_trackingnet, read_uav
+from relo_edge.datasets.annotated import (
+    find_nfs,
+    find_trackingnet,
+    find_trackingnet_training,
+    find_uav,
+    read_nfs,
+    read_trackingnet,
+    read_uav,
+)
 from relo_edge.datasets.facts import LASOTEXT_CLASSES
 from relo_edge.datasets.folders import (
+    find_got10k,
+    find_lasot,
+    find_lasot_training,
+    find_otb,
+    find_plain,
+    find_tnl2k,
     read_got10k,
     read_lasot,
     read_otb,
@@ -20,7 +35,7 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.sequences import ImageSequence, find_truth
 from relo_edge.spec import DATASETS
 
-__all__ = ["LAYOUTS", "Dataset", "read_dataset"]
+__all__ = ["LAYOUTS", "Dataset", "find_videos", "read_dataset"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,12 @@ class Layout:
 
     shape: str
     fits: Callable[[Path], bool]
+    find: Callable[[Path], list[Path]]
+    """A file or a folder for each video; nothing of them is read."""
     read: Callable[[Path, float], list[ImageSequence]]
+    """The targets of one of those."""
+    find_training: Callable[[Path], list[Path]] | None = None
+    """What to learn from, where it lies beside what is judged by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +92,8 @@ def _is_lasotext(folder: Path) -> bool:
 
 
 def _is_trackingnet(folder: Path) -> bool:
-    return _holds("anno", "frames")(folder) or _holds("TEST/anno", "TEST/frames")(folder)
+    parts = ("", "TEST/", "TRAIN_*/")
+    return any(_holds(f"{part}anno", f"{part}frames")(folder) for part in parts)
 
 
 def _is_nfs(folder: Path) -> bool:
@@ -87,23 +108,46 @@ def _is_plain(folder: Path) -> bool:
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
-        "got10k": Layout("GOT-10k_*/groundtruth.txt and *.label", _is_got10k, read_got10k),
-        "trackingnet": Layout("TEST/anno and TEST/frames", _is_trackingnet, read_trackingnet),
-        "uav": Layout(
-            "anno/UAV123 and data_seq/UAV123", _holds("anno/UAV123", "data_seq/UAV123"), read_uav
+        "got10k": Layout(
+            "GOT-10k_*/groundtruth.txt and *.label", _is_got10k, find_got10k, read_got10k
         ),
-        "nfs": Layout("NAME/30/NAME.txt, or anno/ and sequences/", _is_nfs, read_nfs),
-        "lasotext": Layout("CLASS/CLASS-N/full_occlusion.txt", _is_lasotext, read_lasot),
-        "lasot": Layout("CLASS/CLASS-N/full_occlusion.txt", _is_lasot, read_lasot),
+        "trackingnet": Layout(
+            "TEST/anno and TEST/frames",
+            _is_trackingnet,
+            find_trackingnet,
+            read_trackingnet,
+            find_trackingnet_training,
+        ),
+        "uav": Layout(
+            "anno/UAV123 and data_seq/UAV123",
+            _holds("anno/UAV123", "data_seq/UAV123"),
+            find_uav,
+            read_uav,
+        ),
+        "nfs": Layout("NAME/30/NAME.txt, or anno/ and sequences/", _is_nfs, find_nfs, read_nfs),
+        "lasotext": Layout(
+            "CLASS/CLASS-N/full_occlusion.txt", _is_lasotext, find_lasot, read_lasot
+        ),
+        "lasot": Layout(
+            "CLASS/CLASS-N/full_occlusion.txt",
+            _is_lasot,
+            find_lasot,
+            read_lasot,
+            find_lasot_training,
+        ),
         "tnl2k": Layout(
-            "NAME/imgs and NAME/groundtruth.txt", _holds("*/imgs", "*/groundtruth.txt"), read_tnl2k
+            "NAME/imgs and NAME/groundtruth.txt",
+            _holds("*/imgs", "*/groundtruth.txt"),
+            find_tnl2k,
+            read_tnl2k,
         ),
         "otb": Layout(
             "NAME/img and NAME/groundtruth_rect.txt",
             _holds("*/img", "*/groundtruth_rect*.txt"),
+            find_otb,
             read_otb,
         ),
-        "plain": Layout("NAME/groundtruth.txt beside images", _is_plain, read_plain),
+        "plain": Layout("NAME/groundtruth.txt beside images", _is_plain, find_plain, read_plain),
     }
 )
 """In the order in which they are looked for: the first that fits is taken."""
@@ -111,32 +155,63 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 
 def read_dataset(folder: Path, layout: str | None = None, origin: float = 0.0) -> Dataset:
     """Every sequence of the folder, checked before the first is tracked."""
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        raise InputError(f"dataset {str(folder)!r}", found=found, expected="a folder")
     if layout is not None and layout not in LAYOUTS:
         raise InputError("layout", found=layout, expected=" | ".join(LAYOUTS))
-    try:
-        name = layout or _recognise_layout(folder)
-        sequences = LAYOUTS[name].read(folder.absolute(), origin)
-    except OSError as error:
-        raise SourceError(f"dataset {str(folder)!r} cannot be read", found=error) from None
+    with _look_into(folder):
+        name = layout or _recognise_layout(folder, ("val", "test"))
+        read = LAYOUTS[name].read
+        places = LAYOUTS[name].find(folder.absolute())
+        sequences = [sequence for place in places for sequence in read(place, origin)]
     if not sequences:
-        raise InputError(
-            f"dataset {str(folder)!r} as {name}",
-            found="no sequences",
-            expected=LAYOUTS[name].shape,
-        )
+        raise _miss_sequences(folder, name)
     for sequence in sequences:
         _check_sequence(sequence, sequences[0].withheld)
     return Dataset(name, folder, tuple(sequences))
 
 
-def _recognise_layout(folder: Path) -> str:
+def find_videos(folder: Path) -> tuple[str, list[Path]]:
+    """The folder's layout and the videos in it to train on, not one of them read yet."""
+    with _look_into(folder):
+        name = _recognise_layout(folder, ("train", "val"))
+        layout = LAYOUTS[name]
+        places = (layout.find_training or layout.find)(folder.absolute())
+        if not places and layout.find(folder):
+            raise InputError(
+                f"dataset {str(folder)!r} as {name}",
+                found="its test part alone",
+                expected="sequences to learn from",
+            )
+    if not places:
+        raise _miss_sequences(folder, name)
+    return name, places
+
+
+@contextmanager
+def _look_into(folder: Path) -> Iterator[None]:
+    """What is no folder, or keeps us out, is told in one line."""
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise InputError(f"dataset {str(folder)!r}", found=found, expected="a folder")
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"dataset {str(folder)!r} cannot be read", found=error) from None
+
+
+def _miss_sequences(folder: Path, layout: str) -> InputError:
+    return InputError(
+        f"dataset {str(folder)!r} as {layout}",
+        found="no sequences",
+        expected=LAYOUTS[layout].shape,
+    )
+
+
+def _recognise_layout(folder: Path, parts: tuple[str, ...]) -> str:
+    """The first that fits; `parts` are the folders that may have been meant."""
     for name, layout in LAYOUTS.items():
         if layout.fits(folder):
             return name
-    inside = [part for part in ("val", "test") if (folder / part).is_dir()]
+    inside = [part for part in parts if (folder / part).is_dir()]
     fix = f"pass {folder / inside[0]}" if inside else "docs/accuracy.md shows each layout"
     raise InputError(
         f"dataset {str(folder)!r}",
