@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relo_edge.accuracy import Score, score_boxes
-from relo_edge.benchmarks.datasets.reading import Dataset
 from relo_edge.benchmarks.figures import EvalResult
 from relo_edge.benchmarks.ray_cluster import track_on_ray
 from relo_edge.benchmarks.results_folder import ResultsFolder, describe_run
@@ -23,6 +22,7 @@ from relo_edge.benchmarks.tracking import (
     track_in_processes,
 )
 from relo_edge.bundle import Bundle
+from relo_edge.datasets.reading import Dataset
 from relo_edge.errors import InputError
 from relo_edge.interrupt import catch_interrupt
 from relo_edge.progress import show_progress

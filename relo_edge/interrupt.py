@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-__all__ = ["catch_interrupt"]
+__all__ = ["WISHES", "catch_interrupt"]
 
 WISHES = (signal.SIGINT, signal.SIGTERM)
 

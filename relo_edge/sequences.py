@@ -44,10 +44,21 @@ class ImageSequence:
     """[n] the frames whose target is not to be seen."""
     hidden: NDArray[np.bool_] | None = None
     """[n] the frames that the dataset's own labels call hidden, with or without a box."""
+    away: NDArray[np.bool_] | None = None
+    """[n] where another label says that the target is gone; the dataset's figures ignore it."""
     picture: tuple[int, int] | None = None
     """Width and height, where the dataset's figures look only at what lies inside the picture."""
     withheld: bool = False
     """Whether the dataset gives away the first box only."""
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """[n] where the target has a box and no label speaks against it."""
+        visible: NDArray[np.bool_] = has_area(self.boxes)
+        for label in (self.hidden, self.away):
+            if label is not None:
+                visible = visible & ~label
+        return visible
 
 
 def find_truth(folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ from relo_edge.geometry import Box, box_iou
 from relo_edge.opencv import cv2
 from relo_edge.video import Frame
 
-__all__ = ["choose_targets", "clip_to_picture", "is_usable"]
+__all__ = ["SMALLEST", "choose_targets", "clip_to_picture", "is_usable"]
 
 SMALLEST = 4.0
 """Pixels that a side must have in the picture: less shows nothing to follow."""

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TypeVar
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
+from relo_edge.errors import InputError, SourceError
+from relo_edge.interrupt import WISHES
+from relo_edge.opencv import cv2
 from relo_edge.spec import Variant
 from relo_edge.training.render import ClipBatch, Jitter, render_clips
 from relo_edge.training.textures import Atlas
 
-__all__ = ["ClipSettings", "stream_clips"]
+__all__ = ["ClipSettings", "load_steps", "mix_clips", "name_lost_helpers", "split_clips"]
+__all__ += ["stream_clips"]
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -26,42 +35,81 @@ class ClipSettings:
     seed: int = 0
 
 
-class _SyntheticClips(IterableDataset[ClipBatch]):
-    def __init__(
-        self, atlas: Atlas, variant: Variant, settings: ClipSettings, first_step: int
-    ) -> None:
-        self.atlas, self.variant = atlas, variant
-        self.settings, self.first_step = settings, first_step
+@dataclass(frozen=True, eq=False)
+class _SyntheticClips(Dataset[ClipBatch]):
+    atlas: Atlas
+    variant: Variant
+    settings: ClipSettings
 
-    def __iter__(self) -> Iterator[ClipBatch]:
-        settings, step = self.settings, self.first_step
+    def __getitem__(self, step: int) -> ClipBatch:
+        settings = self.settings
         generator = torch.Generator(self.atlas.grounds.device)
-        while True:
-            generator.manual_seed((settings.seed << 32) + step)
-            yield render_clips(
-                self.atlas,
-                self.variant,
-                generator,
-                settings.clips,
-                settings.frames,
-                settings.jitter,
-            )
-            step += 1
+        generator.manual_seed((settings.seed << 32) + step)
+        return render_clips(
+            self.atlas, self.variant, generator, settings.clips, settings.frames, settings.jitter
+        )
 
 
 def stream_clips(
     atlas: Atlas, variant: Variant, settings: ClipSettings, first_step: int = 0
 ) -> Iterator[ClipBatch]:
     """Batches from `first_step` on, so that a resumed training sees what an unbroken one would."""
-    clips = _SyntheticClips(atlas, variant, settings, first_step)
     on_gpu = atlas.grounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
-    workers = 0 if on_gpu else 1
+    return load_steps(_SyntheticClips(atlas, variant, settings), first_step, 0 if on_gpu else 1)
+
+
+def mix_clips(streams: Sequence[Iterator[ClipBatch]], device: torch.device) -> Iterator[ClipBatch]:
+    """Clips of every stream in each batch."""
+    for batches in zip(*streams, strict=True):
+        moved = [vars(batch.to(device)) for batch in batches]
+        yield ClipBatch(**{name: torch.cat([one[name] for one in moved]) for name in moved[0]})
+
+
+def split_clips(settings: ClipSettings, share: float) -> tuple[ClipSettings, ClipSettings]:
+    """The settings of the real and of the synthetic clips in each step."""
+    synthetic = round(settings.clips * share)
+    if 0 < share < 1 and not 0 < synthetic < settings.clips:
+        raise InputError(
+            "--synthetic",
+            found=f"{synthetic} of {settings.clips} clips in a step",
+            expected="some of either kind",
+        )
+    return replace(settings, clips=settings.clips - synthetic), replace(settings, clips=synthetic)
+
+
+@contextmanager
+def name_lost_helpers() -> Iterator[None]:
+    """A process that draws clips can be killed, mostly for want of memory: told in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        # torch raises this wherever the training happens to be.
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise SourceError(
+            "a process that draws clips ended",
+            found=str(error).partition(". ")[0],
+            fix="see that there is memory, also in /dev/shm; the same command goes on",
+        ) from None
+
+
+def load_steps(dataset: Dataset[Item], first_step: int, workers: int) -> Iterator[Item]:
+    """The dataset's item of each step, in order, however many processes draw ahead."""
     return iter(
-        DataLoader(clips, batch_size=None, num_workers=workers, worker_init_fn=_leave_interrupts)
+        DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=count(first_step),
+            num_workers=workers,
+            worker_init_fn=_settle_worker,
+        )
     )
 
 
-def _leave_interrupts(_: int) -> None:
+def _settle_worker(_: int) -> None:
     """Ctrl-C reaches the whole process group; the main process decides when drawing ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for wish in WISHES:
+        signal.signal(wish, signal.SIG_IGN)
+    # OpenCV's threads are not there any more after a fork.
+    cv2.setNumThreads(0)

@@ -74,7 +74,8 @@ class Journal:
         return True
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
-        for name, value in self.identity.items():
+        for name in {**self.identity, **identity}:
+            value = self.identity.get(name)
             if identity.get(name) != value:
                 raise CheckpointError(
                     f"{self.checkpoint} is of another training",

@@ -12,7 +12,7 @@ from relo_edge.spec import TrackerProtocol, Variant
 from relo_edge.training.scenes import Scenes, draw_scenes
 from relo_edge.training.textures import Atlas
 
-__all__ = ["ClipBatch", "Jitter", "render_clips"]
+__all__ = ["LEAST_SEEN", "ClipBatch", "Jitter", "Views", "place_views", "render_clips"]
 
 SPRITE_LAYERS = 3
 LEAST_SEEN = 0.3
@@ -53,7 +53,7 @@ class ClipBatch:
 
 
 @dataclass(frozen=True, eq=False)
-class _Views:
+class Views:
     """Where the crops lie in their frames."""
 
     middles: Tensor
@@ -75,7 +75,7 @@ def render_clips(
     boxes = scenes.target_boxes
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
-    views = _place_views(centre, size, variant.protocol(), jitter, generator)
+    views = place_views(centre, size, variant.protocol(), jitter, generator)
     template, searches = slice(0, 1), slice(1, None)
     pictures = [
         _spoil(*_render_view(atlas, scenes, views, times, pixels), generator)
@@ -98,13 +98,13 @@ def render_clips(
     )
 
 
-def _place_views(
+def place_views(
     centre: Tensor,
     size: Tensor,
     protocol: TrackerProtocol,
     jitter: Jitter,
     generator: torch.Generator,
-) -> _Views:
+) -> Views:
     """The template's crop on its target, the search crops off theirs by a jitter."""
     shape = size.shape[:2]
     calm = torch.rand(shape[0], 1, generator=generator, device=size.device) < jitter.calm
@@ -116,7 +116,7 @@ def _place_views(
     factor = torch.full_like(guessed, protocol.search_factor)
     factor[:, 0] = protocol.template_factor
     shift = shift * (jitter.centre * strength * guessed)[..., None]
-    return _Views(centre + shift, guessed * factor)
+    return Views(centre + shift, guessed * factor)
 
 
 def _judge_seen(scenes: Scenes, size: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def _judge_seen(scenes: Scenes, size: Tensor) -> Tensor:
 
 
 def _render_view(
-    atlas: Atlas, scenes: Scenes, views: _Views, times: slice, size: int
+    atlas: Atlas, scenes: Scenes, views: Views, times: slice, size: int
 ) -> tuple[Tensor, Tensor]:
     """Square crops [B,T,3,size,size], and which of their pixels are in the picture."""
     middles, sides = views.middles[:, times], views.sides[:, times]

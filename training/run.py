@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,23 @@ from relo_edge.files import hash_file
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.progress import show_progress
-from relo_edge.spec import find_variant
-from relo_edge.training.clips import ClipSettings, stream_clips
+from relo_edge.spec import Variant, find_variant
+from relo_edge.training.clips import (
+    ClipSettings,
+    mix_clips,
+    name_lost_helpers,
+    split_clips,
+    stream_clips,
+)
 from relo_edge.training.curve import draw_curve
+from relo_edge.training.drawing import count_readers, prove_footage, stream_footage
+from relo_edge.training.footage import Footage, open_footage
 from relo_edge.training.fresh import build_fresh
 from relo_edge.training.journal import Journal
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
 from relo_edge.training.package import pack_weights
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
-from relo_edge.training.render import Jitter
+from relo_edge.training.render import ClipBatch, Jitter
 from relo_edge.training.textures import build_atlas
 from relo_edge.training.trial import Trial, try_checkpoint
 from relo_edge.training.warmup import Warmup
@@ -55,6 +63,10 @@ class TrainRequest:
     algorithm: str = "actor-critic"
     fresh_policy: bool = False
     threads: int | None = None
+    data: tuple[Path, ...] = ()
+    """Folders of real clips, which take the place of synthetic ones."""
+    synthetic: float | None = None
+    """The share of synthetic clips beside them."""
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -76,6 +88,22 @@ class TrainRequest:
         if self.stage == "reinforce" and self.start is None:
             fix = "run the warmup stage first and give its checkpoint with --start"
             raise InputError("reinforce", found="no weights", expected="warmed-up ones", fix=fix)
+        self._check_material()
+
+    def _check_material(self) -> None:
+        if self.synthetic is not None and not self.data:
+            raise InputError("--synthetic", found="no --data", expected="real clips beside them")
+        if self.synthetic is not None and not 0 < self.synthetic < 1:
+            expected = "a share between 0 and 1"
+            raise InputError("--synthetic", found=self.synthetic, expected=expected)
+        if self.data and self.videos and not self.synthetic:
+            fix = "ask for a share of them with --synthetic"
+            raise InputError("--textures", found="no synthetic clips to paint", fix=fix)
+
+    @property
+    def synthetic_share(self) -> float:
+        """All, unless there are real clips."""
+        return (self.synthetic or 0.0) if self.data else 1.0
 
 
 @dataclass(frozen=True)
@@ -114,24 +142,35 @@ class _Recipe:
     loop: LoopSettings
 
 
+@dataclass(frozen=True)
+class _Material:
+    """What a run's clips are made of."""
+
+    footage: tuple[Footage, ...]
+    real: ClipSettings
+    synthetic: ClipSettings
+    videos: tuple[Path, ...]
+
+
 def run_training(request: TrainRequest) -> TrainResult:
     """Train one stage, or go on where the output folder says it stopped."""
     if request.threads:
         torch.set_num_threads(request.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recipe, network = _choose_recipe(request), _start_network(request)
+    material = _open_material(request, recipe.clips, network.variant)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(f"folder {str(request.output)!r}", found=error.strerror) from error
-    journal = Journal(request.output, request.stage, _identify(request))
+    journal = Journal(request.output, request.stage, _identify(request, material.footage))
     if journal.restore(network):
         log.info("going on after step %d", journal.step)
     network.to(device)
-    atlas = build_atlas(request.videos, request.seed, ATLAS, ATLAS).to(device)
-    torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
-    clips = stream_clips(atlas, network.variant, recipe.clips, journal.step)
-    with _fast_attention(device):
+    with ExitStack() as closed, _fast_attention(device), name_lost_helpers():
+        streams = _stream_material(material, network.variant, journal.step, device, closed)
+        torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
+        clips = mix_clips(streams, device)
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
     if finished:
         pack_weights(journal.checkpoint, request.output / f"{request.stage}.safetensors")
@@ -149,9 +188,36 @@ def run_training(request: TrainRequest) -> TrainResult:
     )
 
 
-def _identify(request: TrainRequest) -> dict[str, Any]:
+def _open_material(request: TrainRequest, settings: ClipSettings, variant: Variant) -> _Material:
+    real, synthetic = split_clips(settings, request.synthetic_share)
+    footage = open_footage(request.data)
+    prove_footage(footage, variant, real)
+    return _Material(footage, real, synthetic, request.videos)
+
+
+def _stream_material(
+    material: _Material, variant: Variant, step: int, device: torch.device, closed: ExitStack
+) -> list[Iterator[ClipBatch]]:
+    """The streams a step's clips come from."""
+    streams: list[Iterator[ClipBatch]] = []
+    if material.footage:
+        readers = count_readers(device)
+        stream = stream_footage(material.footage, variant, material.real, step, readers)
+        streams.append(closed.enter_context(closing(stream)))
+    if material.synthetic.clips:
+        seed = material.synthetic.seed
+        atlas = build_atlas(material.videos, seed, ATLAS, ATLAS).to(device)
+        streams.append(stream_clips(atlas, variant, material.synthetic, step))
+    return streams
+
+
+def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, Any]:
     """What a resumed run must have in common with the one it goes on from; steps may change."""
-    return {
+    material = {
+        "data": [source.describe() for source in footage],
+        "synthetic": request.synthetic_share,
+    }
+    return (material if footage else {}) | {
         "variant": request.variant,
         "start": hash_file(request.start) if request.start else None,
         "textures": [video.name for video in request.videos],

@@ -14,7 +14,8 @@ from relo_edge.opencv import cv2
 from relo_edge.quiet import hush_libraries
 from relo_edge.sources.frames import Frame, FrameSource, grab_frame, read_rate
 
-__all__ = ["IMAGE_SUFFIXES", "list_images", "open_folder", "open_glob", "open_video", "read_images"]
+__all__ = ["IMAGE_SUFFIXES", "list_images", "open_folder", "open_glob", "open_video"]
+__all__ += ["read_image", "read_images"]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -95,16 +96,21 @@ def _order_naturally(path: Path) -> tuple[list[str | int], str]:
 def read_images(images: Sequence[Path]) -> Generator[Frame, None, None]:
     """The frames of these files, read one by one as they are asked for."""
     for path in images:
-        # This flag makes grey, 16-bit and transparent images BGR uint8, and turns photographs
-        # the way their camera was held.
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-        if image is None:
-            raise SourceError(
-                f"image {str(path)!r} cannot be read",
-                found=_describe_file(path),
-                fix="replace it or take it out of the folder",
-            )
-        yield image.astype(np.uint8, copy=False)
+        yield read_image(path)
+
+
+def read_image(path: Path, flag: int = cv2.IMREAD_COLOR) -> Frame:
+    """One image by one of OpenCV's flags for colour, most of which read it at a smaller size."""
+    # These flags make grey, 16-bit and transparent images BGR uint8, and turn photographs the way
+    # their camera was held.
+    image = cv2.imread(str(path), flag) if path.is_file() else None
+    if image is None:
+        raise SourceError(
+            f"image {str(path)!r} cannot be read",
+            found=_describe_file(path),
+            fix="replace it or take it out of the folder",
+        )
+    return image.astype(np.uint8, copy=False)
 
 
 def _read_video(

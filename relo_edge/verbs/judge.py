@@ -162,8 +162,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure AUC, precision, AO and SR on a dataset; what is done already is not run again."""
-    from relo_edge.benchmarks.datasets.reading import read_dataset
     from relo_edge.benchmarks.evaluation import EvalRequest, evaluate_dataset
+    from relo_edge.datasets.reading import read_dataset
     from relo_edge.runtime import RuntimeRequest
 
     request = EvalRequest(

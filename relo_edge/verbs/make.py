@@ -112,7 +112,8 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
 
 @app.command(
-    epilog="Example: relo-edge train warmup -o run --textures street.mp4 --textures park.mp4"
+    epilog="Example: relo-edge train warmup -o run --textures street.mp4 --textures park.mp4; on "
+    "real clips: relo-edge train warmup --start demo.pt -o run --data GOT-10k/train --data coco"
 )
 def train(
     stage: Annotated[str, typer.Argument(help="warmup or reinforce.")],
@@ -136,9 +137,19 @@ def train(
         bool, typer.Option("--fresh-policy", help="Forget the start's policy, as the paper does.")
     ] = False,
     threads: Threads = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of real clips, in place of synthetic ones; repeat it, each is drawn from "
+            "as often. GOT-10k/train, LaSOT, TrackingNet, COCO, or sequences with ground truth."
+        ),
+    ] = None,
+    synthetic: Annotated[
+        float | None, typer.Option(help="Share of synthetic clips beside --data; none if absent.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train one of the paper's stages on synthetic clips; the same command resumes it."""
+    """Train one of the paper's stages on synthetic or real clips; the same command resumes it."""
     from relo_edge.training.run import TrainRequest, run_training
 
     result = run_training(
@@ -155,6 +166,8 @@ def train(
             algorithm,
             fresh_policy,
             threads,
+            tuple(data or ()),
+            synthetic,
         )
     )
     print_result(result, as_json)

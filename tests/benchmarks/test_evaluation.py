@@ -22,8 +22,8 @@ from layouts import (
 from verbs import run_verb
 
 from relo_edge.accuracy import score_boxes
-from relo_edge.benchmarks.datasets.reading import read_dataset
 from relo_edge.benchmarks.evaluation import EvalRequest, _name_dataset, evaluate_dataset
+from relo_edge.datasets.reading import read_dataset
 from relo_edge.spec import VARIANTS
 
 BARE = ["--runtime", "onnxruntime"]

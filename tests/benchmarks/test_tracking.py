@@ -8,7 +8,6 @@ from clips import StillRuntime
 from layouts import list_boxes, write_boxes, write_plain
 from tracked import Wish
 
-from relo_edge.benchmarks.datasets.reading import read_dataset
 from relo_edge.benchmarks.ray_cluster import find_share, track_on_ray
 from relo_edge.benchmarks.tracking import (
     Crew,
@@ -16,6 +15,7 @@ from relo_edge.benchmarks.tracking import (
     track_in_processes,
     track_sequence,
 )
+from relo_edge.datasets.reading import read_dataset
 from relo_edge.errors import InputError, ReloError, RuntimeUnavailable, SourceError
 from relo_edge.runtime import open_runtime
 from relo_edge.spec import TrackerProtocol

@@ -18,8 +18,8 @@ from layouts import (
     write_uav,
 )
 
-from relo_edge.benchmarks.datasets.facts import LASOT_TEST, UAV_STARTS
-from relo_edge.benchmarks.datasets.reading import LAYOUTS, read_dataset
+from relo_edge.datasets.facts import LASOT_TEST, UAV_STARTS
+from relo_edge.datasets.reading import LAYOUTS, read_dataset
 from relo_edge.errors import InputError, ReloError, SourceError
 
 WRITERS = {
