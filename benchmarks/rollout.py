@@ -103,8 +103,9 @@ def compare_clips(
     rollouts = []
     for stretch, control in zip(stretches, nudged, strict=True):
         twin = TwinRuntime(reference, candidate)
-        tracks = [_track(one, stretch, stretch.box, advance) for one in (twin, candidate)]
-        rollouts.append(Rollout(stretch, twin, *tracks, control))
+        expected = _track(twin, stretch, stretch.box, advance)
+        boxes = _track(candidate, stretch, stretch.box, advance)
+        rollouts.append(Rollout(stretch, twin, expected, boxes, control))
     return rollouts
 
 

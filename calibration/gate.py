@@ -141,10 +141,10 @@ def measure_track(
 
 
 def score_track(followed: Floats, steady: Floats, mine: Floats, theirs: Floats) -> TrackScore:
-    """From the overlaps of each frame: with the float tracker, mine and a nudged float tracker's;
-    with the truth, mine and the float tracker's.
+    """From the overlaps of each frame, with the float tracker's boxes and with the truth.
 
-    Where the float tracker has lost its target, whether it is followed says nothing.
+    `followed` and `mine` are the candidate's, `steady` the nudged float tracker's, `theirs` the
+    float tracker's own. Where that one has lost its target, whether it is followed says nothing.
     """
     known = np.isfinite(theirs)
     if not known.any():
@@ -152,8 +152,9 @@ def score_track(followed: Floats, steady: Floats, mine: Floats, theirs: Floats) 
     holds = ~known | (np.nan_to_num(theirs) >= TRACKS)
     judged = holds if holds.any() else np.full_like(holds, True)
     loss = measure_auc(theirs[known]) - measure_auc(mine[known])
-    means = (float(overlaps.mean()) for overlaps in (followed[judged], steady[judged]))
-    return TrackScore(*means, float(theirs[known].mean()), loss)
+    followed, steady = followed[judged], steady[judged]
+    own = float(theirs[known].mean())
+    return TrackScore(float(followed.mean()), float(steady.mean()), own, loss)
 
 
 def judge(
