@@ -17,7 +17,9 @@ from relo_edge.sources.frames import Frame, FrameSource
 
 __all__ = ["soak_page"]
 
-RECORDINGS = 4
+RECORDINGS = 8
+"""Two of them before memory is first looked at: what a first encoder allocates is no growth."""
+
 SIZE = (640, 480)
 
 
