@@ -12,6 +12,7 @@ from verbs import run_verb
 from relo_edge.benchmarks import parity, rollout
 from relo_edge.benchmarks.parity import judge_parity
 from relo_edge.benchmarks.rollout import count_frames, find_stretches
+from relo_edge.benchmarks.twin import TwinRuntime
 from relo_edge.errors import InputError, SourceError
 from relo_edge.opencv import cv2
 from relo_edge.runtime import open_runtime
@@ -100,6 +101,25 @@ def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
     twin = compare_sides(*pair)[0].twin
     assert len(twin.notes) == 14
     assert len(twin.pairs) == len(twin.steps) == 6
+
+
+def test_a_step_is_taken_back_on_both_sides(pair):
+    twin, variant = TwinRuntime(*pair), pair[0].variant
+    rng = np.random.default_rng(1)
+    template = rng.integers(0, 256, (variant.template_size, variant.template_size, 3), np.uint8)
+    crops = rng.integers(0, 256, (2, variant.search_size, variant.search_size, 3), np.uint8)
+    twin.encode_template(0, 0, template, np.float32([0.25, 0.25, 0.5, 0.5]))
+    twin.forget(0)
+    window = np.ones((variant.grid, variant.grid), np.float32)
+    for crop, back in ((0, True), (0, False), (1, True), (1, False)):
+        twin.step([0], crops[crop : crop + 1], window)
+        if back:
+            twin.rewind(0)
+    assert [call.fresh for call in twin.steps] == [True, True, False, False]
+    for first, again in ((0, 1), (2, 3)):
+        for side in ("reference", "candidate"):
+            one, other = (getattr(twin.pairs[index], side) for index in (first, again))
+            assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def test_a_state_that_is_never_kept_is_named(pair):

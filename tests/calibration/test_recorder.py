@@ -24,6 +24,9 @@ class TwoTemplates(StillRuntime):
         self.steps += 1
         return super().step(slots, searches, window)
 
+    def rewind(self, slot):
+        self.steps -= 1
+
     def read_state(self, slot):
         return np.full(B256.state_shape, self.steps, np.float32)
 
@@ -63,6 +66,19 @@ def test_tokens_and_history_are_those_of_the_moment(tmp_path):
     assert [feeds["has_history"].tolist() for feeds in steps] == [[0], [1], [0]]
     # The third is a first frame again: whatever the runtime still holds is none of its history.
     assert [feeds["temporal_tokens"].max() for feeds in steps] == [0, 1, 0]
+
+
+def test_a_step_taken_back_is_none_for_the_next(tmp_path):
+    searches, window = np.zeros((1, 256, 256, 3), np.uint8), np.ones((16, 16), np.float32)
+    with create_samples(tmp_path / "run.npz") as writer:
+        runtime = RecordingRuntime(TwoTemplates(), encode_brightness, writer)
+        for back in (True, False, True, False):
+            runtime.step([0], searches, window)
+            if back:
+                runtime.rewind(0)
+    steps = list(read_samples(tmp_path / "run.npz", "step"))
+    assert [feeds["has_history"].item() for feeds in steps] == [0, 0, 1, 1]
+    assert [feeds["temporal_tokens"].max() for feeds in steps] == [0, 0, 1, 1]
 
 
 def test_the_runtime_below_stays_open(tmp_path):
