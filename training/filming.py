@@ -38,9 +38,7 @@ of large targets skip pixels, and so must these."""
 WIDEST = 8192
 """Pixels of a crop's side before it is scaled: nothing real is larger, and memory is finite."""
 
-JPEG = (".jpg", ".jpeg")
-TAIL = 1024
-"""Bytes at a JPEG's end in which its end mark must be."""
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Film(NamedTuple):
@@ -93,14 +91,11 @@ def film_shot(shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Gener
         gain = 1 + BRIGHTNESS * rng.uniform(-1, 1)
         crops.append(_cut_crop(shot, reading.frame, window, view.size, gain, mirrored))
         boxes.append(_box_in_crop(shown, window, mirrored))
-    centres = np.stack(boxes[1:])[:, :2]
-    return Film(
-        crops[0],
-        _box_template(views[0], readings[shot.pictures[0]]),
-        np.stack(crops[1:]),
-        np.stack(boxes[1:]).astype(np.float32),
-        ((centres > 0) & (centres < 1)).all(axis=1),
-    )
+    told = np.stack(boxes[1:])
+    inside = (told[:, :2] > 0) & (told[:, :2] < 1)
+    template_box = _box_template(views[0], readings[shot.pictures[0]])
+    seen = np.asarray(inside.all(axis=1))
+    return Film(crops[0], template_box, np.stack(crops[1:]), told.astype(np.float32), seen)
 
 
 def _check_boxes(shot: Shot) -> None:
@@ -153,13 +148,10 @@ def _check_size(path: Path, reading: _Reading, size: tuple[int, int]) -> None:
 
 def _read_reduced(path: Path, reduction: int) -> Frame:
     """A JPEG is decoded at the smaller size, which takes less time; other kinds are averaged."""
+    jpeg = _is_jpeg(path)
     with hush_libraries():
-        if path.suffix.lower() in JPEG:
-            image = read_image(path, REDUCED[reduction])
-            _check_end(path)
-            return image
-        image = read_image(path)
-    if reduction == 1:
+        image = read_image(path, REDUCED[reduction if jpeg else 1])
+    if jpeg or reduction == 1:
         return image
     height, width = (side // reduction for side in image.shape[:2])
     whole = image[: height * reduction, : width * reduction]
@@ -167,12 +159,15 @@ def _read_reduced(path: Path, reduction: int) -> Frame:
     return averaged.astype(np.uint8, copy=False)
 
 
-def _check_end(path: Path) -> None:
-    """What is missing at the end of a JPEG comes as grey, without a word."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        if b"\xff\xd9" not in file.read():
-            raise SourceError(f"image {str(path)!r}", found="no end", expected="a whole JPEG")
+def _is_jpeg(path: Path) -> bool:
+    """By its first bytes; half a JPEG is refused, for OpenCV fills it with grey without a word."""
+    content = path.read_bytes() if path.is_file() else b""
+    if not content.startswith(JPEG_START):
+        return False
+    # Cameras append to their files, and a thumbnail at the start has an end of its own.
+    if content.rfind(JPEG_END) < len(content) / 2:
+        raise SourceError(f"image {str(path)!r}", found="half of it", expected="a whole JPEG")
+    return True
 
 
 def _keep_visible(shot: Shot, box: Box, reading: _Reading) -> Box:

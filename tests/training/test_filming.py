@@ -168,8 +168,21 @@ def test_half_a_jpeg_is_not_learned_from(tmp_path, share):
     path = write_picture(tmp_path / "noise.jpg")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SourceError, match="noise.jpg.*found no end, expected a whole JPEG"):
+    with pytest.raises(SourceError, match="noise.jpg.*found half of it, expected a whole JPEG"):
         film_one(path)
+
+
+def test_what_cameras_add_to_a_jpeg_does_no_harm(tmp_path):
+    path = write_picture(tmp_path / "noise.jpg")
+    whole = film_one(path)
+    path.write_bytes(path.read_bytes() + bytes(5000))
+    assert np.array_equal(film_one(path).searches, whole.searches)
+
+
+def test_a_file_is_what_it_holds_not_what_it_is_called(tmp_path):
+    path = write_picture(tmp_path / "noise.png")
+    whole = film_one(path)
+    assert np.array_equal(film_one(path.rename(tmp_path / "noise.jpg")).searches, whole.searches)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture"])
