@@ -120,6 +120,10 @@ class Variant:
         plain["protocols"] = {name: asdict(p) for name, p in self.protocols.items()}
         return plain
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Read-only mappings cannot be pickled, and processes that are not forked must be sent this.
+        return Variant.from_dict, (self.to_dict(),)
+
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Variant:
         """The variant a manifest describes."""

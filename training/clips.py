@@ -87,16 +87,12 @@ def name_lost_helpers() -> Iterator[None]:
         # torch raises this wherever the training happens to be.
         if not str(error).startswith("DataLoader worker"):
             raise
-        raise SourceError(
-            "a process that draws clips ended",
-            found=str(error).partition(". ")[0],
-            fix="see that there is memory, also in /dev/shm; the same command goes on",
-        ) from None
+        raise _miss_helper(str(error).partition(". ")[0]) from None
 
 
 def load_steps(dataset: Dataset[Item], first_step: int, workers: int) -> Iterator[Item]:
     """The dataset's item of each step, in order, however many processes draw ahead."""
-    return iter(
+    items = iter(
         DataLoader(
             dataset,
             batch_size=None,
@@ -104,6 +100,20 @@ def load_steps(dataset: Dataset[Item], first_step: int, workers: int) -> Iterato
             num_workers=workers,
             worker_init_fn=_settle_worker,
         )
+    )
+    while True:
+        try:
+            item = next(items)
+        except (EOFError, OSError) as error:  # it ended while it handed over an item
+            raise _miss_helper(type(error).__name__) from None
+        yield item
+
+
+def _miss_helper(found: str) -> SourceError:
+    return SourceError(
+        "a process that draws clips ended",
+        found=found,
+        fix="see that there is memory, also in /dev/shm; the same command goes on",
     )
 
 

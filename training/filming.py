@@ -15,7 +15,7 @@ from relo_edge.opencv import cv2
 from relo_edge.quiet import hush_libraries
 from relo_edge.sources.files import read_image
 from relo_edge.spec import Variant
-from relo_edge.targets import clip_to_picture, is_usable
+from relo_edge.targets import SMALLEST, clip_to_picture
 from relo_edge.training.footage import Shot, UnfitShot
 from relo_edge.training.render import LEAST_SEEN, Jitter, place_views
 from relo_edge.video import Frame
@@ -35,9 +35,10 @@ SPARE = 2
 """Pixels that a picture read at a smaller size still has for one of the crop's: the tracker's crops
 of large targets skip pixels, and so must these."""
 
-JPEG = (".jpg", ".jpeg")
-TAIL = 1024
-"""Bytes at a JPEG's end in which its end mark must be."""
+WIDEST = 8192
+"""Pixels of a crop's side before it is scaled: nothing real is larger, and memory is finite."""
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
 class Film(NamedTuple):
@@ -64,29 +65,47 @@ class _View(NamedTuple):
         return next(by for by in REDUCED if by == 1 or side >= by * SPARE * self.size)
 
 
+class _Reading(NamedTuple):
+    """A picture, and how much smaller than on the disk it was read."""
+
+    frame: Frame
+    reduction: int
+
+    def shrink(self, box: Box) -> Box:
+        """The box in this picture's pixels."""
+        x, y, width, height = (value / self.reduction for value in box)
+        return (x, y, width, height)
+
+
 def film_shot(shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Generator) -> Film:
     """Cut the crops out of the shot's pictures, off their targets as in synthetic clips."""
-    views = _place_shot(shot, variant, jitter, rng)
-    film = _allot_film(variant, len(views) - 1)
-    pictures = _read_pictures(shot, views)
+    _check_boxes(shot)
+    views = _place_views(shot, variant, jitter, rng)
+    readings = _read_pictures(shot, views)
     mirrored = rng.random() < 0.5
-    for index, (view, box) in enumerate(zip(views, shot.boxes, strict=True)):
-        picture, reduction = pictures[shot.pictures[index]]
-        shown = _keep_visible(shot, read_box(box), picture, reduction)
-        window = place_crop(_shrink(view.box, reduction), view.factor, view.size)
-        crop = film.searches[index - 1] if index else film.template
-        _cut_crop(crop, picture, window, 1 + BRIGHTNESS * rng.uniform(-1, 1), mirrored)
-        if index:
-            film.boxes[index - 1] = _box_in_crop(_shrink(shown, reduction), window, mirrored)
-        else:
-            # It lies in the middle, so its mirror image is itself.
-            film.template_box[:] = box_in_template(_shrink(view.box, reduction), window, view.size)
-    centres = film.boxes[:, :2]
-    film.seen[:] = ((centres > 0) & (centres < 1)).all(axis=1)
-    return film
+    crops, boxes = [], []
+    for view, path, row in zip(views, shot.pictures, shot.boxes, strict=True):
+        reading = readings[path]
+        shown = _keep_visible(shot, read_box(row), reading)
+        window = place_crop(reading.shrink(view.box), view.factor, view.size)
+        gain = 1 + BRIGHTNESS * rng.uniform(-1, 1)
+        crops.append(_cut_crop(shot, reading.frame, window, view.size, gain, mirrored))
+        boxes.append(_box_in_crop(shown, window, mirrored))
+    told = np.stack(boxes[1:])
+    inside = (told[:, :2] > 0) & (told[:, :2] < 1)
+    template_box = _box_template(views[0], readings[shot.pictures[0]])
+    seen = np.asarray(inside.all(axis=1))
+    return Film(crops[0], template_box, np.stack(crops[1:]), told.astype(np.float32), seen)
 
 
-def _place_shot(
+def _check_boxes(shot: Shot) -> None:
+    """Before the first picture is read, which is what takes the time."""
+    sides = shot.boxes[:, 2:]
+    if not ((sides >= SMALLEST) & (sides < WIDEST)).all():
+        raise UnfitShot(f"{shot.name} has a target too small to follow, or wider than any picture")
+
+
+def _place_views(
     shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Generator
 ) -> list[_View]:
     """The template's view is the tracker's, the others' centres and sides are wrong."""
@@ -104,46 +123,35 @@ def _place_shot(
     ]
 
 
-def _allot_film(variant: Variant, frames: int) -> Film:
-    template, search = variant.template_size, variant.search_size
-    return Film(
-        np.empty((template, template, 3), np.uint8),
-        np.empty(4, np.float32),
-        np.empty((frames, search, search, 3), np.uint8),
-        np.empty((frames, 4), np.float32),
-        np.empty(frames, np.bool_),
-    )
-
-
-def _read_pictures(shot: Shot, views: list[_View]) -> dict[Path, tuple[Frame, int]]:
+def _read_pictures(shot: Shot, views: list[_View]) -> dict[Path, _Reading]:
     """Each picture once, as small as the view that needs most of it allows."""
     reductions: dict[Path, int] = {}
     for path, view in zip(shot.pictures, views, strict=True):
         reductions[path] = min(view.reduction, reductions.get(path, max(REDUCED)))
-    pictures = {path: (_read_reduced(path, by), by) for path, by in reductions.items()}
-    for path, (picture, by) in pictures.items():
-        height, width = picture.shape[:2]
-        if shot.size and any(
-            abs(told - found * by) >= by
-            for told, found in zip(shot.size, (width, height), strict=True)
-        ):
-            raise SourceError(
-                f"image {str(path)!r}",
-                found=f"{width * by}x{height * by} pixels",
-                expected="{}x{}, as annotated".format(*shot.size),
-            )
-    return pictures
+    readings = {path: _Reading(_read_reduced(path, by), by) for path, by in reductions.items()}
+    if shot.size:
+        for path, reading in readings.items():
+            _check_size(path, reading, shot.size)
+    return readings
+
+
+def _check_size(path: Path, reading: _Reading, size: tuple[int, int]) -> None:
+    """Sizes are known up to what the smaller picture rounds away."""
+    height, width = (side * reading.reduction for side in reading.frame.shape[:2])
+    if max(abs(width - size[0]), abs(height - size[1])) >= reading.reduction:
+        raise SourceError(
+            f"image {str(path)!r}",
+            found=f"{width}x{height} pixels",
+            expected="{}x{}, as annotated".format(*size),
+        )
 
 
 def _read_reduced(path: Path, reduction: int) -> Frame:
     """A JPEG is decoded at the smaller size, which takes less time; other kinds are averaged."""
+    jpeg = _is_jpeg(path)
     with hush_libraries():
-        if path.suffix.lower() in JPEG:
-            image = read_image(path, REDUCED[reduction])
-            _check_end(path)
-            return image
-        image = read_image(path)
-    if reduction == 1:
+        image = read_image(path, REDUCED[reduction if jpeg else 1])
+    if jpeg or reduction == 1:
         return image
     height, width = (side // reduction for side in image.shape[:2])
     whole = image[: height * reduction, : width * reduction]
@@ -151,41 +159,49 @@ def _read_reduced(path: Path, reduction: int) -> Frame:
     return averaged.astype(np.uint8, copy=False)
 
 
-def _check_end(path: Path) -> None:
-    """What is missing at the end of a JPEG comes as grey, without a word."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        if b"\xff\xd9" not in file.read():
-            raise SourceError(f"image {str(path)!r}", found="no end", expected="a whole JPEG")
+def _is_jpeg(path: Path) -> bool:
+    """By its first bytes; half a JPEG is refused, for OpenCV fills it with grey without a word."""
+    content = path.read_bytes() if path.is_file() else b""
+    if not content.startswith(JPEG_START):
+        return False
+    # Cameras append to their files, and a thumbnail at the start has an end of its own.
+    if content.rfind(JPEG_END) < len(content) / 2:
+        raise SourceError(f"image {str(path)!r}", found="half of it", expected="a whole JPEG")
+    return True
 
 
-def _keep_visible(shot: Shot, box: Box, picture: Frame, reduction: int) -> Box:
-    """The part of the target that is in the picture."""
-    height, width = picture.shape[:2]
-    shown = clip_to_picture(box, (width * reduction, height * reduction))
-    if not is_usable(shown) or shown[2] * shown[3] < LEAST_SEEN * box[2] * box[3]:
+def _keep_visible(shot: Shot, box: Box, reading: _Reading) -> Box:
+    """The part of the target that is in the picture, in its pixels as they were read."""
+    height, width = reading.frame.shape[:2]
+    x, y, *sides = reading.shrink(box)
+    shown = clip_to_picture((x, y, sides[0], sides[1]), (width, height))
+    if min(shown[2:]) <= 0 or shown[2] * shown[3] < LEAST_SEEN * sides[0] * sides[1]:
         raise UnfitShot(f"{shot.name} has a target that its picture hardly shows")
     return shown
 
 
-def _shrink(box: Box, reduction: int) -> Box:
-    x, y, width, height = (value / reduction for value in box)
-    return (x, y, width, height)
-
-
 def _cut_crop(
-    crop: NDArray[np.uint8], picture: Frame, window: CropWindow, gain: float, mirrored: bool
-) -> None:
+    shot: Shot, frame: Frame, window: CropWindow, size: int, gain: float, mirrored: bool
+) -> Frame:
     """The tracker's own crop, in RGB, brighter or darker, perhaps mirrored."""
-    scratch = cv2.convertScaleAbs(crop_into(crop, picture, window), alpha=gain)
-    crop[:] = scratch[:, ::-1, ::-1] if mirrored else scratch[..., ::-1]
+    if window.side > WIDEST:
+        raise UnfitShot(f"{shot.name} needs a crop of {window.side} pixels")
+    crop = crop_into(np.empty((size, size, 3), np.uint8), frame, window)
+    lit = cv2.convertScaleAbs(crop, alpha=gain).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(lit[:, ::-1, ::-1] if mirrored else lit[..., ::-1])
 
 
-def _box_in_crop(box: Box, window: CropWindow, mirrored: bool) -> NDArray[np.float32]:
+def _box_template(view: _View, reading: _Reading) -> NDArray[np.float32]:
+    """It lies in the crop's middle, so its mirror image is itself."""
+    box = reading.shrink(view.box)
+    return box_in_template(box, place_crop(box, view.factor, view.size), view.size)
+
+
+def _box_in_crop(box: Box, window: CropWindow, mirrored: bool) -> NDArray[np.float64]:
     """cx, cy, w, h from 0 to 1."""
     x, y, width, height = box
     cx, cy = x + width / 2 - window.left, y + height / 2 - window.top
-    shown = np.array([cx, cy, width, height], np.float64) / window.side
+    shown = np.array([cx, cy, width, height]) / window.side
     if mirrored:
         shown[0] = 1 - shown[0]
-    return shown.astype(np.float32)
+    return shown

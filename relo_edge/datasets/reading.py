@@ -170,9 +170,12 @@ def read_dataset(folder: Path, layout: str | None = None, origin: float = 0.0) -
 
 
 def find_videos(folder: Path) -> tuple[str, list[Path]]:
-    """The folder's layout and the videos in it to train on, not one of them read yet."""
+    """The folder's layout and the videos in it to train on, not one of them read yet.
+
+    Whoever calls has looked for COCO's pictures before.
+    """
     with _look_into(folder):
-        name = _recognise_layout(folder, ("train", "val"))
+        name = _recognise_layout(folder, ("train", "val"), "coco")
         layout = LAYOUTS[name]
         places = (layout.find_training or layout.find)(folder.absolute())
         if not places and layout.find(folder):
@@ -206,7 +209,7 @@ def _miss_sequences(folder: Path, layout: str) -> InputError:
     )
 
 
-def _recognise_layout(folder: Path, parts: tuple[str, ...]) -> str:
+def _recognise_layout(folder: Path, parts: tuple[str, ...], *others: str) -> str:
     """The first that fits; `parts` are the folders that may have been meant."""
     for name, layout in LAYOUTS.items():
         if layout.fits(folder):
@@ -216,7 +219,7 @@ def _recognise_layout(folder: Path, parts: tuple[str, ...]) -> str:
     raise InputError(
         f"dataset {str(folder)!r}",
         found="no layout that fits",
-        expected=" | ".join(LAYOUTS),
+        expected=" | ".join((*LAYOUTS, *others)),
         fix=fix,
     )
 

@@ -112,8 +112,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
 
 @app.command(
-    epilog="Example: relo-edge train warmup -o run --textures street.mp4 --textures park.mp4; on "
-    "real clips: relo-edge train warmup --start demo.pt -o run --data GOT-10k/train --data coco"
+    epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT --data coco"
 )
 def train(
     stage: Annotated[str, typer.Argument(help="warmup or reinforce.")],
@@ -124,7 +123,19 @@ def train(
     ] = None,
     textures: Annotated[
         list[Path] | None,
-        typer.Option(help="Video to cut textures from; repeat it. Painted ones if absent."),
+        typer.Option(
+            help="Video to cut synthetic clips' textures from; repeat it. Painted ones if absent."
+        ),
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of real clips, in place of synthetic ones; repeat it, each is drawn from "
+            "as often. GOT-10k/train, LaSOT, TrackingNet, COCO, or sequences with ground truth."
+        ),
+    ] = None,
+    synthetic: Annotated[
+        float | None, typer.Option(help="Share of synthetic clips beside --data; none if absent.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
     clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
@@ -137,16 +148,6 @@ def train(
         bool, typer.Option("--fresh-policy", help="Forget the start's policy, as the paper does.")
     ] = False,
     threads: Threads = None,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of real clips, in place of synthetic ones; repeat it, each is drawn from "
-            "as often. GOT-10k/train, LaSOT, TrackingNet, COCO, or sequences with ground truth."
-        ),
-    ] = None,
-    synthetic: Annotated[
-        float | None, typer.Option(help="Share of synthetic clips beside --data; none if absent.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train one of the paper's stages on synthetic or real clips; the same command resumes it."""

@@ -1,5 +1,7 @@
 """Tiny datasets in the layouts of the public ones."""
 
+import json
+
 import numpy as np
 
 from relo_edge.opencv import cv2
@@ -66,10 +68,30 @@ def write_got10k_test(root, names=("GOT-10k_Test_000001",), frames=4):
     return root
 
 
-def write_trackingnet(root, names=("clip_0",), frames=11, boxes=1):
+def write_trackingnet(root, names=("clip_0",), frames=11, boxes=1, part="TEST"):
     for name in names:
-        write_frames(root / "TEST" / "frames" / name, range(frames), "{}.jpg")
-        write_boxes(root / "TEST" / "anno" / f"{name}.txt", list_boxes(boxes))
+        write_frames(root / part / "frames" / name, range(frames), "{}.jpg")
+        write_boxes(root / part / "anno" / f"{name}.txt", list_boxes(boxes))
+    return root
+
+
+def write_coco(root, part="train2017", pictures=3, annotations=None, folder=None):
+    """Two boxes in each picture, unless the caller has others."""
+    write_frames(root / (folder or part), range(pictures), "{:012d}.jpg")
+    boxes = [[5, 5, 20, 10], [30, 8, 16, 24]]
+    if annotations is None:
+        annotations = [
+            {"image_id": image, "bbox": box, "iscrowd": 0, "segmentation": [[1.0, 2.0, 3.0, 4.0]]}
+            for image in range(pictures)
+            for box in boxes
+        ]
+    images = [
+        {"id": image, "file_name": f"{image:012d}.jpg", "width": 64, "height": 48}
+        for image in range(pictures)
+    ]
+    file = root / "annotations" / f"instances_{part}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"info": {}, "images": images, "annotations": annotations}))
     return root
 
 

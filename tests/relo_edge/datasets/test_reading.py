@@ -19,7 +19,7 @@ from layouts import (
 )
 
 from relo_edge.datasets.facts import LASOT_TEST, UAV_STARTS
-from relo_edge.datasets.reading import LAYOUTS, read_dataset
+from relo_edge.datasets.reading import LAYOUTS, find_videos, read_dataset
 from relo_edge.errors import InputError, ReloError, SourceError
 
 WRITERS = {
@@ -296,3 +296,72 @@ def test_an_image_without_a_number(tmp_path):
     write_uav(tmp_path)
     write_frames(tmp_path / "data_seq" / "UAV123" / "bird1", [1], "cover{}x.jpg")
     refuse(tmp_path, "cover1x.jpg': found no number")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_judged_by_can_be_learned_from_one_video_at_a_time(tmp_path, layout):
+    WRITERS[layout](tmp_path)
+    if layout == "lasot":
+        write_lasot(tmp_path, "bear-3")
+        (tmp_path / "bear" / "bear-2").rename(tmp_path / "bear" / "bear-4")
+    if layout == "trackingnet":
+        write_trackingnet(tmp_path, boxes=11, part="TRAIN_0")
+    name, places = find_videos(tmp_path)
+    assert name == layout
+    sequences = [one for place in places for one in LAYOUTS[name].read(place, 0.0)]
+    assert len(sequences) >= len(places) > 0
+    assert all(sequence.visible.any() for sequence in sequences)
+
+
+def test_lasot_without_its_test_part(tmp_path, caplog):
+    for name in ("bear-2", "bear-3", "bear-5"):
+        write_lasot(tmp_path, name)
+    with caplog.at_level("INFO", "relo_edge"):
+        _, places = find_videos(tmp_path)
+    assert [place.name for place in places] == ["bear-3", "bear-5"]
+    assert "left out 1 sequences of LaSOT's test part" in caplog.text
+
+
+def test_the_test_part_alone_is_not_learned_from(tmp_path):
+    write_lasot(tmp_path / "a", "bear-2")
+    write_trackingnet(tmp_path / "b", boxes=11)
+    for part in "ab":
+        with pytest.raises(InputError, match="found its test part alone, expected sequences to"):
+            find_videos(tmp_path / part)
+
+
+def test_trackingnets_training_parts(tmp_path):
+    write_trackingnet(tmp_path)
+    write_trackingnet(tmp_path, ["a", "b"], boxes=11, part="TRAIN_0")
+    write_trackingnet(tmp_path, ["c"], boxes=11, part="TRAIN_11")
+    _, places = find_videos(tmp_path)
+    assert [place.stem for place in places] == ["a", "b", "c"]
+    _, places = find_videos(tmp_path / "TRAIN_0")
+    assert [place.stem for place in places] == ["a", "b"]
+    assert [s.name for s in read_dataset(tmp_path).sequences] == ["clip_0"], "eval takes the test"
+
+
+def test_got10ks_training_part_is_pointed_to(tmp_path):
+    write_got10k(tmp_path / "train")
+    (tmp_path / "val").mkdir()
+    with pytest.raises(InputError, match=f"pass {tmp_path / 'train'}"):
+        find_videos(tmp_path)
+
+
+def test_a_target_is_visible_where_nothing_speaks_against_it(tmp_path):
+    folder = write_got10k(tmp_path / "got", cover=(8, 0, 8, 8)) / "GOT-10k_Val_000001"
+    (folder / "absence.label").write_text("0\n0\n1\n0\n")
+    sequence = read_one(tmp_path / "got")
+    assert sequence.visible.tolist() == [True, False, False, True]
+    assert sequence.hidden.tolist() == [False, True, False, False], "figures know cover alone"
+    sequence = read_one(write_lasot(tmp_path / "lasot", hidden=[1], unseen=[3]))
+    assert sequence.visible.tolist() == [True, False, True, False]
+    assert read_one(write_tnl2k(tmp_path / "tnl2k")).visible.tolist() == [True, False, True, True]
+    sequence = read_one(write_got10k_test(tmp_path / "test"))
+    assert sequence.visible.tolist() == [True, False, False, False]
+
+
+def test_absence_labels_that_do_not_fit(tmp_path):
+    folder = write_got10k(tmp_path) / "GOT-10k_Val_000001"
+    (folder / "absence.label").write_text("0\n0\n")
+    refuse(tmp_path, "absence.label: found 2 labels, expected 4")
