@@ -71,11 +71,12 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
     except Exception as error:  # the hub's and its HTTP library's errors share no base class
         what = f"{variant} cannot be fetched from the Hugging Face hub"
         by_hand = _write_export_command(variant, "FILE")
+        again = "go online and run this again" if barrier else "run this again"
         raise SourceError(
             "the Hugging Face hub cannot be reached" if barrier else what,
             found=_describe_cause(barrier or error),
-            fix=f"{'go online and ' if barrier else ''}run this again, or download {FILES[variant]} from the model "
-            f"repository {REPOSITORY} by hand and run `{by_hand}`",
+            fix=f"{again}, or download {FILES[variant]} from the model repository {REPOSITORY} "
+            f"by hand and run `{by_hand}`",
         ) from None
     return Fetched(variant, path, hash_file(path))
 
