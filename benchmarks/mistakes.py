@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.benchmarks.twin import TwinRuntime
+from relo_edge.spec import PIXEL_MEAN, PIXEL_STD
 
 __all__ = ["EXPLAINS", "explain_pixels"]
 
@@ -72,8 +73,6 @@ def _spoil(crop: NDArray[np.uint8], mistake: Mistake, wanted: bool) -> NDArray[n
 
 def _list_mistakes() -> Iterator[tuple[str, str, Mistake]]:
     """Part, what is wrong, and the pixels from which the reference makes the same of it."""
-    from relo_edge.network.relo import PIXEL_MEAN, PIXEL_STD
-
     mean, std = np.array(PIXEL_MEAN), np.array(PIXEL_STD)
 
     def normalise(wrong: Mistake) -> Mistake:

@@ -14,6 +14,7 @@ from relo_edge.bundle import Bundle, describe_files, publish_precision
 from relo_edge.calibration.gate import (
     Verdict,
     judge,
+    mark_held,
     measure_outputs,
     measure_track,
 )
@@ -125,12 +126,14 @@ def judge_candidate(
 ) -> Attempt:
     """Hold the candidate against float32, output by output and in closed loop."""
     frames = count_frames(recording.runs)
-    feeds = islice(recording.step_feeds(), 0, None, max(1, frames // JUDGED_SAMPLES))
+    every = max(1, frames // JUDGED_SAMPLES)
+    streams = recording.step_feeds(), mark_held(recording)
+    feeds, held = (islice(stream, 0, None, every) for stream in streams)
     graphs = bundle.graph("step"), candidate.graph("step", precision)
-    measured = measure_outputs(*graphs, feeds, candidate.state_dtype(precision))
+    steps = measure_outputs(*graphs, feeds, held, candidate.state_dtype(precision))
     with show_progress(f"judging {method}", frames) as advance:
         track = measure_track(candidate, precision, recording, advance)
-    verdict = judge(precision, measured, track)
+    verdict = judge(precision, steps, track)
     attempt = Attempt(candidate, precision, method, verdict)
     worst, error = verdict.worst_output
     numbers = f"closed-loop IoU {track.closed_loop_iou:.3f}, worst cosine {error.cosine:.4f}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,9 +27,19 @@ from relo_edge.comparison import (
 from relo_edge.exposure import open_exposed
 from relo_edge.runtime import open_runtime
 
-__all__ = ["TrackScore", "Verdict", "judge", "measure_outputs", "measure_track", "score_track"]
+__all__ = [
+    "StepScore",
+    "TrackScore",
+    "Verdict",
+    "judge",
+    "mark_held",
+    "measure_outputs",
+    "measure_track",
+    "score_track",
+]
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 # What the bundle's outputs are made of: an average over them would hide the loss of one.
 OUTPUTS = {
@@ -38,6 +48,18 @@ OUTPUTS = {
     "offsets": "offset/map",
     "temporal_tokens": "temporal_tokens_out",
 }
+
+
+@dataclass(frozen=True)
+class StepScore:
+    """Single steps on what was recorded, beside the float graph's."""
+
+    outputs: dict[str, OutputError]
+    argmax_agreement: float
+    """Over the judged cells."""
+    judged_cells: int
+    """Samples in which the float tracker holds its target or the truth is not known."""
+    samples: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +89,7 @@ class Verdict:
     samples: int
     outputs: dict[str, OutputError]
     argmax_agreement: float
+    judged_cells: int
     track: TrackScore
     judged_track: bool
     failures: tuple[str, ...]
@@ -91,8 +114,9 @@ class Verdict:
         for name, error in self.outputs.items():
             numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
             lines.append(f"  {name:<16} {numbers}")
-        lines.append(f"  same cell chosen in {self.argmax_agreement:.1%}")
+        judged = f"the {self.judged_cells} samples in which float32 holds its target"
         own = f"float32 with itself, started a hair off: {self.track.steadiness:.3f}"
+        lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {judged}")
         lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f} ({own})")
         if self.track.auc_loss is not None:
             lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's")
@@ -104,9 +128,12 @@ class Verdict:
 
 
 def measure_outputs(
-    float_graph: Path, graph: Path, feeds: Iterable[Feeds], state_dtype: str
-) -> tuple[dict[str, OutputError], float, int]:
-    """Both graphs on the same samples: each output's error, argmax agreement, samples."""
+    float_graph: Path, graph: Path, feeds: Iterable[Feeds], held: Iterable[bool], state_dtype: str
+) -> StepScore:
+    """Both graphs on the same samples; the cells count where the float tracker `held` its target.
+
+    Where it has lost it, its cells are near ties, as in `score_track`.
+    """
     reference, candidate = (open_exposed(path, OUTPUTS.values()) for path in (float_graph, graph))
     names = list(OUTPUTS.values())
     tallies = {name: ErrorTally() for name in OUTPUTS}
@@ -120,7 +147,15 @@ def measure_outputs(
         cells = [int(np.argmax(logits[0] * sample["window"])) for logits in (want[0], got[0])]
         agreed.append(cells[0] == cells[1])
     errors = {name: tally.sum_up() for name, tally in tallies.items()}
-    return errors, float(np.mean(agreed)), len(agreed)
+    judged = _choose_held(np.array(agreed), np.fromiter(held, np.bool_))
+    return StepScore(errors, float(judged.mean()), len(judged), len(agreed))
+
+
+def mark_held(recording: Recording) -> Iterator[bool]:
+    """For each recorded step, whether the float tracker holds its target, as far as is known."""
+    for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
+        truth = np.full_like(boxes, np.nan) if run.truth is None else run.truth
+        yield from _find_held(measure_overlaps_or_nan(boxes, truth)).tolist()
 
 
 def measure_track(
@@ -149,23 +184,38 @@ def score_track(followed: Floats, steady: Floats, mine: Floats, theirs: Floats) 
     known = np.isfinite(theirs)
     if not known.any():
         return TrackScore(float(followed.mean()), float(steady.mean()))
-    holds = ~known | (np.nan_to_num(theirs) >= TRACKS)
-    judged = holds if holds.any() else np.full_like(holds, True)
+    held = _find_held(theirs)
     loss = measure_auc(theirs[known]) - measure_auc(mine[known])
-    followed, steady = followed[judged], steady[judged]
+    followed, steady = _choose_held(followed, held), _choose_held(steady, held)
     own = float(theirs[known].mean())
     return TrackScore(float(followed.mean()), float(steady.mean()), own, loss)
 
 
-def judge(
-    precision: str, measured: tuple[dict[str, OutputError], float, int], track: TrackScore
-) -> Verdict:
+def _find_held(overlaps: Floats) -> Flags:
+    """The frames whose overlap with the truth is that of a tracker on its target, or not known."""
+    return np.asarray(~np.isfinite(overlaps) | (np.nan_to_num(overlaps) >= TRACKS))
+
+
+def _choose_held(values: NDArray[Any], held: Flags) -> NDArray[Any]:
+    """All of them where none is held: they are reported then, not judged."""
+    return values[held] if held.any() else values
+
+
+def judge(precision: str, steps: StepScore, track: TrackScore) -> Verdict:
     """Hold the measurements against the precision's gate."""
-    outputs, agreement, samples = measured
-    gate = GATES[precision]
-    failures = judge_outputs(gate, outputs)
+    gate, agreement = GATES[precision], steps.argmax_agreement
+    failures = judge_outputs(gate, steps.outputs)
     if track.is_telling:
         failures += judge_track(
             gate, agreement, track.closed_loop_iou, track.steadiness, track.auc_loss
         )
-    return Verdict(precision, samples, outputs, agreement, track, track.is_telling, tuple(failures))
+    return Verdict(
+        precision,
+        steps.samples,
+        steps.outputs,
+        agreement,
+        steps.judged_cells,
+        track,
+        track.is_telling,
+        tuple(failures),
+    )

@@ -17,12 +17,10 @@ from relo_edge.export.folding import (
     patch_matrix,
 )
 from relo_edge.export.graph import FLOAT, GraphBuilder
-from relo_edge.network.relo import PIXEL_MEAN, PIXEL_STD
-from relo_edge.spec import Variant
+from relo_edge.spec import LAYER_NORM_EPSILON, PIXEL_MEAN, PIXEL_STD, Variant
 
 __all__ = ["add_affine", "add_main_block", "add_norm", "add_pixel_encoder"]
 
-EPSILON = 1e-6
 MERGES = 2
 EMBED_SIDE = 4
 
@@ -39,7 +37,7 @@ def add_norm(graph: GraphBuilder, name: str, tokens: str, norm: Affine) -> str:
     scale = graph.weight(f"{name}/scale", norm.weight)
     bias = graph.weight(f"{name}/bias", norm.bias)
     inputs = [tokens, scale, bias]
-    return graph.add("LayerNormalization", name, inputs, axis=-1, epsilon=EPSILON)
+    return graph.add("LayerNormalization", name, inputs, axis=-1, epsilon=LAYER_NORM_EPSILON)
 
 
 def add_pixel_encoder(

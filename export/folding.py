@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.spec import BATCH_NORM_EPSILON
+
 __all__ = [
     "PIXEL_CENTRE",
     "Affine",
@@ -23,7 +25,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-BATCH_NORM_EPS = 1e-5
 PIXEL_CENTRE = 128.0
 
 
@@ -84,7 +85,7 @@ def centre_pixels(matrix: Affine) -> Affine:
 
 def fold_batch_norm(conv: Affine, norm: Scope) -> Affine:
     """A convolution followed by an evaluated BatchNorm, as one convolution."""
-    scale = norm["weight"] / np.sqrt(norm["running_var"] + BATCH_NORM_EPS)
+    scale = norm["weight"] / np.sqrt(norm["running_var"] + BATCH_NORM_EPSILON)
     bias = (conv.bias - norm["running_mean"]) * scale + norm["bias"]
     return Affine(conv.weight * scale[:, None, None, None], bias)
 

@@ -6,8 +6,7 @@ import numpy as np
 
 from relo_edge.export.folding import Affine, Scope, fold_batch_norm, fuse_outputs
 from relo_edge.export.graph import GraphBuilder
-from relo_edge.network.heads import SIZE_FLOOR
-from relo_edge.spec import Variant
+from relo_edge.spec import SIZE_FLOOR, Variant
 
 __all__ = ["add_choice", "add_heads"]
 

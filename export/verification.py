@@ -91,7 +91,7 @@ class _Crops:
     """Template and search crops of two synthetic clips, around their true boxes."""
 
     def __init__(self, variant: Variant) -> None:
-        self._variant = variant
+        self._variant, self._protocol = variant, variant.protocol()
         self._clips = [make_clip(seed, frames=FRAMES) for seed in range(TARGETS)]
 
     def templates(self) -> tuple[NDArray[np.uint8], Array]:
@@ -100,7 +100,7 @@ class _Crops:
         crops, boxes = [], []
         for clip in self._clips:
             box = read_box(clip.boxes[0])
-            window = place_crop(box, 2.0, size)
+            window = place_crop(box, self._protocol.template_factor, size)
             frame = next(iter(clip.frames()))
             crop = crop_into(np.empty((size, size, 3), np.uint8), frame, window)
             crops += [crop] * self._variant.templates
@@ -109,12 +109,12 @@ class _Crops:
 
     def searches(self) -> Iterator[NDArray[np.uint8]]:
         """Frame by frame, one search crop of each clip."""
-        size = self._variant.search_size
+        size, factor = self._variant.search_size, self._protocol.search_factor
         frames = zip(*(clip.frames() for clip in self._clips), strict=True)
         for index, pictures in enumerate(frames):
             crops = np.empty((TARGETS, size, size, 3), np.uint8)
             for crop, clip, picture in zip(crops, self._clips, pictures, strict=True):
-                crop_into(crop, picture, place_crop(read_box(clip.boxes[index]), 4.0, size))
+                crop_into(crop, picture, place_crop(read_box(clip.boxes[index]), factor, size))
             yield crops
 
 

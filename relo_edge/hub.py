@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -17,6 +20,9 @@ FILES = {
     name: f"checkpoints/train/relo/relo_{name}/RELO_ep0090.pth.tar"
     for name in ("t256", "b256", "l256")
 }
+
+HOPELESS = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
+NO_WAY = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
 @dataclass(frozen=True)
@@ -51,24 +57,57 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
             "huggingface_hub does not import", found=error, fix="`pip install 'relo-edge[export]'`"
         ) from None
     logging.set_verbosity_error()  # each of its retries would be a line of its own
+    barrier = _find_barrier(FILES[variant])
     try:
-        path = Path(hf_hub_download(REPOSITORY, FILES[variant], local_dir=folder))
+        # Without a way to the hub, what is whole in the folder will do.
+        path = Path(
+            hf_hub_download(
+                REPOSITORY,
+                FILES[variant],
+                local_dir=folder,
+                local_files_only=barrier is not None,
+            )
+        )
     except Exception as error:  # the hub's and its HTTP library's errors share no base class
+        what = f"{variant} cannot be fetched from the Hugging Face hub"
         by_hand = _write_export_command(variant, "FILE")
+        again = "go online and run this again" if barrier else "run this again"
         raise SourceError(
-            f"the Hugging Face hub cannot be reached or lacks {variant}",
-            found=_find_cause(error),
-            fix=f"download {FILES[variant]} from the model repository {REPOSITORY} by hand, "
-            f"then run `{by_hand}`",
+            "the Hugging Face hub cannot be reached" if barrier else what,
+            found=_describe_cause(barrier or error),
+            fix=f"{again}, or download {FILES[variant]} from the model repository {REPOSITORY} "
+            f"by hand and run `{by_hand}`",
         ) from None
     return Fetched(variant, path, hash_file(path))
 
 
-def _find_cause(error: BaseException) -> str:
+def _find_barrier(file: str) -> Exception | None:
+    """What keeps this machine from the hub, if trying again is of no use.
+
+    The hub's download itself tries again for half a minute whatever it is. A slow answer is none
+    of this: it is left to the download.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(REPOSITORY, file))
+    except Exception as error:
+        cause = _find_cause(error)
+        unreachable = isinstance(cause, OSError) and cause.errno in NO_WAY
+        return error if unreachable or isinstance(cause, HOPELESS) else None
+    return None
+
+
+def _find_cause(error: BaseException) -> BaseException:
     """The first thing that went wrong, which the hub's own message hides."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    return f"{type(error).__name__}: {error}"
+    return error
+
+
+def _describe_cause(error: BaseException) -> str:
+    cause = _find_cause(error)
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _write_export_command(variant: str, checkpoint: str) -> str:

@@ -9,7 +9,25 @@ from typing import Any
 
 from relo_edge.errors import InputError
 
-__all__ = ["DATASETS", "VARIANTS", "TrackerProtocol", "Variant", "find_variant"]
+__all__ = [
+    "BATCH_NORM_EPSILON",
+    "DATASETS",
+    "LAYER_NORM_EPSILON",
+    "PIXEL_MEAN",
+    "PIXEL_STD",
+    "SIZE_FLOOR",
+    "VARIANTS",
+    "TrackerProtocol",
+    "Variant",
+    "find_variant",
+]
+
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+LAYER_NORM_EPSILON = 1e-6
+BATCH_NORM_EPSILON = 1e-5
+SIZE_FLOOR = 1e-4
+"""The least share of the crop's side that a box may have, and 1 less it the most."""
 
 NEVER = 999999
 

@@ -161,6 +161,10 @@ def test_every_verb_is_tested_above():
     assert names == set(VERBS)
 
 
+def test_the_demo_bundle_that_is_there_needs_neither_torch_nor_onnx():
+    assert run_fresh(f"import sys, relo_edge.export.demo; {REPORT}") == "['cv2', 'numpy']"
+
+
 TRACK = """
 import sys, numpy as np
 from relo_edge.runtime import open_runtime

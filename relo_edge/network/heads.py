@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from relo_edge.spec import Variant
+from relo_edge.spec import BATCH_NORM_EPSILON, SIZE_FLOOR, Variant
 
 __all__ = ["BoxDecoder", "PolicyHead", "ValueHead"]
-
-SIZE_FLOOR = 1e-4
 
 
 class ConvTower(nn.Module):
@@ -75,5 +73,7 @@ class ValueHead(ConvTower):
 
 def _build_conv_block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, 3, padding=1),
+        nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPSILON),
+        nn.ReLU(),
     )

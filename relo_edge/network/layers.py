@@ -6,14 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from relo_edge.spec import Variant
+from relo_edge.spec import LAYER_NORM_EPSILON, Variant
 
 __all__ = ["MainBlock", "Merge", "PatchConv", "StageBlock", "layer_norm"]
 
 
 def layer_norm(width: int) -> nn.LayerNorm:
     """Every LayerNorm of RELO has the same epsilon."""
-    return nn.LayerNorm(width, eps=1e-6)
+    return nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
 
 
 class PatchConv(nn.Conv2d):

@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from relo_edge.network.encoder import Encoder
 from relo_edge.network.heads import BoxDecoder, PolicyHead, ValueHead
-from relo_edge.spec import Variant
+from relo_edge.spec import PIXEL_MEAN, PIXEL_STD, Variant
 
-__all__ = ["PIXEL_MEAN", "PIXEL_STD", "FrameMaps", "Relo", "build_network", "state_shapes"]
-
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+__all__ = ["FrameMaps", "Relo", "build_network", "state_shapes"]
 
 
 class FrameMaps(NamedTuple):

@@ -5,15 +5,25 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
+from engines import quantize_products
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
 from relo_edge.calibration import gate, precision
-from relo_edge.calibration.gate import TrackScore, judge, score_track
+from relo_edge.calibration.gate import (
+    StepScore,
+    TrackScore,
+    judge,
+    mark_held,
+    measure_outputs,
+    score_track,
+)
 from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
 from relo_edge.comparison import Gate, OutputError
 from relo_edge.errors import GateError, InputError
+from relo_edge.geometry import box_iou, read_box
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
 
@@ -145,7 +155,7 @@ def test_an_unknown_method_is_refused(bundle, recording):
 
 def good_outputs(**changes):
     errors = dict.fromkeys(gate.OUTPUTS, OutputError(1e-2, 1e-3, 0.9999)) | changes
-    return errors, 1.0, 10
+    return StepScore(errors, 1.0, 10, 10)
 
 
 def test_one_lost_output_fails_whatever_the_others_say():
@@ -170,6 +180,40 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
     unjudged = judge("fp16", good_outputs(), TrackScore(0.5, 1.0, 0.1))
     assert unjudged.passed
     assert "cells and track not judged" in unjudged.describe()
+
+
+def test_cells_count_where_float32_holds_its_target(bundle, recording):
+    step = bundle.graph("step")
+    rough = bundle.path / "rough.onnx"
+    onnx.save(quantize_products(onnx.load(step), threshold=40.0), rough)
+    feeds = list(recording.step_feeds())[:8]
+
+    def measure(held, feeds=feeds):
+        return measure_outputs(step, rough, feeds, held, "float32")
+
+    same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
+    assert 0 < same.sum() < len(feeds)
+    for held, agreement in ((same, 1), (~same, 0), (same | True, same.mean())):
+        steps = measure(held)
+        assert (steps.argmax_agreement, steps.judged_cells) == (agreement, held.sum())
+        assert steps.samples == len(feeds)
+        verdict = judge("int8", steps, TrackScore(1.0, 0.9))
+        failed = any("argmax agreement" in failure for failure in verdict.failures)
+        assert failed == (agreement < 0.8)
+        words = f"{agreement:.1%} of the {held.sum()} samples in which float32 holds its target"
+        assert f"same cell chosen in {words}" in verdict.describe()
+    assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
+
+
+def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording):
+    held = list(mark_held(recording))
+    assert len(held) == len(list(recording.step_feeds()))
+    truth = np.concatenate([run.truth for run in recording.runs])
+    pairs = zip(np.concatenate(list(recording.boxes())), truth, strict=True)
+    assert held == [box_iou(read_box(a), read_box(b)) >= 0.5 for a, b in pairs]
+    assert 0 < sum(held) < len(held)
+    unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in recording.runs]
+    assert all(mark_held(replace(recording, runs=tuple(unknown))))
 
 
 def test_frames_that_the_float_tracker_lost_say_nothing():

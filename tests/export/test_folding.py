@@ -18,7 +18,7 @@ from relo_edge.export.folding import (
     fuse_qkv,
     patch_matrix,
 )
-from relo_edge.network.relo import PIXEL_MEAN, PIXEL_STD
+from relo_edge.spec import PIXEL_MEAN, PIXEL_STD
 
 TOLERANCE = 1e-5
 RNG = np.random.default_rng(7)

@@ -7,7 +7,6 @@ import pytest
 from verbs import run_verb
 
 import relo_edge
-from relo_edge import hub
 
 
 @pytest.mark.parametrize(
@@ -84,37 +83,6 @@ def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
     assert ["a.json" in line for line in out.splitlines() if line.endswith(", ok")] == [True]
     assert "b.json: fp16, TensorRT ?, ?, STALE" in out
     assert "unreadable sidecar" in out
-
-
-def test_fetch_without_network_says_how_to_go_on_by_hand(capsys, tmp_path, monkeypatch):
-    import huggingface_hub
-
-    def fail(*_args, **_kwargs):
-        try:
-            raise OSError("no route")
-        except OSError as error:
-            raise RuntimeError("a long story") from error
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    code, _, err = run_verb(capsys, "fetch", "b256", "-o", tmp_path)
-    assert code == 1
-    assert len(err.splitlines()) == 1
-    assert "OSError: no route" in err
-    assert hub.FILES["b256"] in err
-    assert "relo-edge export --variant b256 --checkpoint FILE" in err
-
-
-def test_fetch_shows_the_hash_and_the_next_command(capsys, tmp_path, monkeypatch):
-    import huggingface_hub
-
-    (tmp_path / "weights").write_bytes(b"abc")
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda *_a, **_k: str(tmp_path / "weights")
-    )
-    code, out, _ = run_verb(capsys, "fetch", "t256", "-o", tmp_path)
-    assert code == 0
-    assert "sha256 ba7816bf" in out
-    assert f"--checkpoint {tmp_path / 'weights'} -o relo-t256" in out
 
 
 def test_the_version_is_the_packages(capsys):
