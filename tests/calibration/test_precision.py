@@ -197,7 +197,7 @@ def test_cells_count_where_float32_holds_its_target(bundle, recording):
         steps = measure(held)
         assert (steps.argmax_agreement, steps.judged_cells) == (agreement, held.sum())
         assert steps.samples == len(feeds)
-        verdict = judge("int8", steps, TrackScore(1.0, 0.9))
+        verdict = judge("int8", steps, TrackScore(1.0, 1.0, 0.9))
         failed = any("argmax agreement" in failure for failure in verdict.failures)
         assert failed == (agreement < 0.8)
         words = f"{agreement:.1%} of the {held.sum()} samples in which float32 holds its target"
