@@ -39,7 +39,9 @@ def find_trackingnet(folder: Path) -> list[Path]:
 
 def find_trackingnet_training(folder: Path) -> list[Path]:
     """One part of the dataset; of the whole, the twelve training parts or those that are there."""
-    parts = [folder] if (folder / "anno").is_dir() else sorted(folder.glob("TRAIN_*"))
+    whole = not (folder / "anno").is_dir()
+    # Annotations come all at once, frames part by part.
+    parts = sorted(frames.parent for frames in folder.glob("TRAIN_*/frames")) if whole else [folder]
     return [truth for part in parts for truth in sorted((part / "anno").glob("*.txt"))]
 
 

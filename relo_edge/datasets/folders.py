@@ -26,6 +26,7 @@ from relo_edge.video import list_images
 
 __all__ = [
     "find_got10k",
+    "find_got10k_training",
     "find_lasot",
     "find_lasot_training",
     "find_otb",
@@ -123,6 +124,15 @@ def find_got10k(folder: Path) -> list[Path]:
         return [truth.parent for truth in sorted(folder.glob("*/groundtruth.txt"))]
     names = listed.read_text(encoding="utf-8", errors="replace").splitlines()
     return [folder / name.strip() for name in names if name.strip()]
+
+
+def find_got10k_training(folder: Path) -> list[Path]:
+    """Of what the list names, what has been downloaded: it comes in nineteen parts."""
+    folders = find_got10k(folder)
+    there = [one for one in folders if one.is_dir()]
+    if there and len(there) < len(folders):
+        log.info("%d sequences that list.txt names are not there", len(folders) - len(there))
+    return there or folders
 
 
 def read_got10k(place: Path, origin: float) -> list[ImageSequence]:

@@ -20,6 +20,7 @@ from relo_edge.datasets.annotated import (
 from relo_edge.datasets.facts import LASOTEXT_CLASSES
 from relo_edge.datasets.folders import (
     find_got10k,
+    find_got10k_training,
     find_lasot,
     find_lasot_training,
     find_otb,
@@ -109,7 +110,11 @@ def _is_plain(folder: Path) -> bool:
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {
         "got10k": Layout(
-            "GOT-10k_*/groundtruth.txt and *.label", _is_got10k, find_got10k, read_got10k
+            "GOT-10k_*/groundtruth.txt and *.label",
+            _is_got10k,
+            find_got10k,
+            read_got10k,
+            find_got10k_training,
         ),
         "trackingnet": Layout(
             "TEST/anno and TEST/frames",

@@ -334,11 +334,23 @@ def test_trackingnets_training_parts(tmp_path):
     write_trackingnet(tmp_path)
     write_trackingnet(tmp_path, ["a", "b"], boxes=11, part="TRAIN_0")
     write_trackingnet(tmp_path, ["c"], boxes=11, part="TRAIN_11")
+    write_boxes(tmp_path / "TRAIN_5" / "anno" / "no_frames_yet.txt", list_boxes(3))
     _, places = find_videos(tmp_path)
     assert [place.stem for place in places] == ["a", "b", "c"]
     _, places = find_videos(tmp_path / "TRAIN_0")
     assert [place.stem for place in places] == ["a", "b"]
     assert [s.name for s in read_dataset(tmp_path).sequences] == ["clip_0"], "eval takes the test"
+
+
+def test_a_part_of_got10k_is_what_is_there(tmp_path, caplog):
+    names = [f"GOT-10k_Train_{number:06d}" for number in (1, 2, 3)]
+    write_got10k(tmp_path, names)
+    (tmp_path / names[1]).rename(tmp_path / "elsewhere")
+    with caplog.at_level("INFO", "relo_edge"):
+        _, places = find_videos(tmp_path)
+    assert [place.name for place in places] == [names[0], names[2]]
+    assert "1 sequences that list.txt names are not there" in caplog.text
+    refuse(tmp_path, "found no such folder, expected what list.txt names")
 
 
 def test_got10ks_training_part_is_pointed_to(tmp_path):
