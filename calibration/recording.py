@@ -76,7 +76,6 @@ def record_samples(
         if path.exists():
             for _ in range(2 * run.length):
                 advance()
-                advance()
         else:
             missing.append((path, run))
     if missing:
