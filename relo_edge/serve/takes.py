@@ -209,7 +209,8 @@ class _Take:
             with self._note_failure():
                 close()
         if self._origin is None:
-            self._boxes.path.unlink(missing_ok=True)
+            with self._note_failure():
+                self._boxes.path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _note_failure(self) -> Iterator[None]:

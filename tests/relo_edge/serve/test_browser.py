@@ -1,5 +1,6 @@
 """The page as people use it, in a real browser: drag, follow, stop, reload, lose the line."""
 
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -10,6 +11,7 @@ from pages import Watcher, serve
 from relay import Relay
 
 from relo_edge.live import Patience
+from relo_edge.recording import VideoRecorder
 
 CAMERA = "synthetic:size=320x240,fps=30"
 PHASE = "document.getElementById('phase').textContent"
@@ -119,7 +121,11 @@ def test_pause_resume_restart(browser, server):
         tab.until(LIVE)
 
 
-def test_record_and_download(browser, server, tmp_path):
+def test_record_and_download(browser, server, tmp_path, monkeypatch):
+    opened, close = threading.Event(), VideoRecorder.close
+    monkeypatch.setattr(
+        VideoRecorder, "close", lambda recorder: opened.wait(20) and close(recorder)
+    )
     with watch(browser, server) as tab:
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.click("record")
@@ -127,7 +133,11 @@ def test_record_and_download(browser, server, tmp_path):
         frames = server._tracking.frames
         wait_for(lambda: server._tracking.frames > frames + 10)
         tab.click("record")
+        tab.until("document.getElementById('files').textContent.endsWith(': being saved …')")
+        assert tab.text("record") == "Record"
+        opened.set()
         tab.until("document.querySelectorAll('#files a').length === 2")
+        assert "being saved" not in tab.text("files")
         fetched = "fetch(a.href).then(r => r.text()).then(t => t.split('\\n')[0])"
         links = "[...document.querySelectorAll('#files a')]"
         head = tab.ask(f"(a => {fetched})({links}.find(a => a.href.endsWith('.csv')))")
