@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,17 @@ from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.progress import show_progress
 from relo_edge.spec import Variant, find_variant
-from relo_edge.training.clips import (
-    ClipSettings,
-    mix_clips,
-    name_lost_helpers,
-    split_clips,
-    stream_clips,
-)
+from relo_edge.training.clips import ClipSettings, name_lost_helpers
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.drawing import count_readers, prove_footage, stream_footage
-from relo_edge.training.footage import Footage, open_footage
+from relo_edge.training.footage import Footage
 from relo_edge.training.fresh import build_fresh
 from relo_edge.training.journal import Journal
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
+from relo_edge.training.material import Material, open_material
 from relo_edge.training.package import pack_weights
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
-from relo_edge.training.render import ClipBatch, Jitter
-from relo_edge.training.textures import build_atlas
+from relo_edge.training.render import Jitter
+from relo_edge.training.textures import Atlas, build_atlas
 from relo_edge.training.trial import Trial, try_checkpoint
 from relo_edge.training.warmup import Warmup
 
@@ -142,16 +136,6 @@ class _Recipe:
     loop: LoopSettings
 
 
-@dataclass(frozen=True)
-class _Material:
-    """What a run's clips are made of."""
-
-    footage: tuple[Footage, ...]
-    real: ClipSettings
-    synthetic: ClipSettings
-    videos: tuple[Path, ...]
-
-
 def run_training(request: TrainRequest) -> TrainResult:
     """Train one stage, or go on where the output folder says it stopped."""
     if request.threads:
@@ -167,10 +151,9 @@ def run_training(request: TrainRequest) -> TrainResult:
     if journal.restore(network):
         log.info("going on after step %d", journal.step)
     network.to(device)
-    with ExitStack() as closed, _fast_attention(device), name_lost_helpers():
-        streams = _stream_material(material, network.variant, journal.step, device, closed)
-        torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
-        clips = mix_clips(streams, device)
+    torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
+    streaming = material.stream(journal.step, device)
+    with name_lost_helpers(), _fast_attention(device), streaming as clips:
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
     if finished:
         pack_weights(journal.checkpoint, request.output / f"{request.stage}.safetensors")
@@ -188,27 +171,11 @@ def run_training(request: TrainRequest) -> TrainResult:
     )
 
 
-def _open_material(request: TrainRequest, settings: ClipSettings, variant: Variant) -> _Material:
-    real, synthetic = split_clips(settings, request.synthetic_share)
-    footage = open_footage(request.data)
-    prove_footage(footage, variant, real)
-    return _Material(footage, real, synthetic, request.videos)
+def _open_material(request: TrainRequest, settings: ClipSettings, variant: Variant) -> Material:
+    def paint() -> Atlas:
+        return build_atlas(request.videos, request.seed, ATLAS, ATLAS)
 
-
-def _stream_material(
-    material: _Material, variant: Variant, step: int, device: torch.device, closed: ExitStack
-) -> list[Iterator[ClipBatch]]:
-    """The streams a step's clips come from."""
-    streams: list[Iterator[ClipBatch]] = []
-    if material.footage:
-        readers = count_readers(device)
-        stream = stream_footage(material.footage, variant, material.real, step, readers)
-        streams.append(closed.enter_context(closing(stream)))
-    if material.synthetic.clips:
-        seed = material.synthetic.seed
-        atlas = build_atlas(material.videos, seed, ATLAS, ATLAS).to(device)
-        streams.append(stream_clips(atlas, variant, material.synthetic, step))
-    return streams
+    return open_material(request.data, request.synthetic_share, settings, variant, paint)
 
 
 def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, Any]:
