@@ -35,6 +35,8 @@ class Takes:
     """One recording at a time, and the list of those that are done."""
 
     def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"recordings {str(folder)!r}", found="a file", expected="a folder")
         self.folder = folder
         self.made: list[Path] = []
         """What was recorded since the start."""
