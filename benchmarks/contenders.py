@@ -136,7 +136,7 @@ def open_peer(word: str, first: Frame, box: Box) -> PeerContender:
     kind, _, files = word.partition("=")
     paths = [Path(name) for name in files.split(",")] if files else []
     if kind not in PEERS or len(paths) != PEERS[kind][0]:
-        expected = "vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx"
+        expected = "compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx"
         raise InputError("peer", found=repr(word), expected=expected)
     for path in paths:
         if not path.is_file():

@@ -77,6 +77,8 @@ def _read_json(path: Path, expected: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         found = "no such file"
+    except IsADirectoryError:
+        found = "a folder"
     except (OSError, ValueError) as error:
         found = f"{type(error).__name__}: {error}"
     raise InputError(f"{path}", found=found, expected=expected)

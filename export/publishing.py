@@ -54,7 +54,8 @@ def check_output(output: Path, *, replace: bool) -> None:
     if not output.exists():
         return
     if not output.is_dir() or (any(output.iterdir()) and not (output / "manifest.json").exists()):
-        raise InputError(f"output {output}", found="something else than a bundle there")
+        found = "a folder of other things" if output.is_dir() else "a file"
+        raise InputError(f"output {output}", found=found, expected="a new folder, or a bundle's")
     if not replace and any(output.iterdir()):
         raise InputError(f"output {output}", found="a bundle there", fix="replace it with --force")
 

@@ -68,7 +68,8 @@ def run_demo(folder: Path) -> DemoResult:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SourceError(f"demo folder {str(folder)!r}", found=error.strerror) from error
+        what = f"demo folder {str(folder)!r} cannot be made"
+        raise SourceError(what, found=error.strerror) from error
     clip = make_clip(SEED, FRAMES)
     truth: list[Box] = [tuple(row) for row in clip.boxes.tolist()]
     tracks: list[Track] = []

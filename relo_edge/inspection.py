@@ -55,7 +55,7 @@ class Inspection:
         tools = ", ".join(f"{k} {v}" for k, v in self.manifest.get("tools", {}).items())
         sizes = (
             f"width {variant['width']}, depth {variant['depth']}, heads {variant['heads']}, "
-            f"{variant['temporal_tokens']} temporal tokens, {variant['templates']} template(s)"
+            f"temporal tokens {variant['temporal_tokens']}, templates {variant['templates']}"
         )
         return [
             f"{self.path}: {variant['name']} ({sizes})",

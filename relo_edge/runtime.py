@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Protocol, cast
 
 import numpy as np
@@ -186,11 +187,13 @@ class RuntimeRequest:
             return offered[0]
         if self.precision not in offered:
             makeable = self.precision in QUANTIZED and self.name != "pytorch"
+            source = self.source.path if isinstance(self.source, Bundle) else self.source
+            words = f"relo-edge quantize {quote(str(source))} --{self.precision}"
             raise PrecisionError(
                 f"precision of {self.name}",
                 found=self.precision,
                 expected=" | ".join(offered),
-                fix=f"make it with `relo-edge quantize --{self.precision}`" if makeable else None,
+                fix=f"make it with `{words}`" if makeable else None,
             )
         return self.precision
 
@@ -211,7 +214,12 @@ def open_runtime(
     """
     request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads)
     if bundle is None and checkpoint is None:
-        raise InputError("runtime", found="neither bundle nor checkpoint", expected="one of them")
+        raise InputError(
+            "runtime",
+            found="neither bundle nor checkpoint",
+            expected="one of them",
+            fix="name a bundle; the word demo stands for the built-in one",
+        )
     if name == "auto":
         return _open_best(request)
     if name not in RUNTIMES:

@@ -73,7 +73,8 @@ def _read_starts(path: Path, frame: int = 0) -> list[Start]:
     Of boxes and ground truth, those of the frame asked for; a ground truth of one row is for it.
     """
     if not path.is_file() or path.stat().st_size > LARGEST_FILE:
-        found = "a file of that size" if path.is_file() else "no such file"
+        missing = "a folder" if path.is_dir() else "no such file"
+        found = "a file of that size" if path.is_file() else missing
         raise InputError(f"--init-from {path}", found=found, expected="boxes in JSON, CSV or text")
     if path.suffix.lower() == ".json":
         return _read_json(path, frame)

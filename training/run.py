@@ -146,7 +146,8 @@ def run_training(request: TrainRequest) -> TrainResult:
     try:
         request.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SourceError(f"folder {str(request.output)!r}", found=error.strerror) from error
+        what = f"folder {str(request.output)!r} cannot be made"
+        raise SourceError(what, found=error.strerror) from error
     journal = Journal(request.output, request.stage, _identify(request, material.footage))
     if journal.restore(network):
         log.info("going on after step %d", journal.step)

@@ -46,6 +46,8 @@ class Takes:
     """
 
     def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"recordings {str(folder)!r}", found="a file", expected="a folder")
         self.folder = folder
         self.made: list[Path] = []
         """What was recorded since the start."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relo_edge.errors import InputError
 from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, print_result
 
 __all__ = ["demo", "doctor", "serve", "track"]
@@ -154,6 +155,9 @@ def serve(
     from relo_edge.starts import check_starts, gather_starts
 
     starts = check_starts(gather_starts(init, None, 0), 0) if init else []
+    if len(starts) > targets:
+        found, fix = f"{len(starts)} boxes", f"give --targets {len(starts)}"
+        raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
 
     def open_roster() -> Roster:
         opened = open_runtime(

@@ -161,7 +161,7 @@ def test_without_tegrastats_there_is_no_power(demo_bundle):
 def test_peers_are_named_in_full_or_refused(tmp_path):
     scene = read_scene(None)
     for word in ("vit", "vit=a,b", "nano=a", "siam=a"):
-        with pytest.raises(InputError, match=r"expected vit=MODEL.onnx or nano="):
+        with pytest.raises(InputError, match=r"expected compile, vit=MODEL.onnx or nano="):
             open_peer(word, scene.first, scene.box)
     with pytest.raises(InputError, match=r"peer vit: found no file .*none.onnx"):
         open_peer(f"vit={tmp_path / 'none.onnx'}", scene.first, scene.box)

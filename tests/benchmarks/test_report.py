@@ -190,6 +190,8 @@ def test_nothing_to_show_and_nowhere_to_write(files, tmp_path, capsys):
     assert (code, "expected .html" in err) == (2, True)
     code, _, err = run_verb(capsys, "report", "--eval", tmp_path, "-o", tmp_path / "r.html")
     assert (code, "no such file" in err) == (2, True)
+    code, _, err = run_verb(capsys, "report", "--bench", tmp_path, "-o", tmp_path / "r.html")
+    assert (code, "found a folder, expected what `relo-edge bench" in err) == (2, True)
 
 
 def test_charts_stay_in_their_frame():

@@ -48,9 +48,9 @@ def test_an_existing_bundle_is_replaced_only_when_told(checkpoint, tmp_path):
 
 def test_something_else_is_never_replaced(checkpoint, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="found a folder of other things, expected a new folder"):
         export_bundle(checkpoint, tmp_path, replace=True)
-    with pytest.raises(InputError, match="something else"):
+    with pytest.raises(InputError, match="found a file, expected a new folder"):
         export_bundle(checkpoint, tmp_path / "notes.txt", replace=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clips import StillRuntime, count_frames, write_images, write_video
+from verbs import run_verb
 
 from relo_edge import cli
 
@@ -161,6 +162,27 @@ def test_no_weights_is_one_line_and_exit_2(clip):
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (child.returncode, child.stdout, child.stderr.count("\n")) == (2, "", 1)
     assert "found neither bundle nor checkpoint" in child.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--targets", "1"], "--init: found 2 boxes, expected at most 1; give --targets 2"),
+        (["--recordings", "clip.mp4"], "recordings 'clip.mp4': found a file, expected a folder"),
+    ],
+)
+def test_serve_says_before_it_opens_what_will_not_do(capsys, clip, monkeypatch, options, message):
+    monkeypatch.chdir(clip.parent)
+    boxes = ["--init", "30,20,24,18", "--init", "9,9,24,18"]
+    code, out, err = run_verb(capsys, "serve", clip, "--bundle", "nowhere", *boxes, *options)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_boxes_from_a_folder_are_refused_as_such(capsys, clip):
+    words = ["track", clip, "--bundle", "nowhere", "--init-from", clip.parent]
+    code, _, err = run_verb(capsys, *words)
+    assert (code, "found a folder, expected boxes in" in err) == (2, True)
 
 
 def test_damaged_video_is_one_line_and_exit_1(run, tmp_path):
