@@ -133,7 +133,8 @@ class LeftOut:
     def tell(self) -> None:
         """The count, where there is one."""
         if self._faults:
-            log.warning("left out %d files in %d draws", len(self._faults), self._draws)
+            count = len(self._faults)
+            log.warning("left out %d pictures or videos, drawn %d times", count, self._draws)
 
 
 def _pack_films(films: Sequence[Film]) -> ClipBatch:

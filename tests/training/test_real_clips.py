@@ -106,7 +106,7 @@ def test_a_broken_picture_costs_a_line(tmp_path, data, capsys):
     code, result, err = train(capsys, "warmup", "-o", tmp_path / "run", "--steps", "6", *data)
     assert (code, result["steps"]) == (0, 6)
     assert err.count(str(picture)) == 1
-    assert "left out 1 files in" in err
+    assert "left out 1 pictures or videos, drawn" in err
 
 
 @pytest.mark.parametrize(
