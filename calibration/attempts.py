@@ -127,8 +127,8 @@ def judge_candidate(
     """Hold the candidate against float32, output by output and in closed loop."""
     frames = count_frames(recording.runs)
     every = max(1, frames // JUDGED_SAMPLES)
-    streams = recording.step_feeds(), mark_held(recording)
-    feeds, held = (islice(stream, 0, None, every) for stream in streams)
+    feeds = islice(recording.step_feeds(), 0, None, every)
+    held = islice(mark_held(recording), 0, None, every)
     graphs = bundle.graph("step"), candidate.graph("step", precision)
     steps = measure_outputs(*graphs, feeds, held, candidate.state_dtype(precision))
     with show_progress(f"judging {method}", frames) as advance:
