@@ -150,7 +150,8 @@ def evaluate(
         bool, typer.Option("--one-based", help="Boxes count pixels from 1, not from 0.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for results; one in eval_out/.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for results; if absent, one in eval_out/."),
     ] = None,
     jobs: Annotated[
         int | None,

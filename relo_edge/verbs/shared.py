@@ -30,7 +30,9 @@ Checkpoint = Annotated[
 ]
 Clips = Annotated[
     list[str] | None,
-    typer.Option(help="Video, or folder of images with ground truth; repeat it."),
+    typer.Option(
+        help="Video, or folder of images with ground truth; repeat it. Built-in ones if absent."
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
