@@ -75,7 +75,8 @@ class EvalResult:
 
     def describe(self) -> str:
         """The same for a reader."""
-        count = f"{len(self.frames)} sequences, {sum(self.frames.values())} frames"
+        several = "s" if len(self.frames) > 1 else ""
+        count = f"{len(self.frames)} sequence{several}, {sum(self.frames.values())} frames"
         lines = [f"{self.dataset}: {count}" + (f", {self.fps:.1f} FPS" if self.fps else "")]
         if self.score:
             lines += _draw_table(self.score, self.scores)

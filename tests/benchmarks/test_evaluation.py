@@ -204,10 +204,10 @@ def test_got10k_test_makes_a_submission(evaluate, tmp_path):
 
 def test_a_layout_by_name(evaluate, tmp_path):
     data = write_otb(tmp_path / "data")
-    assert "otb: 1 sequences" in evaluate(data)[1]
+    assert "otb: 1 sequence," in evaluate(data)[1]
     code, out, err = evaluate(data, "--layout", "plain")
     assert (code, err.count("done already")) == (0, 1), "the same images, the same boxes"
-    assert "plain: 1 sequences" in out
+    assert "plain: 1 sequence," in out
 
 
 def test_results_have_their_own_folder(capsys, evaluate, demo_bundle, data, tmp_path):
