@@ -20,6 +20,7 @@ from relo_edge.comparison import (
     ErrorTally,
     Gate,
     OutputError,
+    Sway,
     judge_outputs,
     judge_track,
 )
@@ -76,7 +77,7 @@ class ParityResult:
     box_error: float | None
     """The largest error of a box where both choose the same cell; None where they never do."""
     closed_loop_iou: float
-    steadiness: float
+    sway: Sway
     """The same of the reference with itself, its start a hair off."""
     reference_iou: float | None
     """The reference's own overlap with the truth."""
@@ -115,7 +116,7 @@ class ParityResult:
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of frames")
         if self.box_error is not None:
             lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
-        own = f"the reference with itself, started a hair off: {self.steadiness:.4f}"
+        own = f"the reference with itself, started a hair off: {self.sway.closed_loop_iou:.4f}"
         lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f} ({own})")
         if not self.judged:
             own = f"the reference itself overlaps the truth by only {self.reference_iou:.2f}"
@@ -153,11 +154,11 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
     outputs = {name: _measure_output(rollouts, name) for name in notes[0].errors}
     box, agreement = _measure_boxes(notes), float(np.mean([note.same_cell for note in notes]))
     iou = float(np.concatenate([rollout.overlaps for rollout in rollouts]).mean())
-    steadiness = float(np.concatenate([rollout.steadiness for rollout in rollouts]).mean())
+    sway = _measure_sway(rollouts)
     own = _average([rollout.reference_iou for rollout in rollouts])
     failures = _list_failures(gate, outputs, box)
     if own is None or own >= TRACKS:
-        failures += judge_track(gate, agreement, iou, steadiness)
+        failures += judge_track(gate, agreement, iou, sway)
     return ParityResult(
         candidate.name,
         candidate.precision,
@@ -166,7 +167,7 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
         agreement,
         box,
         iou,
-        steadiness,
+        sway,
         own,
         _find_divergence(rollouts),
         tuple(failures),
@@ -192,6 +193,12 @@ def _measure_boxes(notes: Sequence[FrameNote]) -> float | None:
     errors = [note.errors["box"] for note in notes if note.same_cell]
     # A NaN must not hide behind max().
     return float(np.max(errors)) if errors else None
+
+
+def _measure_sway(rollouts: Sequence[Rollout]) -> Sway:
+    """The nudge that leads furthest away, over all clips."""
+    nudges = zip(*(rollout.sway for rollout in rollouts), strict=True)
+    return Sway(min(float(np.concatenate(overlaps).mean()) for overlaps in nudges))
 
 
 def _list_failures(gate: Gate, outputs: dict[str, OutputError], box: float | None) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from relo_edge.benchmarks.twin import TwinRuntime
 from relo_edge.clips import Clip, find_clips, make_synthetic_clip
-from relo_edge.comparison import follow_target, measure_overlaps_or_nan, nudge_box
+from relo_edge.comparison import NUDGES, follow_target, measure_overlaps_or_nan, nudge_box
 from relo_edge.errors import SourceError
 from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime
@@ -51,8 +51,8 @@ class Rollout:
     """Where the reference saw the target."""
     boxes: Floats
     """Where the candidate, choosing its own crops, saw it."""
-    nudged: Floats
-    """Where the reference saw it, its start a hair off."""
+    nudged: Sequence[Floats]
+    """Where the reference saw it, its start a hair off this way and that."""
 
     @cached_property
     def overlaps(self) -> Floats:
@@ -60,9 +60,9 @@ class Rollout:
         return measure_overlaps_or_nan(self.boxes, self.expected)
 
     @property
-    def steadiness(self) -> Floats:
-        """The reference's own closed-loop IoU with itself, frame by frame."""
-        return measure_overlaps_or_nan(self.nudged, self.expected)
+    def sway(self) -> list[Floats]:
+        """The reference's closed-loop IoU with itself, nudge by nudge and frame by frame."""
+        return [measure_overlaps_or_nan(boxes, self.expected) for boxes in self.nudged]
 
     @property
     def reference_iou(self) -> float | None:
@@ -82,21 +82,24 @@ def find_stretches(paths: Sequence[str]) -> list[Stretch]:
 
 def count_frames(stretches: Sequence[Stretch], candidates: int = 1) -> int:
     """How often `track_nudged`, then `compare_clips` for each candidate will call `advance`."""
-    return (1 + 2 * candidates) * sum(len(stretch.frames) - 1 for stretch in stretches)
+    return (len(NUDGES) + 2 * candidates) * sum(len(stretch.frames) - 1 for stretch in stretches)
 
 
 def track_nudged(
     reference: Runtime, stretches: Sequence[Stretch], advance: Callable[[], None] = lambda: None
-) -> list[Floats]:
+) -> list[list[Floats]]:
     """What the reference makes of starts a hair off: how closely anyone can be asked to follow."""
-    return [_track(reference, stretch, nudge_box(stretch.box), advance) for stretch in stretches]
+    return [
+        [_track(reference, stretch, box, advance) for box in nudge_box(stretch.box)]
+        for stretch in stretches
+    ]
 
 
 def compare_clips(
     reference: Runtime,
     candidate: Runtime,
     stretches: Sequence[Stretch],
-    nudged: Sequence[Floats],
+    nudged: Sequence[Sequence[Floats]],
     advance: Callable[[], None] = lambda: None,
 ) -> list[Rollout]:
     """Track each stretch twice: the reference leads, then the candidate goes its own way."""

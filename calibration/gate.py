@@ -20,6 +20,7 @@ from relo_edge.comparison import (
     TRACKS,
     ErrorTally,
     OutputError,
+    Sway,
     judge_outputs,
     judge_track,
     measure_overlaps_or_nan,
@@ -68,8 +69,8 @@ class TrackScore:
 
     closed_loop_iou: float
     """With the float tracker, where that one holds its target or the truth is not known."""
-    steadiness: float
-    """The float tracker's own with itself there, started a hair off."""
+    sway: Sway
+    """The float tracker's own, started a hair off."""
     float_iou: float | None = None
     """The float tracker's own overlap with the truth."""
     auc_loss: float | None = None
@@ -115,11 +116,13 @@ class Verdict:
             numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
             lines.append(f"  {name:<16} {numbers}")
         judged = f"the {self.judged_cells} samples in which float32 holds its target"
-        own = f"float32 with itself, started a hair off: {self.track.steadiness:.3f}"
+        sway = self.track.sway
+        own = f"float32 with itself, started a hair off: {sway.closed_loop_iou:.3f}"
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {judged}")
         lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f} ({own})")
         if self.track.auc_loss is not None:
-            lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's")
+            own = f"float32 itself, started a hair off: {sway.auc_loss:.3f}"
+            lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's ({own})")
         if not self.judged_track:
             own = f"float32 itself overlaps the truth by only {self.track.float_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
@@ -162,33 +165,32 @@ def measure_track(
     bundle: Bundle, precision: str, recording: Recording, advance: Callable[[], None]
 ) -> TrackScore:
     """Track every recorded run anew and hold it against the float tracker's boxes and the truth."""
-    followed, steady, mine, theirs = [], [], [], []
+    followed, overlaps = [], []
     tracks = zip(recording.runs, recording.boxes(), recording.nudged_boxes(), strict=True)
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
         for run, expected, nudged in tracks:
-            boxes = track_run(runtime, run, run.box, advance)
+            boxes = [track_run(runtime, run, run.box, advance), *nudged]
             truth = np.full_like(expected, np.nan) if run.truth is None else run.truth
-            followed.append(measure_overlaps_or_nan(boxes, expected))
-            steady.append(measure_overlaps_or_nan(nudged, expected))
-            mine.append(measure_overlaps_or_nan(boxes, truth))
-            theirs.append(measure_overlaps_or_nan(expected, truth))
-    return score_track(*map(np.concatenate, (followed, steady, mine, theirs)))
+            followed.append([measure_overlaps_or_nan(one, expected) for one in boxes])
+            overlaps.append([measure_overlaps_or_nan(one, truth) for one in (*boxes, expected)])
+    return score_track(np.concatenate(followed, axis=1), np.concatenate(overlaps, axis=1))
 
 
-def score_track(followed: Floats, steady: Floats, mine: Floats, theirs: Floats) -> TrackScore:
+def score_track(followed: Floats, overlaps: Floats) -> TrackScore:
     """From the overlaps of each frame, with the float tracker's boxes and with the truth.
 
-    `followed` and `mine` are the candidate's, `steady` the nudged float tracker's, `theirs` the
-    float tracker's own. Where that one has lost its target, whether it is followed says nothing.
+    The candidate's come first, then those of the nudged float trackers; with the truth, the float
+    tracker's own are last. Where that one has lost its target, whether it is followed says nothing.
     """
+    theirs = overlaps[-1]
     known = np.isfinite(theirs)
+    mine, *nudged = _choose_held(followed.T, _find_held(theirs)).mean(axis=0).tolist()
     if not known.any():
-        return TrackScore(float(followed.mean()), float(steady.mean()))
-    held = _find_held(theirs)
-    loss = measure_auc(theirs[known]) - measure_auc(mine[known])
-    followed, steady = _choose_held(followed, held), _choose_held(steady, held)
-    own = float(theirs[known].mean())
-    return TrackScore(float(followed.mean()), float(steady.mean()), own, loss)
+        return TrackScore(mine, Sway(min(nudged)))
+    *aucs, own = (measure_auc(row[known]) for row in overlaps)
+    loss, *losses = (own - auc for auc in aucs)
+    sway = Sway(min(nudged), max(0.0, *losses))
+    return TrackScore(mine, sway, float(theirs[known].mean()), loss)
 
 
 def _find_held(overlaps: Floats) -> Flags:
@@ -206,9 +208,7 @@ def judge(precision: str, steps: StepScore, track: TrackScore) -> Verdict:
     gate, agreement = GATES[precision], steps.argmax_agreement
     failures = judge_outputs(gate, steps.outputs)
     if track.is_telling:
-        failures += judge_track(
-            gate, agreement, track.closed_loop_iou, track.steadiness, track.auc_loss
-        )
+        failures += judge_track(gate, agreement, track.closed_loop_iou, track.sway, track.auc_loss)
     return Verdict(
         precision,
         steps.samples,

@@ -35,6 +35,7 @@ from relo_edge.calibration.sensitivity import (
 )
 from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.clips import find_clips
+from relo_edge.comparison import NUDGES
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import InputError
 from relo_edge.files import find_cache
@@ -52,7 +53,7 @@ def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> 
     runs = plan_runs(find_clips(clips), frames)
     identity = json.dumps(describe_recording(bundle, runs))
     folder = find_cache() / "recordings" / sha256(identity.encode()).hexdigest()[:24]
-    with show_progress("recording", 2 * count_frames(runs)) as advance:
+    with show_progress("recording", (1 + len(NUDGES)) * count_frames(runs)) as advance:
         return record_samples(bundle, runs, folder, advance)
 
 

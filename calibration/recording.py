@@ -15,7 +15,7 @@ from relo_edge.calibration.identity import claim_folder, describe_recording
 from relo_edge.calibration.plan import Run
 from relo_edge.calibration.recorder import RecordingRuntime, open_encoder
 from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
-from relo_edge.comparison import follow_target, nudge_box
+from relo_edge.comparison import NUDGES, follow_target, nudge_box
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime, open_runtime
@@ -52,7 +52,7 @@ class Recording:
             yield read_array(path, "boxes")
 
     def nudged_boxes(self) -> Iterator[Floats]:
-        """The same with its start a hair off."""
+        """The same from starts a hair off: [nudges,length,4]."""
         for path in self.list_files():
             yield read_array(path, "nudged")
 
@@ -63,9 +63,9 @@ def record_samples(
     folder: Path,
     advance: Callable[[], None] = lambda: None,
 ) -> Recording:
-    """Track every run that the folder does not hold yet; `advance` is called twice for each frame.
+    """Track every run that the folder does not hold yet, also from starts a hair off.
 
-    Whatever ends it, whole runs are kept, and the same call goes on from there.
+    `advance` is called for each frame tracked. Whatever ends it, whole runs are kept, and the same call goes on from there.
     """
     if not runs:
         raise InputError("runs to record", found="none", expected="1 or more")
@@ -74,7 +74,7 @@ def record_samples(
     missing = []
     for path, run in zip(recording.list_files(), runs, strict=True):
         if path.exists():
-            for _ in range(2 * run.length):
+            for _ in range((1 + len(NUDGES)) * run.length):
                 advance()
         else:
             missing.append((path, run))
@@ -100,5 +100,5 @@ def _record_runs(
             with create_samples(path) as writer:
                 recorder = RecordingRuntime(runtime, encode, writer)
                 writer.write_array("boxes", track_run(recorder, run, run.box, advance))
-                nudged = track_run(runtime, run, nudge_box(run.box), advance)
-                writer.write_array("nudged", nudged)
+                nudged = [track_run(runtime, run, box, advance) for box in nudge_box(run.box)]
+                writer.write_array("nudged", np.array(nudged))

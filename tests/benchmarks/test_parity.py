@@ -62,11 +62,11 @@ def test_equal_runtimes_pass(pair):
     calls = []
     result = measure(*pair, lambda: calls.append(1))
     assert result.passed
-    assert len(calls) == count_frames(find_stretches([])) == 21
+    assert len(calls) == count_frames(find_stretches([])) == 28
     assert result.frames == 7
     assert result.argmax_agreement == 1
     assert result.closed_loop_iou == pytest.approx(1, abs=1e-4)
-    assert 0 < result.steadiness < 1
+    assert 0 < result.sway.closed_loop_iou < 1
     assert result.first_divergence is None
     assert set(result.outputs) == {"box", "score", "policy_logits", "temporal_tokens"}
     assert all(e.max_abs < 1e-4 and e.cosine > 0.99999 for e in result.outputs.values())

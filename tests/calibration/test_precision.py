@@ -21,7 +21,7 @@ from relo_edge.calibration.gate import (
     score_track,
 )
 from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
-from relo_edge.comparison import Gate, OutputError
+from relo_edge.comparison import Gate, OutputError, Sway
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
 from relo_edge.runtime import open_runtime
@@ -153,6 +153,9 @@ def test_an_unknown_method_is_refused(bundle, recording):
         quantize_int8(bundle, recording, "guess")
 
 
+STEADY = Sway(1.0)
+
+
 def good_outputs(**changes):
     errors = dict.fromkeys(gate.OUTPUTS, OutputError(1e-2, 1e-3, 0.9999)) | changes
     return StepScore(errors, 1.0, 10, 10)
@@ -160,24 +163,24 @@ def good_outputs(**changes):
 
 def test_one_lost_output_fails_whatever_the_others_say():
     verdict = judge(
-        "int8", good_outputs(offsets=OutputError(2.0, 2.0, -0.42)), TrackScore(1.0, 1.0)
+        "int8", good_outputs(offsets=OutputError(2.0, 2.0, -0.42)), TrackScore(1.0, STEADY)
     )
     assert verdict.failures[0] == "offsets cosine -0.4200 < 0.99"
-    assert judge("int8", good_outputs(), TrackScore(1.0, 1.0)).passed
+    assert judge("int8", good_outputs(), TrackScore(1.0, STEADY)).passed
 
 
 def test_nan_fails():
     nan = float("nan")
     assert not judge(
-        "int8", good_outputs(sizes=OutputError(nan, nan, nan)), TrackScore(1.0, 1.0)
+        "int8", good_outputs(sizes=OutputError(nan, nan, nan)), TrackScore(1.0, STEADY)
     ).passed
-    assert not judge("fp16", good_outputs(), TrackScore(nan, 1.0)).passed
+    assert not judge("fp16", good_outputs(), TrackScore(nan, STEADY)).passed
 
 
 def test_the_closed_loop_is_judged_only_where_float32_tracks():
-    assert not judge("fp16", good_outputs(), TrackScore(0.5, 1.0, 0.9)).passed
-    assert not judge("fp16", good_outputs(), TrackScore(0.5, 1.0)).passed
-    unjudged = judge("fp16", good_outputs(), TrackScore(0.5, 1.0, 0.1))
+    assert not judge("fp16", good_outputs(), TrackScore(0.5, STEADY, 0.9)).passed
+    assert not judge("fp16", good_outputs(), TrackScore(0.5, STEADY)).passed
+    unjudged = judge("fp16", good_outputs(), TrackScore(0.5, STEADY, 0.1))
     assert unjudged.passed
     assert "cells and track not judged" in unjudged.describe()
 
@@ -197,7 +200,7 @@ def test_cells_count_where_float32_holds_its_target(bundle, recording):
         steps = measure(held)
         assert (steps.argmax_agreement, steps.judged_cells) == (agreement, held.sum())
         assert steps.samples == len(feeds)
-        verdict = judge("int8", steps, TrackScore(1.0, 1.0, 0.9))
+        verdict = judge("int8", steps, TrackScore(1.0, STEADY, 0.9))
         failed = any("argmax agreement" in failure for failure in verdict.failures)
         assert failed == (agreement < 0.8)
         words = f"{agreement:.1%} of the {held.sum()} samples in which float32 holds its target"
@@ -218,31 +221,35 @@ def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording):
 
 def test_frames_that_the_float_tracker_lost_say_nothing():
     nan = np.nan
-    followed, mine = np.array([0.9, 0.1, 0.8, 0.7]), np.array([0.8, 0.0, 0.7, nan])
-    steady = np.array([1.0, 0.0, 0.9, 0.8])
-    score = score_track(followed, steady, mine, np.array([0.9, 0.2, 0.6, nan]))
+    theirs = np.array([0.9, 0.2, 0.6, nan])
+    followed = np.array([[0.9, 0.1, 0.8, 0.7], [1.0, 0.0, 0.9, 0.8], [1.0, 0.0, 0.7, 0.7]])
+    overlaps = np.array([[0.8, 0.0, 0.7, nan], [0.9, 0.2, 0.5, nan], [0.9, 0.3, 0.6, nan], theirs])
+    score = score_track(followed, overlaps)
     assert score.closed_loop_iou == pytest.approx((0.9 + 0.8 + 0.7) / 3)
-    assert score.steadiness == pytest.approx((1.0 + 0.9 + 0.8) / 3)
+    assert score.sway.closed_loop_iou == pytest.approx((1.0 + 0.7 + 0.7) / 3)
     assert score.float_iou == pytest.approx((0.9 + 0.2 + 0.6) / 3)
-    shares = [sum(x > t / 20 for t in range(21)) for x in (0.9, 0.2, 0.6, 0.8, 0.0, 0.7)]
-    assert score.auc_loss == pytest.approx((sum(shares[:3]) - sum(shares[3:])) / 63)
-    unknown = np.full(4, nan)
-    alone = score_track(followed, steady, unknown, unknown)
-    assert alone == TrackScore(followed.mean(), steady.mean())
-    assert score_track(followed, steady, mine, np.zeros(4)).closed_loop_iou == followed.mean()
+    shares = [sum(x > t / 20 for t in range(21)) for x in (0.9, 0.2, 0.6, 0.8, 0.0, 0.7, 0.5)]
+    assert score.auc_loss == pytest.approx((sum(shares[:3]) - sum(shares[3:6])) / 63)
+    assert score.sway.auc_loss == pytest.approx((shares[2] - shares[6]) / 63)
+    alone = score_track(followed, np.full((4, 4), nan))
+    assert alone.closed_loop_iou == pytest.approx(followed[0].mean())
+    assert alone.sway == Sway(pytest.approx(followed[2].mean()))
+    lost = np.vstack([overlaps[:3], np.zeros(4)])
+    assert score_track(followed, lost).closed_loop_iou == pytest.approx(followed[0].mean())
+    assert score_track(followed, lost).sway.auc_loss == 0
 
 
 def test_less_is_asked_where_float32_hardly_follows_itself():
-    assert judge("fp16", good_outputs(), TrackScore(0.9, 0.91)).passed
-    verdict = judge("fp16", good_outputs(), TrackScore(0.9, 0.95))
+    assert judge("fp16", good_outputs(), TrackScore(0.9, Sway(0.91))).passed
+    verdict = judge("fp16", good_outputs(), TrackScore(0.9, Sway(0.95)))
     assert verdict.failures == ("closed-loop IoU 0.900 < 0.930",)
 
 
 def test_a_lost_auc_fails_where_float32_tracks():
-    assert judge("int8", good_outputs(), TrackScore(0.95, 1.0, 0.8, 0.01)).passed
-    verdict = judge("int8", good_outputs(), TrackScore(0.95, 1.0, 0.8, 0.05))
-    assert verdict.failures == ("AUC 0.050 below float32's > 0.03",)
-    assert judge("int8", good_outputs(), TrackScore(0.95, 1.0, 0.2, 0.05)).passed
+    assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.8, 0.01)).passed
+    verdict = judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.8, 0.05))
+    assert verdict.failures == ("AUC 0.050 below float32's > 0.030",)
+    assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.2, 0.05)).passed
 
 
 def test_the_verb(bundle, capsys, monkeypatch):

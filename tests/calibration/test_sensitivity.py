@@ -12,7 +12,7 @@ from relo_edge.calibration.sensitivity import (
     measure_costs,
     write_costs,
 )
-from relo_edge.comparison import OutputError
+from relo_edge.comparison import OutputError, Sway
 
 PRODUCTS = [
     "patch_embed/matmul",
@@ -30,7 +30,7 @@ def attempt(_title, products, telling=True):
     harm = sum(HARM.get(name, 0.0) for name in products)
     verdict = SimpleNamespace(
         passed=harm < 0.05,
-        track=TrackScore(1 - harm, 1.0),
+        track=TrackScore(1 - harm, Sway(1.0)),
         worst_output=("sizes", OutputError(0, 0, 1 - harm / 10)),
         judged_track=telling,
     )

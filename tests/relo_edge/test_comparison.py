@@ -10,6 +10,7 @@ from relo_edge.comparison import (
     GATES,
     ErrorTally,
     OutputError,
+    Sway,
     follow_target,
     judge_outputs,
     judge_track,
@@ -18,6 +19,7 @@ from relo_edge.comparison import (
 )
 
 NAN = float("nan")
+STEADY = Sway(1.0)
 
 
 def tally(*pairs):
@@ -73,19 +75,24 @@ def test_each_output_is_judged_on_its_own():
 
 
 def test_cells_and_track():
-    assert judge_track(GATES["fp32"], 1, 1, 1) == []
-    assert len(judge_track(GATES["fp32"], 0.5, 0.5, 1)) == 2
-    assert len(judge_track(GATES["int8"], NAN, NAN, NAN)) == 2
+    assert judge_track(GATES["fp32"], 1, 1, STEADY) == []
+    assert len(judge_track(GATES["fp32"], 0.5, 0.5, STEADY)) == 2
+    assert len(judge_track(GATES["int8"], NAN, NAN, Sway(NAN))) == 2
 
 
 def test_a_lower_precision_need_not_be_steadier_than_the_reference():
-    assert judge_track(GATES["fp16"], 1, 0.90, steadiness=0.91) == []
-    assert judge_track(GATES["fp16"], 1, 0.90, steadiness=1) == ["closed-loop IoU 0.900 < 0.980"]
-    assert judge_track(GATES["fp32"], 1, 0.98, steadiness=0.5) == ["closed-loop IoU 0.980 < 0.990"]
+    swaying = Sway(0.91, 0.05)
+    assert judge_track(GATES["fp16"], 1, 0.90, swaying, auc_loss=0.07) == []
+    assert judge_track(GATES["fp16"], 1, 0.90, STEADY) == ["closed-loop IoU 0.900 < 0.980"]
+    assert judge_track(GATES["fp32"], 1, 0.98, swaying) == ["closed-loop IoU 0.980 < 0.990"]
+    failures = judge_track(GATES["fp16"], 1, 0.90, swaying, auc_loss=0.09)
+    assert failures == ["AUC 0.090 below float32's > 0.080"]
 
 
 def test_a_nudge_grows_with_the_target():
-    assert nudge_box((10.0, 20.0, 40.0, 90.0)) == pytest.approx((10.6, 20.6, 40, 90))
+    right, down = nudge_box((10.0, 20.0, 40.0, 90.0))
+    assert right == pytest.approx((11.2, 20, 40, 90))
+    assert down == pytest.approx((10, 21.2, 40, 90))
 
 
 def test_gates_loosen_with_the_precision():
