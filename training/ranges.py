@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from relo_edge.errors import CheckpointError
 from relo_edge.network.relo import Relo
 from relo_edge.training.render import ClipBatch
 from relo_edge.training.rollout import roll_out
@@ -29,6 +30,9 @@ def find_ranges(
 
     def note_largest(name: str, values: Tensor) -> Tensor:
         reached = values.abs().amax()
+        if not torch.isfinite(reached):
+            found = "NaN or infinity"
+            raise CheckpointError(f"weights at {name}", found=found, expected="numbers")
         largest[name] = torch.maximum(largest.get(name, reached), reached)
         return values
 
