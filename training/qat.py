@@ -16,7 +16,7 @@ from relo_edge.training.rounding import GraphTwin, round_tensor
 
 __all__ = ["Qat"]
 
-CLOSENESS = 10.0
+CLOSENESS = 100.0
 """Weight of staying with the float network beside the box loss."""
 
 
