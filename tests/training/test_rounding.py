@@ -169,7 +169,7 @@ def test_it_computes_what_the_graph_computes(network, ranges, attention, track, 
         assert compared.steps.keys() == ranges.keys()
         # Ties: what is half a step to the last bit may turn either way, a few weights among them.
         assert max(errors.values()) < 2e-3, max(errors, key=errors.get)
-        assert np.median(list(errors.values())) < 5e-6
+        assert np.median(list(errors.values())) < 5e-5
         assert max(compared.turned.values()) < 1e-2
         assert max(compared.steps.values()) < 1.01
 
