@@ -65,7 +65,8 @@ def record_samples(
 ) -> Recording:
     """Track every run that the folder does not hold yet, also from starts a hair off.
 
-    `advance` is called for each frame tracked. Whatever ends it, whole runs are kept, and the same call goes on from there.
+    `advance` is called for each frame tracked. Whatever ends it, whole runs are kept, and the same
+    call goes on from there.
     """
     if not runs:
         raise InputError("runs to record", found="none", expected="1 or more")

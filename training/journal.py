@@ -38,6 +38,8 @@ class Journal:
     step: int = 0
     seconds: float = 0.0
     clips: int = 0
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What the stage found before its first step and must not find anew."""
     _optimizer: dict[str, Any] | None = None
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _window: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -64,6 +66,7 @@ class Journal:
                 network.load_state_dict(saved["net"])
                 self.step, self.seconds = saved["step"], saved["seconds"]
                 self.clips, self._optimizer = saved["clips"], saved["optimizer"]
+                self.kept = saved.get("kept", {})
         except (*BROKEN, pickle.UnpicklingError) as error:
             found = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
@@ -134,6 +137,7 @@ class Journal:
             "seconds": self.seconds,
             "clips": self.clips,
             "identity": self.identity,
+            "kept": self.kept,
         }
         with replace_file(self.checkpoint) as part:
             torch.save(content, part)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from relo_edge.network.relo import FrameMaps
 
-__all__ = ["box_loss", "centre_loss", "find_cells", "gather_boxes", "generalized_iou", "pair_iou"]
+__all__ = ["box_loss", "centre_loss", "find_cells", "gather_boxes", "generalized_iou"]
+__all__ += ["mean_seen", "pair_iou"]
 
 GIOU_WEIGHT = 2.0
 L1_WEIGHT = 5.0
@@ -51,6 +52,11 @@ def box_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
 def centre_loss(logits: Tensor, cells: Tensor) -> Tensor:
     """Cross-entropy of each frame's cell: a prior to start from where no policy is learned yet."""
     return F.cross_entropy(logits.float().flatten(1), cells, reduction="none")
+
+
+def mean_seen(values: Tensor, seen: Tensor) -> Tensor:
+    """The mean over the frames whose target is in the crop."""
+    return (values * seen).sum() / seen.sum().clamp(min=1)
 
 
 def _overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from relo_edge.network.relo import FrameMaps, Relo
+from relo_edge.spec import Variant
 from relo_edge.training.render import ClipBatch
 
-__all__ = ["level_policy", "roll_out"]
+__all__ = ["Stepping", "level_policy", "roll_out", "roll_states"]
 
 
-def roll_out(network: Relo, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]:
-    """Each frame's maps, in order; every template slot holds the first frame's."""
+class Stepping(Protocol):
+    """What goes from frame to frame: the network, or its rounded twin."""
+
+    @property
+    def variant(self) -> Variant:
+        """Its sizes."""
+
+    def encode_template(self, templates: Tensor, boxes: Tensor) -> Tensor:
+        """As `Relo.encode_template`."""
+
+    def __call__(
+        self, search: Tensor, template_tokens: Tensor, state: Tensor, has_history: Tensor
+    ) -> tuple[FrameMaps, Tensor]:
+        """As `Relo.forward`."""
+
+
+def roll_out(network: Stepping, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]:
+    """Each frame's number and maps, in order."""
+    for frame, (maps, _) in enumerate(roll_states(network, batch)):
+        yield frame, maps
+
+
+def roll_states(network: Stepping, batch: ClipBatch) -> Iterator[tuple[FrameMaps, Tensor]]:
+    """Each frame's maps and new state; every template slot holds the first frame's."""
     variant = network.variant
     tokens = network.encode_template(batch.templates, batch.template_boxes)
     tokens = tokens.repeat(1, variant.templates, 1)
@@ -22,9 +46,9 @@ def roll_out(network: Relo, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]
     state: Tensor = tokens.new_zeros(clips, *variant.state_shape)
     history = torch.zeros(clips, device=tokens.device)
     for frame in range(frames):
-        maps, state = network(batch.searches[:, frame], tokens, state, history)
-        state, history = state.detach(), torch.ones_like(history)
-        yield frame, maps
+        maps, fresh = network(batch.searches[:, frame], tokens, state, history)
+        state, history = fresh.detach(), torch.ones_like(history)
+        yield maps, fresh
 
 
 @torch.no_grad()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.files import hash_file
+from relo_edge.int8_ranges import Int8Ranges, write_ranges
 from relo_edge.network.checkpoint import read_checkpoint
-from relo_edge.network.relo import Relo
+from relo_edge.network.relo import Relo, build_network
 from relo_edge.progress import show_progress
 from relo_edge.spec import Variant, find_variant
 from relo_edge.training.clips import ClipSettings, name_lost_helpers
@@ -26,6 +29,8 @@ from relo_edge.training.journal import Journal
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
 from relo_edge.training.material import Material, open_material
 from relo_edge.training.package import pack_weights
+from relo_edge.training.qat import Qat
+from relo_edge.training.ranges import find_ranges
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
 from relo_edge.training.render import Jitter
 from relo_edge.training.textures import Atlas, build_atlas
@@ -36,9 +41,11 @@ __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
 
 log = logging.getLogger("relo_edge")
 
-STAGES = ("warmup", "reinforce")
+STAGES = ("warmup", "reinforce", "qat")
 ATLAS = 3000
 TRIAL_CLIPS = 16
+RANGE_BATCHES = 4
+"""Steps' worth of clips on which ranges are looked up."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class TrainRequest:
     """Folders of real clips, which take the place of synthetic ones."""
     synthetic: float | None = None
     """The share of synthetic clips beside them."""
+    attention: bool = False
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -73,8 +81,12 @@ class TrainRequest:
                 raise InputError(name, found=value, expected="1 or more")
         if not 0 <= self.seed < 1 << 31:
             raise InputError("seed", found=self.seed, expected=f"0 to {(1 << 31) - 1}")
-        if self.stage == "warmup" and self.algorithm != ALGORITHMS[0]:
-            raise InputError("--algorithm", found="with warmup", expected="with reinforce")
+        if self.stage != "reinforce" and self.algorithm != ALGORITHMS[0]:
+            raise InputError("--algorithm", found=f"with {self.stage}", expected="with reinforce")
+        if self.stage != "qat" and self.attention:
+            raise InputError("--attention", found=f"with {self.stage}", expected="with qat")
+        if self.stage == "qat" and self.fresh_policy:
+            raise InputError("--fresh-policy", found="with qat", expected="with another stage")
         if self.fresh_policy and self.start is None:
             raise InputError("--fresh-policy", found="no --start", expected="weights to start from")
         if self.rate is not None and not 0 < self.rate < 1:
@@ -82,6 +94,9 @@ class TrainRequest:
         if self.stage == "reinforce" and self.start is None:
             fix = "run the warmup stage first and give its checkpoint with --start"
             raise InputError("reinforce", found="no weights", expected="warmed-up ones", fix=fix)
+        if self.stage == "qat" and self.start is None:
+            fix = "give the checkpoint that loses too much in INT8 with --start"
+            raise InputError("qat", found="no weights", expected="trained ones", fix=fix)
         self._check_material()
 
     def _check_material(self) -> None:
@@ -113,10 +128,13 @@ class TrainResult:
     finished: bool
     trial: Trial | None
     """How the weights track clips they have never seen; None for a warm-up without a policy."""
+    ranges: Path | None = None
+    """What `quantize --ranges` takes over; None but for qat."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**asdict(self), "checkpoint": str(self.checkpoint)}
+        paths = {"checkpoint": str(self.checkpoint), "ranges": self.ranges and str(self.ranges)}
+        return asdict(self) | paths
 
     def describe(self) -> str:
         """For a reader."""
@@ -126,7 +144,8 @@ class TrainResult:
             f"{self.hours:.2f} hours, {end}"
         )
         lines = [head, self.trial.describe()] if self.trial else [head]
-        return "\n".join([*lines, str(self.checkpoint)])
+        files = [self.checkpoint, self.ranges] if self.ranges else [self.checkpoint]
+        return "\n".join([*lines, *map(str, files)])
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,8 @@ def run_training(request: TrainRequest) -> TrainResult:
     if request.threads:
         torch.set_num_threads(request.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    recipe, network = _choose_recipe(request), _start_network(request)
+    network = _start_network(request).to(device)
+    recipe = _choose_recipe(request, network)
     material = _open_material(request, recipe.clips, network.variant)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
@@ -151,13 +171,17 @@ def run_training(request: TrainRequest) -> TrainResult:
     journal = Journal(request.output, request.stage, _identify(request, material.footage))
     if journal.restore(network):
         log.info("going on after step %d", journal.step)
-    network.to(device)
+    if isinstance(recipe.stage, Qat):
+        _fix_ranges(recipe.stage, material, device, journal)
     torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
     streaming = material.stream(journal.step, device)
     with name_lost_helpers(), _fast_attention(device), streaming as clips:
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
+    files = [journal.checkpoint]
     if finished:
-        pack_weights(journal.checkpoint, request.output / f"{request.stage}.safetensors")
+        files.append(request.output / f"{request.stage}.safetensors")
+        pack_weights(*files)
+    ranges = _hand_over(recipe.stage, files) if isinstance(recipe.stage, Qat) else None
     draw_curve(journal.log, request.output / f"{request.stage}-curve.png")
     trial = _try(journal, recipe.stage) if finished else None
     return TrainResult(
@@ -169,6 +193,7 @@ def run_training(request: TrainRequest) -> TrainResult:
         journal.seconds / 3600,
         finished,
         trial,
+        ranges,
     )
 
 
@@ -179,13 +204,32 @@ def _open_material(request: TrainRequest, settings: ClipSettings, variant: Varia
     return open_material(request.data, request.synthetic_share, settings, variant, paint)
 
 
+def _fix_ranges(stage: Qat, material: Material, device: torch.device, journal: Journal) -> None:
+    """Look the ranges up on the weights it starts from, once for all of the run."""
+    if not journal.kept:
+        with material.stream(0, device) as clips:
+            batches = [batch.to(device) for batch in islice(clips, RANGE_BATCHES)]
+        log.info("looking up ranges")
+        journal.kept = find_ranges(stage.teacher, batches, attention=stage.attention)
+    stage.ranges = journal.kept
+
+
+def _hand_over(stage: Qat, files: Sequence[Path]) -> Path:
+    """The ranges as a file, bound to the weights as they are now."""
+    weights = {path.name: hash_file(path) for path in files}
+    target = files[0].with_name(f"{stage.name}-ranges.json")
+    variant = stage.teacher.variant.name
+    write_ranges(target, Int8Ranges(variant, weights, stage.attention, stage.ranges))
+    return target
+
+
 def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, Any]:
     """What a resumed run must have in common with the one it goes on from; steps may change."""
-    material = {
-        "data": [source.describe() for source in footage],
-        "synthetic": request.synthetic_share,
-    }
-    return (material if footage else {}) | {
+    own: dict[str, Any] = {"attention": request.attention} if request.stage == "qat" else {}
+    if footage:
+        own["data"] = [source.describe() for source in footage]
+        own["synthetic"] = request.synthetic_share
+    return own | {
         "variant": request.variant,
         "start": hash_file(request.start) if request.start else None,
         "textures": [video.name for video in request.videos],
@@ -203,12 +247,17 @@ def _try(journal: Journal, stage: Stage) -> Trial | None:
         return try_checkpoint(journal.checkpoint, TRIAL_CLIPS, advance=advance)
 
 
-def _choose_recipe(request: TrainRequest) -> _Recipe:
+def _choose_recipe(request: TrainRequest, network: Relo) -> _Recipe:
     """The paper's where there are weights to start from; a steeper one from nothing."""
     if request.stage == "reinforce":
         stage: Stage = Reinforce(request.algorithm)
         clips = ClipSettings(16, 8, Jitter(), request.seed)
         loop = LoopSettings(steps=1000, rate=1e-4, warm_steps=20)
+    elif request.stage == "qat":
+        teacher = build_network(network.variant, copy.deepcopy(network.state_dict()))
+        stage = Qat(teacher, request.attention)
+        clips = ClipSettings(16, 3, Jitter(), request.seed)
+        loop = LoopSettings(300, 5e-5, weight_decay=0, warm_steps=20, save_every=50, half=False)
     elif request.start is None:
         stage = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
         clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.2), request.seed)

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from relo_edge.network.relo import FrameMaps, Relo
-from relo_edge.training.losses import box_loss, centre_loss, find_cells, gather_boxes, pair_iou
+from relo_edge.training.losses import (
+    box_loss,
+    centre_loss,
+    find_cells,
+    gather_boxes,
+    mean_seen,
+    pair_iou,
+)
 from relo_edge.training.render import ClipBatch
 from relo_edge.training.rollout import level_policy, roll_out
 
@@ -59,12 +66,12 @@ class Warmup:
             loss = box_loss(boxes[:, 0], wanted)
             if self.spread:
                 loss = loss + self.spread * box_loss(boxes[:, 1], wanted)
-            overlaps.append(_mean_seen(pair_iou(boxes[:, 0], wanted), seen))
+            overlaps.append(mean_seen(pair_iou(boxes[:, 0], wanted), seen))
             if self.centre:
                 logits = score_centres(network, maps)
                 loss = loss + self.centre * centre_loss(logits, cells)
-                hits.append(_mean_seen((logits.flatten(1).argmax(1) == cells).float(), seen))
-            losses.append(_mean_seen(loss, seen))
+                hits.append(mean_seen((logits.flatten(1).argmax(1) == cells).float(), seen))
+            losses.append(mean_seen(loss, seen))
         shown = {"iou": torch.stack(overlaps).mean()}
         if hits:
             shown["centre"] = torch.stack(hits).mean()
@@ -89,10 +96,6 @@ def adopt_centre(network: Relo) -> None:
         name = f"conv{level}_ctr"
         source: nn.Module = network.decoder.get_submodule(name)
         network.policy_model.get_submodule(name).load_state_dict(source.state_dict())
-
-
-def _mean_seen(values: Tensor, seen: Tensor) -> Tensor:
-    return (values * seen).sum() / seen.sum().clamp(min=1)
 
 
 def _pick_neighbours(cells: Tensor, grid: int) -> Tensor:

@@ -72,6 +72,14 @@ class Merge(nn.Module):
         return self.reduction(self.norm(maps))
 
 
+class Mix(nn.Module):
+    """Softmax(q·k)·v by heads; a module without weights, so that hooks reach what goes into it."""
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """[B,H,Q,c], [B,H,N,c] and [B,H,N,c] → [B,H,Q,c]."""
+        return F.scaled_dot_product_attention(query, key, value)
+
+
 class Attention(nn.Module):
     """Multi-head attention whose queries may be fewer than its keys."""
 
@@ -84,13 +92,14 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width, bias=False)
         self.proj = nn.Linear(width, width)
+        self.mix = Mix()
 
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
         """[B,Q,C] attending to [B,N,C]."""
         query = self._split_heads(F.linear(queries, self.q_proj.weight, self.q_bias))
         key = self._split_heads(self.k_proj(context))
         value = self._split_heads(F.linear(context, self.v_proj.weight, self.v_bias))
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed: Tensor = self.mix(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 
     def _split_heads(self, tokens: Tensor) -> Tensor:

@@ -78,24 +78,38 @@ def quantize(
             help="Measure what each part costs in INT8; keep the costliest float until it passes.",
         ),
     ] = False,
+    ranges: Annotated[
+        Path | None,
+        typer.Option(help="What `train qat` wrote for these weights: ranges taken over as given."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add a lower precision, calibrated while really tracking; exit 1 when it is not kept."""
+    from relo_edge.calibration.given import check_ranges, quantize_given
     from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
+    from relo_edge.int8_ranges import read_ranges
     from relo_edge.runtime import RuntimeRequest
 
     if int8 == fp16:
         raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
-    if fp16 and (attention or search or method != "auto"):
+    chosen = attention or search or method != "auto"
+    if fp16 and (chosen or ranges):
         fix = "leave them out, or ask for --int8"
-        raise InputError("--method, --attention, --search", found="with --fp16", fix=fix)
+        raise InputError("--method, --attention, --search, --ranges", found="with --fp16", fix=fix)
+    if ranges and chosen:
+        fix = "leave them out: the file says what is quantized, and how"
+        raise InputError("--method, --attention, --search", found="with --ranges", fix=fix)
     opened = RuntimeRequest(bundle, "quantize").bundle
+    given = read_ranges(ranges) if ranges else None
+    if given:
+        check_ranges(opened, given)  # before the long recording
     recording = record_clips(opened, clips or [])
-    quantized = (
-        quantize_int8(opened, recording, method, attention=attention, search=search)
-        if int8
-        else quantize_half(opened, recording)
-    )
+    if given:
+        quantized = quantize_given(opened, recording, given)
+    elif int8:
+        quantized = quantize_int8(opened, recording, method, attention=attention, search=search)
+    else:
+        quantized = quantize_half(opened, recording)
     print_result(quantized, as_json)
 
 
@@ -115,7 +129,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
     epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT --data coco"
 )
 def train(
-    stage: Annotated[str, typer.Argument(help="warmup or reinforce.")],
+    stage: Annotated[str, typer.Argument(help="warmup, reinforce or qat.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
     start: Annotated[
@@ -147,10 +161,13 @@ def train(
     fresh_policy: Annotated[
         bool, typer.Option("--fresh-policy", help="Forget the start's policy, as the paper does.")
     ] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="qat: INT8 for attention's own two products too.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Train one of the paper's stages on synthetic or real clips; the same command resumes it."""
+    """Train one of the paper's stages, or qat for INT8; the same command resumes it."""
     from relo_edge.training.run import TrainRequest, run_training
 
     result = run_training(
@@ -169,6 +186,7 @@ def train(
             threads,
             tuple(data or ()),
             synthetic,
+            attention,
         )
     )
     print_result(result, as_json)

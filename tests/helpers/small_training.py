@@ -35,3 +35,18 @@ def small_batch(clips=3, frames=2, seed=0, jitter=None, variant=SMALL):
 
 def small_network(seed=0):
     return build_fresh(SMALL, seed)
+
+
+def take_steps(network, stage, count=2, rate=1e-2, **clips):
+    optimizer = torch.optim.AdamW(stage.group_parameters(network), rate)
+    stage.set_mode(network)
+    for step in range(count):
+        loss, shown = stage.learn(network, small_batch(seed=step, **clips))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return shown
+
+
+def copy_state(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}

@@ -142,6 +142,11 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
         (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --start"),
         (["warmup", "-o", "x", "--algorithm", "q"], "expected actor-critic | ppo | grpo"),
         (["warmup", "-o", "x", "--start", "none.pt"], "none.pt cannot be opened"),
+        (["qat", "-o", "x"], "qat: found no weights, expected trained ones"),
+        (["qat", "-o", "x", "--start", "none.pt"], "none.pt cannot be opened"),
+        (["qat", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with qat"),
+        (["qat", "-o", "x", "--start", "a", "--fresh-policy"], "--fresh-policy: found with qat"),
+        (["warmup", "-o", "x", "--attention"], "--attention: found with warmup, expected with qat"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(words, message, tmp_path, monkeypatch, capsys):

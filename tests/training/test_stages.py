@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_training import small_batch, small_network
+from small_training import copy_state, small_batch, small_network, take_steps
 
 from relo_edge.errors import InputError
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
@@ -10,25 +10,10 @@ from relo_edge.training.rollout import level_policy, roll_out
 from relo_edge.training.warmup import Warmup, adopt_centre, score_centres
 
 
-def take_steps(network, stage, count=2, rate=1e-2, **clips):
-    optimizer = torch.optim.AdamW(stage.group_parameters(network), rate)
-    stage.set_mode(network)
-    for step in range(count):
-        loss, shown = stage.learn(network, small_batch(seed=step, **clips))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return shown
-
-
 def list_changed(before, network):
     """The parts with a weight or a statistic that is not what it was, to the bit."""
     after = network.state_dict()
     return {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-
-
-def copy_state(network):
-    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
