@@ -36,7 +36,7 @@ from relo_edge.calibration.sensitivity import (
 from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.clips import find_clips
 from relo_edge.comparison import NUDGES
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import GRAPHS, PIXEL_REACH, PIXELS
 from relo_edge.errors import InputError
 from relo_edge.files import find_cache
 from relo_edge.progress import show_progress
@@ -148,6 +148,7 @@ class _Workshop:
         import onnx
 
         thresholds = {name: s.find_threshold(method) for name, s in source.spreads.items()}
+        thresholds[PIXELS] = PIXEL_REACH
         quantized = quantize_graph(onnx.load(source.graph), products, thresholds)
         notes = {"method": title, "thresholds": thresholds}
         notes |= describe_source(self.bundle, self.recording)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from relo_edge.contract import BATCH
+from relo_edge.contract import BATCH, PIXELS
 from relo_edge.export.folding import (
     PIXEL_CENTRE,
     Affine,
@@ -103,7 +103,7 @@ def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
     graph.describe(order, "float32", tuple((rows, *shape)[axis] for axis in perm))
     graph.describe(ordered, "float32", (BATCH, patches, values))
     centre = graph.weight("pixels/centre", np.array(PIXEL_CENTRE))
-    return graph.add("Sub", "pixels/centred", [ordered, centre])
+    return graph.add("Sub", PIXELS, [ordered, centre])
 
 
 def _add_stage_block(graph: GraphBuilder, name: str, tokens: str, block: Scope) -> str:

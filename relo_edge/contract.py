@@ -12,6 +12,8 @@ from relo_edge.spec import Variant
 __all__ = [
     "BATCH",
     "GRAPHS",
+    "PIXELS",
+    "PIXEL_REACH",
     "EngineGraph",
     "GraphContract",
     "TensorSpec",
@@ -21,6 +23,11 @@ __all__ = [
 
 BATCH = "batch"
 GRAPHS = ("template", "step")
+PIXELS = "pixels/centred"
+"""The tensor of pixels less 128."""
+
+PIXEL_REACH = 127.0
+"""What becomes 127 of them in INT8: they are whole numbers, so steps of one lose nothing."""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from relo_edge.contract import PIXEL_REACH, PIXELS
 from relo_edge.errors import CheckpointError
 from relo_edge.network.relo import Relo
 from relo_edge.training.render import ClipBatch
 from relo_edge.training.rollout import roll_out
 from relo_edge.training.rounding import LEVELS, TINY, GraphTwin, Visit, round_tensor
-from relo_edge.training.sites import PIXELS
 
 __all__ = ["find_ranges"]
 
@@ -47,8 +47,7 @@ def find_ranges(
     _show_all(network, batches, note_errors, attention)
     best = {name: SHARES[int(found.argmin())] for name, found in errors.items()}
     ranges = {name: float(value * best[name]) for name, value in largest.items()}
-    # Pixels less 128 are int8 already: steps of one lose nothing.
-    return {**ranges, PIXELS: float(LEVELS)}
+    return {**ranges, PIXELS: PIXEL_REACH}
 
 
 def _show_all(network: Relo, batches: Sequence[ClipBatch], visit: Visit, attention: bool) -> None:

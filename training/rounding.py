@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from relo_edge.contract import PIXELS
 from relo_edge.network.relo import FrameMaps, Relo
 from relo_edge.spec import PIXEL_MEAN, PIXEL_STD, Variant
-from relo_edge.training.sites import ATTENTION, EMBED, PIXELS, list_attentions, list_outputs
+from relo_edge.training.sites import ATTENTION, EMBED, list_attentions, list_outputs
 
 __all__ = ["LEVELS", "TINY", "GraphTwin", "round_tensor", "round_weight"]
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from relo_edge.contract import PIXELS
 from relo_edge.spec import Variant
 
-__all__ = ["ATTENTION", "EMBED", "PIXELS", "list_attentions", "list_outputs", "list_rounded"]
+__all__ = ["ATTENTION", "EMBED", "list_attentions", "list_outputs", "list_rounded"]
 
-PIXELS = "pixels/centred"
 ATTENTION = ("query/heads", "key/heads", "softmax", "value/heads")
 BODY = "encoder.body"
 EMBED = f"{BODY}.patch_embed.proj"

@@ -22,6 +22,7 @@ from relo_edge.calibration.gate import (
 )
 from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
 from relo_edge.comparison import Gate, OutputError, Sway
+from relo_edge.contract import PIXELS
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
 from relo_edge.runtime import open_runtime
@@ -49,6 +50,13 @@ def track_few(bundle, runtime, name):
     return [tracker.update(frame).score for _ in range(3)]
 
 
+def read_scale(path, tensor):
+    graph = onnx.load(path).graph
+    (pair,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == tensor)
+    (scale,) = (w for w in graph.initializer if w.name == pair.input[1])
+    return float(onnx.numpy_helper.to_array(scale))
+
+
 def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
     result = quantize_int8(bundle, recording, "percentile")
     after = open_bundle(bundle.path)
@@ -60,6 +68,7 @@ def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
     assert {"graph", "clip", "plan"} <= set(notes["recorded_from"])
     assert after.manifest["verdicts"]["int8"]["passed"] is True
     assert result.to_dict()["share_of_float32"] <= 0.30
+    assert read_scale(after.graph("step", "int8"), PIXELS) == 1, "pixels lose nothing"
     floats = track_few(bundle, "onnxruntime", "fp32")
     for runtime in ("onnxruntime", "openvino"):
         # Only the first: an untrained tracker's next crop hangs on near ties.

@@ -12,6 +12,7 @@ from rollouts import OUTPUTS, compare_outputs, open_graph, roll_out
 from small_training import small_batch, small_network
 
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
+from relo_edge.contract import PIXELS
 from relo_edge.errors import CheckpointError
 from relo_edge.export.publishing import export_bundle
 from relo_edge.network.checkpoint import read_checkpoint
@@ -19,7 +20,7 @@ from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.network.relo import build_network
 from relo_edge.training.ranges import find_ranges
 from relo_edge.training.rounding import GraphTwin, round_tensor, round_weight
-from relo_edge.training.sites import PIXELS, list_rounded
+from relo_edge.training.sites import list_rounded
 
 FRAMES, RESTART = 5, 3
 
