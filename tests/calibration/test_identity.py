@@ -66,7 +66,7 @@ def test_another_recording_is_refused_by_name(
 
 def test_another_format_is_refused(identity, tmp_path):
     (tmp_path / "recording.json").write_text(json.dumps({"format": [["version", "99"]]}))
-    with pytest.raises(BundleError, match="another format: found version 99, expected version 1"):
+    with pytest.raises(BundleError, match="another format: found version 99, expected version 2"):
         claim_folder(tmp_path, identity)
 
 

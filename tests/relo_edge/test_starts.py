@@ -101,8 +101,8 @@ def test_ground_truth_gives_the_row_of_the_frame(tmp_path):
 
 
 def test_no_file_there(tmp_path):
-    for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
+    for path, found in ((tmp_path / "none.json", "no such file"), (tmp_path, "found a folder")):
+        with pytest.raises(InputError, match=found):
             gather_starts([], path, 0)
 
 
