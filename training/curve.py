@@ -13,7 +13,9 @@ COUNTED = ("step", "hours", "clips")
 
 
 def draw_curve(log: Path, picture: Path) -> None:
-    """One panel for each figure in the log, over the steps."""
+    """One panel for each figure in the log, over the steps; none of a run that ended before."""
+    if not log.exists():
+        return
     import matplotlib
 
     matplotlib.use("Agg")

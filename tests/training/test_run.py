@@ -52,6 +52,11 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_that_ends_before_its_first_line_has_no_curve(tmp_path):
+    draw_curve(tmp_path / "warmup-log.csv", tmp_path / "curve.png")
+    assert not (tmp_path / "curve.png").exists()
+
+
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
     journal = Journal(tmp_path, "warmup", {"seed": 1})
     journal.checkpoint.write_bytes(b"half a file")
