@@ -120,7 +120,7 @@ def prove_parity(
     nudged = track_nudged(reference, stretches, advance)
     for place, contender in enumerate(contenders):
         if isinstance(contender, RuntimeContender) and contender.name != REFERENCE:
-            rollouts = compare_clips(reference, contender.runtime, stretches, nudged, advance)
+            rollouts = compare_clips(reference, contender.runtime, stretches, advance, nudged)
             found = judge_parity(rollouts)
             proofs[place] = Proof(
                 found.passed,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.benchmarks.parity import ParityResult
 from relo_edge.errors import MissingDependency
+from relo_edge.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,12 +45,8 @@ def plot_parity(result: ParityResult, path: Path) -> None:
     bottom.plot([frame.iou for frame in frames], color="tab:green")
     bottom.set(ylabel="closed-loop IoU", ylim=(-0.05, 1.05), xlabel="frame")
     _mark_clips(result, [top, middle, bottom])
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        figure.savefig(part, dpi=120)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replace_file(path) as part:
+        figure.savefig(part, dpi=120, format=path.suffix[1:].lower())
 
 
 def _mark_clips(result: ParityResult, axes: list[Any]) -> None:

@@ -81,7 +81,7 @@ def find_stretches(paths: Sequence[str]) -> list[Stretch]:
 
 
 def count_frames(stretches: Sequence[Stretch], candidates: int = 1) -> int:
-    """How often `track_nudged`, then `compare_clips` for each candidate will call `advance`."""
+    """How often `advance` will be called for so many candidates, nudges tracked once."""
     return (len(NUDGES) + 2 * candidates) * sum(len(stretch.frames) - 1 for stretch in stretches)
 
 
@@ -99,12 +99,16 @@ def compare_clips(
     reference: Runtime,
     candidate: Runtime,
     stretches: Sequence[Stretch],
-    nudged: Sequence[Sequence[Floats]],
     advance: Callable[[], None] = lambda: None,
+    nudged: Sequence[Sequence[Floats]] | None = None,
 ) -> list[Rollout]:
-    """Track each stretch twice: the reference leads, then the candidate goes its own way."""
+    """Track each stretch twice: the reference leads, then the candidate goes its own way.
+
+    What the reference makes of nudges may be given, as it is the same beside every candidate.
+    """
     rollouts = []
-    for stretch, control in zip(stretches, nudged, strict=True):
+    controls = nudged or track_nudged(reference, stretches, advance)
+    for stretch, control in zip(stretches, controls, strict=True):
         twin = TwinRuntime(reference, candidate)
         expected = _track(twin, stretch, stretch.box, advance)
         boxes = _track(candidate, stretch, stretch.box, advance)

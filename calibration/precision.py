@@ -26,7 +26,7 @@ from relo_edge.calibration.identity import describe_recording
 from relo_edge.calibration.plan import FRAMES, plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.ranges import measure_ranges
-from relo_edge.calibration.recording import Recording, record_samples
+from relo_edge.calibration.recording import Recording, count_tracked, record_samples
 from relo_edge.calibration.sensitivity import (
     group_products,
     keep_costly_parts,
@@ -35,7 +35,6 @@ from relo_edge.calibration.sensitivity import (
 )
 from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.clips import find_clips
-from relo_edge.comparison import NUDGES
 from relo_edge.contract import GRAPHS, PIXEL_REACH, PIXELS
 from relo_edge.errors import InputError
 from relo_edge.files import find_cache
@@ -53,7 +52,7 @@ def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> 
     runs = plan_runs(find_clips(clips), frames)
     identity = json.dumps(describe_recording(bundle, runs))
     folder = find_cache() / "recordings" / sha256(identity.encode()).hexdigest()[:24]
-    with show_progress("recording", (1 + len(NUDGES)) * count_frames(runs)) as advance:
+    with show_progress("recording", count_tracked(runs)) as advance:
         return record_samples(bundle, runs, folder, advance)
 
 

@@ -20,7 +20,7 @@ from relo_edge.errors import InputError
 from relo_edge.geometry import Box
 from relo_edge.runtime import Runtime, open_runtime
 
-__all__ = ["Recording", "record_samples", "track_run"]
+__all__ = ["Recording", "count_tracked", "record_samples", "track_run"]
 
 Floats = NDArray[np.float64]
 
@@ -75,13 +75,18 @@ def record_samples(
     missing = []
     for path, run in zip(recording.list_files(), runs, strict=True):
         if path.exists():
-            for _ in range((1 + len(NUDGES)) * run.length):
+            for _ in range(count_tracked([run])):
                 advance()
         else:
             missing.append((path, run))
     if missing:
         _record_runs(bundle, missing, advance)
     return recording
+
+
+def count_tracked(runs: Sequence[Run]) -> int:
+    """How often `record_samples` calls `advance`: for the runs and for their nudged ones."""
+    return (1 + len(NUDGES)) * sum(run.length for run in runs)
 
 
 def track_run(

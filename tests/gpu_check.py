@@ -254,14 +254,13 @@ def step_targets(runtime: Any, count: int) -> list[float]:
 def measure_parity(opened: dict[str, Any], title: str) -> dict[str, Any] | None:
     """A contender beside the eager network on a built-in clip."""
     from relo_edge.benchmarks.parity import judge_parity
-    from relo_edge.benchmarks.rollout import compare_clips, find_stretches, track_nudged
+    from relo_edge.benchmarks.rollout import compare_clips, find_stretches
 
     reference = opened.get(f"{REFERENCE} eager")
     if reference is None or opened[title] is reference:
         return None
     stretches = find_stretches([])[:1]
-    nudged = track_nudged(reference, stretches)
-    result = judge_parity(compare_clips(reference, opened[title], stretches, nudged))
+    result = judge_parity(compare_clips(reference, opened[title], stretches))
     return result.to_dict()
 
 

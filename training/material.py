@@ -37,7 +37,7 @@ class Material:
 
     @contextmanager
     def stream(self, first_step: int, device: torch.device) -> Iterator[Iterator[ClipBatch]]:
-        """Batches from `first_step` on, on the device; their readers end with the block."""
+        """Batches from `first_step` on; their readers end with the block."""
         with ExitStack() as closed:
             streams: list[Iterator[ClipBatch]] = []
             if self.footage:
@@ -47,7 +47,8 @@ class Material:
             if self.synthetic.clips:
                 atlas = self.atlas.to(device)
                 streams.append(stream_clips(atlas, self.variant, self.synthetic, first_step))
-            yield mix_clips(streams, device)
+            # Only clips of two kinds must meet on one device: those of one kind pass as they are.
+            yield mix_clips(streams, device) if len(streams) > 1 else streams[0]
 
 
 def open_material(

@@ -81,12 +81,7 @@ def _measure_engines(bundle: Any, precision: str, target: Target) -> Measured:
 
     from relo_edge.benchmarks.latency import count_turns, time_runtimes
     from relo_edge.benchmarks.parity import judge_parity
-    from relo_edge.benchmarks.rollout import (
-        compare_clips,
-        count_frames,
-        find_stretches,
-        track_nudged,
-    )
+    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
     from relo_edge.engine_report import Measured
     from relo_edge.progress import show_progress
     from relo_edge.runtime import open_runtime
@@ -108,9 +103,7 @@ def _measure_engines(bundle: Any, precision: str, target: Target) -> Measured:
             except RuntimeUnavailable as error:
                 log.info("%s is not compared: %s", other, error)
         with show_progress("parity", count_frames(stretches)) as advance:
-            nudged = track_nudged(reference, stretches, advance)
-            rollouts = compare_clips(reference, opened[0], stretches, nudged, advance)
-            parity = judge_parity(rollouts)
+            parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
         with show_progress("bench", count_turns(len(opened)), "turns") as advance:
             speed = time_runtimes(opened, advance)
         milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}

@@ -43,12 +43,7 @@ def parity(
     from relo_edge.benchmarks.layers import check_side
     from relo_edge.benchmarks.parity import find_gate, judge_parity
     from relo_edge.benchmarks.plot import PLOT_SUFFIXES, plot_parity
-    from relo_edge.benchmarks.rollout import (
-        compare_clips,
-        count_frames,
-        find_stretches,
-        track_nudged,
-    )
+    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
     from relo_edge.progress import show_progress
     from relo_edge.recording import check_output
     from relo_edge.runtime import RuntimeRequest, open_runtime
@@ -64,8 +59,7 @@ def parity(
         opened = RuntimeRequest(bundle, "layers").bundle if layers else None
         side = check_side(opened, candidate.precision) if opened else None
         with show_progress("parity", count_frames(stretches)) as advance:
-            nudged = track_nudged(reference, stretches, advance)
-            rollouts = compare_clips(reference, candidate, stretches, nudged, advance)
+            rollouts = compare_clips(reference, candidate, stretches, advance)
         walk = _walk_layers(rollouts[0].twin, side, checkpoint) if side else None
         result = judge_parity(rollouts, walk)
     print_result(result, as_json)

@@ -6,12 +6,11 @@ import json
 import numpy as np
 import pytest
 from clips import write_images, write_video
-from sides import compare_sides
 from verbs import run_verb
 
 from relo_edge.benchmarks import parity, rollout
 from relo_edge.benchmarks.parity import judge_parity
-from relo_edge.benchmarks.rollout import count_frames, find_stretches
+from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
 from relo_edge.benchmarks.twin import TwinRuntime
 from relo_edge.errors import InputError, SourceError
 from relo_edge.opencv import cv2
@@ -32,7 +31,7 @@ def pair(demo_bundle):
 
 
 def measure(reference, candidate, advance=lambda: None):
-    return judge_parity(compare_sides(reference, candidate, advance=advance))
+    return judge_parity(compare_clips(reference, candidate, find_stretches([]), advance))
 
 
 class Spoilt:
@@ -98,7 +97,7 @@ def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
 def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
     """A large variant's states of a long clip would fill it."""
     monkeypatch.setattr(rollout, "FRAMES", 15)
-    twin = compare_sides(*pair)[0].twin
+    twin = compare_clips(*pair, find_stretches([]))[0].twin
     assert len(twin.notes) == 14
     assert len(twin.pairs) == len(twin.steps) == 6
 
@@ -155,7 +154,7 @@ def test_users_clips_start_where_their_target_is(pair, tmp_path):
     (folder / "groundtruth.txt").write_text("\n".join(rows))
     stretches = find_stretches([str(folder)])
     assert [list(stretch.frames) for stretch in stretches] == [[1, 2, 3, 4, 5]]
-    result = judge_parity(compare_sides(*pair, stretches))
+    result = judge_parity(compare_clips(*pair, stretches))
     assert result.passed
     assert result.clips[0].name == "walk"
     assert [frame.frame for frame in result.clips[0].frames] == [2, 3, 4, 5]
@@ -173,7 +172,7 @@ def test_a_clip_whose_target_comes_in_its_last_frame_is_refused(tmp_path):
 def test_without_a_truth_the_track_is_judged(pair, tmp_path, monkeypatch):
     video = write_video(tmp_path / "walk.mp4", frames=6)
     stretches = find_stretches([str(video)])
-    result = judge_parity(compare_sides(pair[0], Spoilt(pair[1], "box"), stretches))
+    result = judge_parity(compare_clips(pair[0], Spoilt(pair[1], "box"), stretches))
     assert result.reference_iou is None
     assert "closed-loop IoU" in "".join(result.failures)
 

@@ -8,7 +8,6 @@ import subprocess
 import numpy as np
 import pytest
 from clips import StillRuntime
-from sides import compare_sides
 from verbs import run_verb
 
 from relo_edge.benchmarks import latency, rollout
@@ -17,6 +16,7 @@ from relo_edge.benchmarks.contenders import RuntimeContender
 from relo_edge.benchmarks.latency import make_rows, read_scene, take_turns
 from relo_edge.benchmarks.parity import judge_parity
 from relo_edge.benchmarks.power import PowerMeter
+from relo_edge.benchmarks.rollout import compare_clips, find_stretches
 from relo_edge.benchmarks.rows import Proof
 from relo_edge.opencv import cv2
 from relo_edge.runtime import open_runtime
@@ -62,7 +62,7 @@ def files(demo_bundle, tmp_path_factory):
         reference, candidate = (
             open_runtime(demo_bundle.path, name) for name in ("pytorch", "onnxruntime")
         )
-        parity = judge_parity(compare_sides(reference, Halved(candidate)))
+        parity = judge_parity(compare_clips(reference, Halved(candidate), find_stretches([])))
     (folder / "bench.json").write_text(json.dumps(bench.to_dict()))
     (folder / "parity.json").write_text(json.dumps(parity.to_dict()))
     (folder / "eval").mkdir()
