@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -52,7 +52,7 @@ class _SyntheticClips(Dataset[ClipBatch]):
 
 def stream_clips(
     atlas: Atlas, variant: Variant, settings: ClipSettings, first_step: int = 0
-) -> Iterator[ClipBatch]:
+) -> Generator[ClipBatch, None, None]:
     """Batches from `first_step` on, so that a resumed training sees what an unbroken one would."""
     on_gpu = atlas.grounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
@@ -90,7 +90,9 @@ def name_lost_helpers() -> Iterator[None]:
         raise _miss_helper(str(error).partition(". ")[0]) from None
 
 
-def load_steps(dataset: Dataset[Item], first_step: int, workers: int) -> Iterator[Item]:
+def load_steps(
+    dataset: Dataset[Item], first_step: int, workers: int
+) -> Generator[Item, None, None]:
     """The dataset's item of each step, in order, however many processes draw ahead."""
     items = iter(
         DataLoader(
@@ -101,12 +103,16 @@ def load_steps(dataset: Dataset[Item], first_step: int, workers: int) -> Iterato
             worker_init_fn=_settle_worker,
         )
     )
-    while True:
-        try:
-            item = next(items)
-        except (EOFError, OSError) as error:  # it ended while it handed over an item
-            raise _miss_helper(type(error).__name__) from None
-        yield item
+    try:
+        while True:
+            try:
+                item = next(items)
+            except (EOFError, OSError) as error:  # it ended while it handed over an item
+                raise _miss_helper(type(error).__name__) from None
+            yield item
+    finally:
+        # They take no notice of SIGTERM: a traceback that kept them would hang the program's end.
+        del items
 
 
 def _miss_helper(found: str) -> SourceError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,12 +42,12 @@ def stream_footage(
 ) -> Generator[ClipBatch, None, None]:
     """Batches from `first_step` on, the same whatever the number of processes that read them."""
     left_out = LeftOut()
+    clips = FootageClips(tuple(footage), variant, settings)
     try:
-        for drawn in load_steps(
-            FootageClips(tuple(footage), variant, settings), first_step, readers
-        ):
-            left_out.note(drawn.faults)
-            yield drawn.unpack()
+        with closing(load_steps(clips, first_step, readers)) as steps:
+            for drawn in steps:
+                left_out.note(drawn.faults)
+                yield drawn.unpack()
     finally:
         left_out.tell()
 

@@ -108,7 +108,7 @@ class Journal:
         self.clips += clips
         self.seconds += seconds
         for name, value in figures.items():
-            self._sums[name] = self._sums.get(name, torch.zeros(())) + value.detach().float().cpu()
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
         self._window = [a + b for a, b in zip(self._window, (1.0, clips, seconds), strict=True)]
 
     def write_line(self) -> None:

@@ -74,9 +74,9 @@ def run_loop(
     stage.set_mode(network)
     half = torch.autocast(device.type, torch.bfloat16) if settings.half else nullcontext()
     learning = [p for group in optimizer.param_groups for p in group["params"]]
+    norm, began = torch.zeros(()), time.perf_counter()
     with catch_interrupt() as pressed:
         while journal.step < settings.steps and not pressed.is_set():
-            began = time.perf_counter()
             batch = next(clips).to(device)
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate * group["scale"] * anneal(journal.step, settings)
@@ -85,25 +85,35 @@ def run_loop(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
-            if not torch.isfinite(norm):
-                raise CheckpointError(
-                    f"training at step {journal.step}",
-                    found="a gradient that is no number",
-                    fix="the last checkpoint is kept: go on from it with a lower --rate",
-                )
             optimizer.step()
             figures = {"loss": loss.detach(), **shown, "gradient": norm}
-            journal.note(figures, batch.searches.shape[0], time.perf_counter() - began)
-            if journal.step % settings.log_every == 0:
+            now = time.perf_counter()
+            journal.note(figures, batch.searches.shape[0], now - began)
+            began = now
+            due = [journal.step % n == 0 for n in (settings.log_every, settings.save_every)]
+            if any(due):
+                _demand_finite(norm, journal.step)
+            if due[0]:
                 journal.write_line()
-            if journal.step % settings.save_every == 0:
+            if due[1]:
                 journal.save(network, optimizer)
+    _demand_finite(norm, journal.step)
     journal.write_line()
     finished = journal.step >= settings.steps
     if finished:
         stage.finish(network, next(clips).to(device))
     journal.save(network, optimizer)
     return finished
+
+
+def _demand_finite(norm: Tensor, step: int) -> None:
+    """Asked before anything is written alone: a GPU that is asked every step waits every step."""
+    if not torch.isfinite(norm):
+        raise CheckpointError(
+            f"training at step {step}",
+            found="a gradient that is no number",
+            fix="the last checkpoint is kept: go on from it with a lower --rate",
+        )
 
 
 def anneal(step: int, settings: LoopSettings) -> float:

@@ -46,7 +46,8 @@ class Material:
                 streams.append(closed.enter_context(closing(stream)))
             if self.synthetic.clips:
                 atlas = self.atlas.to(device)
-                streams.append(stream_clips(atlas, self.variant, self.synthetic, first_step))
+                stream = stream_clips(atlas, self.variant, self.synthetic, first_step)
+                streams.append(closed.enter_context(closing(stream)))
             # Only clips of two kinds must meet on one device: those of one kind pass as they are.
             yield mix_clips(streams, device) if len(streams) > 1 else streams[0]
 

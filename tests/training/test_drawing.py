@@ -7,6 +7,7 @@ import re
 import signal
 from collections import deque
 from itertools import islice
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from relo_edge.training.clips import (
 )
 from relo_edge.training.drawing import FootageClips, count_readers, prove_footage, stream_footage
 from relo_edge.training.footage import open_footage
+from relo_edge.training.material import open_material
 from relo_edge.training.render import Jitter
 
 SETTINGS = ClipSettings(3, 2, Jitter(), seed=4)
@@ -80,6 +82,18 @@ def test_each_folder_is_drawn_from_as_often(folders, monkeypatch):
     FootageClips(open_footage(folders), SMALL, ClipSettings(200, 1, Jitter()))[0].unpack()
     stills = sum(name.endswith(".jpg") for name in names)
     assert 70 < stills < 130
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_no_reader_outlives_an_error_that_is_still_looked_at(folders, share):
+    before = set(active_children())
+    settings = ClipSettings(2, 1, Jitter())
+    material = open_material([] if share == 1 else folders, share, settings, SMALL, small_atlas)
+    with pytest.raises(ZeroDivisionError) as held, material.stream(0, torch.device("cpu")) as clips:
+        assert next(clips).searches.shape[0] / 0
+    # They ignore SIGTERM, so the program's end would wait for them for ever.
+    assert held.traceback
+    assert set(active_children()) <= before
 
 
 def test_footage_can_be_sent_to_a_fresh_process(folders):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -94,9 +95,10 @@ def train_small(folder, steps, network=None):
     journal.restore(network)
     journal.kept = journal.kept or stage.ranges
     stage.ranges = journal.kept
-    clips = stream_clips(small_atlas(), SMALL, ClipSettings(2, 2, Jitter(), 1), journal.step)
+    clips = ClipSettings(2, 2, Jitter(), 1)
     settings = LoopSettings(steps, 1e-3, warm_steps=1, log_every=1, save_every=2, half=False)
-    run_loop(network, stage, clips, settings, journal)
+    with closing(stream_clips(small_atlas(), SMALL, clips, journal.step)) as stream:
+        run_loop(network, stage, stream, settings, journal)
     return network, journal
 
 

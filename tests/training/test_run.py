@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,16 @@ from relo_edge.training.render import Jitter
 from relo_edge.training.warmup import Warmup
 
 
-def train_small(folder, steps, network=None):
+def train_small(folder, steps, network=None, log_every=1):
     network = network or small_network()
     journal = Journal(folder, "warmup", {"seed": 1})
     journal.restore(network)
-    clips = stream_clips(small_atlas(), SMALL, ClipSettings(2, 1, Jitter(), 1), journal.step)
-    settings = LoopSettings(steps, 1e-3, warm_steps=1, log_every=1, save_every=2, half=False)
-    finished = run_loop(network, Warmup(), clips, settings, journal)
+    clips = ClipSettings(2, 1, Jitter(), 1)
+    settings = LoopSettings(
+        steps, 1e-3, warm_steps=1, log_every=log_every, save_every=2, half=False
+    )
+    with closing(stream_clips(small_atlas(), SMALL, clips, journal.step)) as stream:
+        finished = run_loop(network, Warmup(), stream, settings, journal)
     return network, journal, finished
 
 
@@ -103,9 +107,11 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_
         return loss * float("nan"), shown
 
     monkeypatch.setattr(Warmup, "learn", spoil)
-    with pytest.raises(CheckpointError, match="step 2: found a gradient that is no number"):
-        train_small(tmp_path, 4)
-    assert journal.checkpoint.read_bytes() == kept
+    for steps, log_every, noticed in ((4, 1, 3), (8, 99, 4), (3, 99, 3)):
+        told = f"step {noticed}: found a gradient that is no number"
+        with pytest.raises(CheckpointError, match=told):
+            train_small(tmp_path, steps, log_every=log_every)
+        assert journal.checkpoint.read_bytes() == kept
 
 
 def test_the_rate_rises_then_falls():
