@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -29,6 +29,7 @@ __all__ = [
     "Runtime",
     "RuntimeRequest",
     "StepResult",
+    "demand_open",
     "open_runtime",
     "open_runtimes",
     "read_step_stages",
@@ -100,7 +101,7 @@ class Runtime(Protocol):
         """A copy of the slot's temporal tokens [depth,T,C]; slow, for parity."""
 
     def close(self) -> None:
-        """Give back what the runtime holds; closing twice is fine."""
+        """Give back what the runtime holds; closing twice is fine, using it afterwards an error."""
 
 
 class LastStep:
@@ -134,6 +135,12 @@ class LastStep:
                 expected="a step of this slot just before",
             )
         return self._had_history.pop(slot)
+
+
+def demand_open(name: str, held: Sized) -> None:
+    """Refuse a runtime that was closed: `held` is what it gave back then."""
+    if not held:
+        raise RuntimeUnavailable(f"this {name} runtime is closed", fix="open another")
 
 
 def read_step_stages(runtime: Runtime) -> dict[str, float]:

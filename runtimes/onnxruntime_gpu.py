@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import describe_graph
 from relo_edge.errors import BundleError, RuntimeUnavailable
-from relo_edge.runtime import LastStep, RuntimeRequest, StepResult
+from relo_edge.runtime import LastStep, RuntimeRequest, StepResult, demand_open
 from relo_edge.runtimes.onnxruntime import OUTPUTS, import_onnxruntime
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]
@@ -73,6 +73,7 @@ class OnnxGpuRuntime:
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
     ) -> None:
         """Keep the template's tokens in the slot; templates change rarely, so all are sent anew."""
+        demand_open(self.name, self._states)
         tokens = self._template.run(None, {"template": template[None], "box": box[None]})[0]
         rows = self.variant.tokens_per_template
         host = self._host["template_tokens"]
@@ -95,6 +96,7 @@ class OnnxGpuRuntime:
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
+        demand_open(self.name, self._states)
         rows = list(slots)
         self._last.clear()
         self._host["search"][rows] = searches
@@ -114,11 +116,13 @@ class OnnxGpuRuntime:
 
     def read_state(self, slot: int) -> Array:
         """A copy of the slot's temporal tokens, brought from the device."""
+        demand_open(self.name, self._states)
         state: Array = self._states[self._turn].numpy()[slot].astype(np.float32)
         return state
 
     def close(self) -> None:
         """Give the device memory back."""
+        self._last.clear()
         self._bindings.clear()
         self._inputs.clear()
         self._outputs.clear()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.files import hash_file
-from relo_edge.runtime import LastStep, RuntimeRequest, StepResult
+from relo_edge.runtime import LastStep, RuntimeRequest, StepResult, demand_open
 from relo_edge.spec import Variant
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class PytorchRuntime:
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
         """Keep the template's tokens in the slot."""
+        demand_open(self.name, self._turns)
         with self._torch.inference_mode():
             tokens = self._network.encode_template(
                 self._send(template[None]), self._send(box[None])
@@ -123,6 +124,7 @@ class PytorchRuntime:
         window: NDArray[np.float32],
     ) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
+        demand_open(self.name, self._turns)
         rows = list(slots)
         turns = [self._turns[row] for row in rows]
         had_history = self._has_history[rows]
@@ -143,6 +145,7 @@ class PytorchRuntime:
 
     def read_state(self, slot: int) -> NDArray[np.float32]:
         """A copy of the slot's temporal tokens."""
+        demand_open(self.name, self._turns)
         state: NDArray[np.float32] = self._states[self._turns[slot], slot].cpu().numpy().copy()
         return state
 
@@ -152,7 +155,11 @@ class PytorchRuntime:
         self._network.compile()
 
     def close(self) -> None:
-        """Nothing outlives the object."""
+        """Give up weights and buffers, so that a GPU has their memory back."""
+        self._turns.clear()
+        self._last.clear()
+        for held in ("_network", "_templates", "_states"):
+            self.__dict__.pop(held, None)
 
     def _send(self, array: NDArray[np.generic]) -> Tensor:
         return self._torch.from_numpy(array).to(self.device)

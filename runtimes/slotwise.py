@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.runtime import LastStep, StepResult
+from relo_edge.runtime import LastStep, StepResult, demand_open
 from relo_edge.spec import Variant
 
 __all__ = ["Answer", "Slot", "SlotwiseRuntime"]
@@ -35,6 +35,7 @@ class Slot:
 class SlotwiseRuntime(ABC):
     """The Runtime protocol over a template call and a step call for one slot."""
 
+    name: str
     device = "cpu"
 
     def __init__(self, variant: Variant, batch: int, state_dtype: str) -> None:
@@ -49,16 +50,16 @@ class SlotwiseRuntime(ABC):
         """Keep the template's tokens in the slot."""
         rows = self.variant.tokens_per_template
         place = slice(index * rows, (index + 1) * rows)
-        self._slots[slot].templates[:, place] = self._run_template(template[None], box[None])
+        self._find(slot).templates[:, place] = self._run_template(template[None], box[None])
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
-        self._slots[slot].has_history[0] = 0
+        self._find(slot).has_history[0] = 0
         self._last.drop(slot)
 
     def rewind(self, slot: int) -> None:
         """Turn the slot back to the buffer that its last step read and left alone."""
-        kept, had_history = self._slots[slot], self._last.take_back(slot)
+        kept, had_history = self._find(slot), self._last.take_back(slot)
         kept.turn = 1 - kept.turn
         kept.has_history[0] = had_history
 
@@ -69,7 +70,7 @@ class SlotwiseRuntime(ABC):
         logits = np.empty((count, grid, grid), np.float32)
         self._last.clear()
         for row, index in enumerate(slots):
-            slot = self._slots[index]
+            slot = self._find(index)
             box, score, policy = self._run_step(slot, searches[row : row + 1], window)
             slot.turn = 1 - slot.turn
             self._last.note(index, slot.has_history[0])
@@ -79,13 +80,17 @@ class SlotwiseRuntime(ABC):
 
     def read_state(self, slot: int) -> Array:
         """A copy of the slot's temporal tokens."""
-        kept = self._slots[slot]
+        kept = self._find(slot)
         state: Array = kept.states[kept.turn][0].astype(np.float32)
         return state
 
     def close(self) -> None:
         """Drop the buffers; what runs the graphs goes with the object."""
         self._slots.clear()
+
+    def _find(self, slot: int) -> Slot:
+        demand_open(self.name, self._slots)
+        return self._slots[slot]
 
     @abstractmethod
     def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:

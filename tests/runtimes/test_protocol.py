@@ -10,7 +10,7 @@ from recording_device import open_recorded
 
 from relo_edge.bundle import open_bundle
 from relo_edge.contract import GRAPHS, EngineGraph
-from relo_edge.errors import InputError, MissingDependency
+from relo_edge.errors import InputError, MissingDependency, ReloError
 from relo_edge.geometry import hann_window
 from relo_edge.runtime import open_runtime
 from relo_edge.runtimes.onnxruntime_gpu import OnnxGpuRuntime
@@ -291,6 +291,24 @@ def test_it_says_what_it_is_and_closes_twice(opener):
     assert runtime.device in ("cpu", "cuda")
     runtime.close()
     runtime.close()
+
+
+def test_once_closed_it_is_refused_in_one_line(opener, inputs):
+    searches, templates, box = inputs
+    runtime = opener()
+    runtime.encode_template(0, 0, templates[0], box)
+    window = np.ones((DEMO.grid, DEMO.grid), np.float32)
+    runtime.step([0], searches[0, :1], window)
+    runtime.close()
+    for use in (
+        lambda: runtime.encode_template(0, 0, templates[0], box),
+        lambda: runtime.step([0], searches[0, :1], window),
+        lambda: runtime.read_state(0),
+    ):
+        with pytest.raises(ReloError, match=rf"this {runtime.name} runtime is closed"):
+            use()
+    with pytest.raises(ReloError):
+        runtime.rewind(0)
 
 
 @pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "openvino"])
