@@ -8,6 +8,7 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relo_edge.benchmarks.diagnosis import Cause, find_causes
 from relo_edge.benchmarks.layers import LayerWalk
@@ -21,6 +22,8 @@ from relo_edge.comparison import (
     Gate,
     OutputError,
     Sway,
+    choose_held,
+    find_held,
     judge_outputs,
     judge_track,
 )
@@ -28,6 +31,7 @@ from relo_edge.errors import InputError
 
 __all__ = ["ClipParity", "Divergence", "FrameParity", "ParityResult", "find_gate", "judge_parity"]
 
+Flags = NDArray[np.bool_]
 JUDGED = ("policy_logits", "temporal_tokens")
 """The box is judged where both choose the same cell."""
 
@@ -74,6 +78,9 @@ class ParityResult:
     frames: int
     outputs: dict[str, OutputError]
     argmax_agreement: float
+    """Over the judged frames, as the closed loop is."""
+    judged_frames: int
+    """Those in which the reference holds its target, or the truth is not known."""
     box_error: float | None
     """The largest error of a box where both choose the same cell; None where they never do."""
     closed_loop_iou: float
@@ -113,7 +120,8 @@ class ParityResult:
         for name, e in self.outputs.items():
             lines.append(f"  {name:<16}{e.max_abs:>10.1e}{e.relative:>10.1e}{e.cosine:>10.6f}")
         lines.append(f"  {self._describe_drift()}")
-        lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of frames")
+        held = f"the {self.judged_frames} frames in which the reference holds its target"
+        lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {held}")
         if self.box_error is not None:
             lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
         own = f"the reference with itself, started a hair off: {self.sway.closed_loop_iou:.4f}"
@@ -152,9 +160,11 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
     gate = find_gate(candidate.precision)
     notes = [note for rollout in rollouts for note in rollout.twin.notes]
     outputs = {name: _measure_output(rollouts, name) for name in notes[0].errors}
-    box, agreement = _measure_boxes(notes), float(np.mean([note.same_cell for note in notes]))
-    iou = float(np.concatenate([rollout.overlaps for rollout in rollouts]).mean())
-    sway = _measure_sway(rollouts)
+    held = find_held(np.concatenate([rollout.reference_overlaps for rollout in rollouts]))
+    cells = choose_held(np.array([note.same_cell for note in notes]), held)
+    box, agreement = _measure_boxes(notes), float(cells.mean())
+    iou, *nudged = _measure_tracks(rollouts, held)
+    sway = Sway(min(nudged))
     own = _average([rollout.reference_iou for rollout in rollouts])
     failures = _list_failures(gate, outputs, box)
     if own is None or own >= TRACKS:
@@ -165,6 +175,7 @@ def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -
         len(notes),
         outputs,
         agreement,
+        len(cells),
         box,
         iou,
         sway,
@@ -195,10 +206,10 @@ def _measure_boxes(notes: Sequence[FrameNote]) -> float | None:
     return float(np.max(errors)) if errors else None
 
 
-def _measure_sway(rollouts: Sequence[Rollout]) -> Sway:
-    """The nudge that leads furthest away, over all clips."""
-    nudges = zip(*(rollout.sway for rollout in rollouts), strict=True)
-    return Sway(min(float(np.concatenate(overlaps).mean()) for overlaps in nudges))
+def _measure_tracks(rollouts: Sequence[Rollout], held: Flags) -> list[float]:
+    """How closely the reference is followed, by the candidate, then by itself nudge by nudge."""
+    followers = zip(*([r.overlaps, *r.sway] for r in rollouts), strict=True)
+    return [float(choose_held(np.concatenate(one), held).mean()) for one in followers]
 
 
 def _list_failures(gate: Gate, outputs: dict[str, OutputError], box: float | None) -> list[str]:

@@ -64,13 +64,18 @@ class Rollout:
         """The reference's closed-loop IoU with itself, nudge by nudge and frame by frame."""
         return [measure_overlaps_or_nan(boxes, self.expected) for boxes in self.nudged]
 
+    @cached_property
+    def reference_overlaps(self) -> Floats:
+        """The reference's own overlap with the truth; NaN where that is not known."""
+        truth = self.stretch.truth
+        known = np.full_like(self.expected, np.nan) if truth is None else truth
+        return measure_overlaps_or_nan(self.expected, known)
+
     @property
     def reference_iou(self) -> float | None:
-        """The reference's mean overlap with the truth, where there is one."""
-        truth = self.stretch.truth
-        if truth is None or not np.isfinite(truth).all(axis=1).any():
-            return None
-        return float(np.nanmean(measure_overlaps_or_nan(self.expected, truth)))
+        """The mean of it, where there is one."""
+        overlaps = self.reference_overlaps
+        return float(np.nanmean(overlaps)) if np.isfinite(overlaps).any() else None
 
 
 def find_stretches(paths: Sequence[str]) -> list[Stretch]:

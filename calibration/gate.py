@@ -21,6 +21,8 @@ from relo_edge.comparison import (
     ErrorTally,
     OutputError,
     Sway,
+    choose_held,
+    find_held,
     judge_outputs,
     judge_track,
     measure_overlaps_or_nan,
@@ -40,7 +42,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 # What the bundle's outputs are made of: an average over them would hide the loss of one.
 OUTPUTS = {
@@ -150,7 +151,7 @@ def measure_outputs(
         cells = [int(np.argmax(logits[0] * sample["window"])) for logits in (want[0], got[0])]
         agreed.append(cells[0] == cells[1])
     errors = {name: tally.sum_up() for name, tally in tallies.items()}
-    judged = _choose_held(np.array(agreed), np.fromiter(held, np.bool_))
+    judged = choose_held(np.array(agreed), np.fromiter(held, np.bool_))
     return StepScore(errors, float(judged.mean()), len(judged), len(agreed))
 
 
@@ -158,7 +159,7 @@ def mark_held(recording: Recording) -> Iterator[bool]:
     """For each recorded step, whether the float tracker holds its target, as far as is known."""
     for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
         truth = np.full_like(boxes, np.nan) if run.truth is None else run.truth
-        yield from _find_held(measure_overlaps_or_nan(boxes, truth)).tolist()
+        yield from find_held(measure_overlaps_or_nan(boxes, truth)).tolist()
 
 
 def measure_track(
@@ -184,23 +185,13 @@ def score_track(followed: Floats, overlaps: Floats) -> TrackScore:
     """
     theirs = overlaps[-1]
     known = np.isfinite(theirs)
-    mine, *nudged = _choose_held(followed.T, _find_held(theirs)).mean(axis=0).tolist()
+    mine, *nudged = choose_held(followed.T, find_held(theirs)).mean(axis=0).tolist()
     if not known.any():
         return TrackScore(mine, Sway(min(nudged)))
     *aucs, own = (measure_auc(row[known]) for row in overlaps)
     loss, *losses = (own - auc for auc in aucs)
     sway = Sway(min(nudged), max(0.0, *losses))
     return TrackScore(mine, sway, float(theirs[known].mean()), loss)
-
-
-def _find_held(overlaps: Floats) -> Flags:
-    """The frames whose overlap with the truth is that of a tracker on its target, or not known."""
-    return np.asarray(~np.isfinite(overlaps) | (np.nan_to_num(overlaps) >= TRACKS))
-
-
-def _choose_held(values: NDArray[Any], held: Flags) -> NDArray[Any]:
-    """All of them where none is held: they are reported then, not judged."""
-    return values[held] if held.any() else values
 
 
 def judge(precision: str, steps: StepScore, track: TrackScore) -> Verdict:

@@ -22,6 +22,8 @@ __all__ = [
     "Gate",
     "OutputError",
     "Sway",
+    "choose_held",
+    "find_held",
     "follow_target",
     "judge_outputs",
     "judge_track",
@@ -37,6 +39,7 @@ NUDGES = ((0.02, 0.0), (0.0, 0.02))
 """Right and down, in shares of the target's size: starts a hair off, to see how a tracker sways."""
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,16 @@ def measure_overlaps_or_nan(first: Floats, second: Floats) -> Floats:
     pairs = zip(first, second, strict=True)
     present = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
     return np.where(present, [box_iou(read_box(a), read_box(b)) for a, b in pairs], np.nan)
+
+
+def find_held(overlaps: Floats) -> Flags:
+    """The frames whose overlap with the truth is that of a tracker on its target, or not known."""
+    return np.asarray(~np.isfinite(overlaps) | (np.nan_to_num(overlaps) >= TRACKS))
+
+
+def choose_held(values: NDArray[Any], held: Flags) -> NDArray[Any]:
+    """Those of the frames that say something; all where none is: reported then, not judged."""
+    return values[held] if held.any() else values
 
 
 def judge_outputs(gate: Gate, outputs: Mapping[str, OutputError]) -> list[str]:

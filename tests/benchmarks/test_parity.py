@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,24 @@ def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
     monkeypatch.setattr(parity, "TRACKS", 0.0)
     result = measure(pair[0], Spoilt(pair[1], "box"))
     assert "closed-loop IoU" in result.describe()
+
+
+def test_frames_in_which_the_reference_is_lost_do_not_count(pair):
+    (followed,) = compare_clips(*pair, find_stretches([]))
+    strayed = followed.expected.copy()
+    strayed[4:] += 500
+    truth = np.full((8, 4), np.nan)
+    truth[1:] = followed.expected
+    truth[5:] += 1000
+    clip = replace(followed.stretch.clip, truth=truth)
+    known = replace(followed, boxes=strayed, stretch=replace(followed.stretch, clip=clip))
+    result = judge_parity([known])
+    assert result.judged
+    assert (result.judged_frames, result.closed_loop_iou) == (4, 1)
+    assert result.passed
+    clip = replace(clip, truth=None)
+    unknown = replace(followed, boxes=strayed, stretch=replace(followed.stretch, clip=clip))
+    assert "closed-loop IoU 0.571" in "".join(judge_parity([unknown]).failures)
 
 
 def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
