@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,14 @@ def list_holdings():
     files = len(list(Path("/proc/self/fd").iterdir()))
     threads = sorted(thread.name for thread in threading.enumerate())
     return threads, files, list_children()
+
+
+def list_additions(before):
+    """What is held now and was not before; what an earlier test left may have been collected."""
+    threads, files, children = list_holdings()
+    added = [*(Counter(threads) - Counter(before[0])).elements()]
+    added += sorted(set(children) - set(before[2]))
+    return added + [f"{files - before[1]} files"] * (files > before[1])
 
 
 def list_children():
