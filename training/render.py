@@ -152,7 +152,7 @@ def _render_view(
 
 def _undo_affine(affine: Tensor, points: Tensor) -> Tensor:
     """Where the points [B,T,P,2] came from, before the affine [B,T,2,3]."""
-    inverse = torch.linalg.inv(affine[..., :2])
+    inverse, _ = torch.linalg.inv_ex(affine[..., :2])  # a plain `inv` would wait for the GPU
     return (points - affine[..., None, :, 2]) @ inverse.transpose(-1, -2)
 
 
