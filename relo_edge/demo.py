@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +84,10 @@ def run_demo(folder: Path) -> DemoResult:
             Sinks(folder / "demo.mp4", folder / "demo.csv"),
             on_tracks=lambda _, found: tracks.extend(found.values()),
         )
-    draw_sheet(folder / "demo.mp4", folder / "demo.jpg")
+    picture = folder / "demo.jpg"
+    draw_sheet(folder / "demo.mp4", picture)
     # An interrupted run has fewer tracks than the truth has boxes.
     overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
     ran = f"{runtime.name} in {runtime.precision} on {runtime.device}"
-    return DemoResult(summary, ran, mean)
+    return DemoResult(replace(summary, outputs=(*summary.outputs, picture)), ran, mean)

@@ -34,10 +34,10 @@ __all__ = [
 
 BOX_COLUMNS = ("frame", "target", "x", "y", "w", "h", "score", "confidence", "lost")
 
-BOX_SUFFIXES = (".csv", ".json", ".jsonl", ".txt")
-"""Text is OTB's, one target's boxes line by line; with .mot before it, MOTChallenge's."""
-
 MOT = ".mot.txt"
+
+BOX_SUFFIXES = (".csv", ".json", ".jsonl", ".txt", MOT)
+"""Text is OTB's, one target's boxes line by line; with .mot before it, MOTChallenge's."""
 
 LONGEST_NAME = 200
 """Bytes: what disks take, less what a temporary sibling's name adds."""

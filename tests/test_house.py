@@ -1,6 +1,7 @@
 """The house rules, read off the source: who may import whom, and what stays light."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,13 +146,21 @@ except SystemExit as stopped:
 {REPORT}
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, *verb.split()], capture_output=True, text=True, cwd="/"
+        [sys.executable, "-c", code, *verb.split()],
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env={**os.environ, "COLUMNS": "80"},
     )
     assert done.returncode == 0, done.stderr
     *text, loaded = done.stdout.splitlines()
     assert loaded == "[]"
     if verb:
-        assert f"Example: relo-edge {verb}" in " ".join(" ".join(text).split())
+        # On one line, so that it can be copied into a shell.
+        assert text[-1].strip().startswith(f"Example: relo-edge {verb} ")
+    else:
+        _, listed = "\n".join(text).split("Commands:")
+        assert "..." not in listed
 
 
 def test_every_verb_is_tested_above():

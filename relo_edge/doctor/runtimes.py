@@ -17,7 +17,7 @@ _EXTRAS = {"pytorch": "export", "onnxruntime": "cpu", "openvino": "cpu"}
 _PACKAGES = {"pytorch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 _INSTALLS = {
     "tensorrt": "`pip install 'relo-edge[tensorrt]'`",
-    "tensorrt_rtx": "`pip install 'relo-edge[rtx]'`",
+    "tensorrt-rtx": "`pip install 'relo-edge[rtx]'`",
 }
 _JETPACK = "`apt-get install nvidia-jetpack`, then a venv made with `--system-site-packages`"
 _NEWER_JETPACK = "install JetPack 6 or newer"
@@ -33,7 +33,7 @@ def judge_runtimes(evidence: Evidence) -> Iterator[Finding]:
     yield judge_provider(evidence, "onnxruntime-cuda")
     yield judge_provider(evidence, "onnxruntime-tensorrt")
     yield judge_tensorrt(evidence, "tensorrt")
-    yield judge_tensorrt(evidence, "tensorrt_rtx")
+    yield judge_tensorrt(evidence, "tensorrt-rtx")
 
 
 def judge_onnxruntime(evidence: Evidence) -> Finding:
@@ -112,7 +112,7 @@ def find_missing_library(chatter: str) -> str:
 
 def judge_tensorrt(evidence: Evidence, subject: str) -> Finding:
     """TensorRT, also for RTX: it needs a GPU, a fitting driver, and cuda-python or pycuda."""
-    answer = evidence.answers[subject]
+    answer = evidence.answers[subject.replace("-", "_")]  # probes go by the package's name
     if answer.failure:
         return explain_tensorrt(evidence, subject, answer)
     version, problem = answer.facts["version"], answer.facts["cuda"]
@@ -131,7 +131,7 @@ def explain_tensorrt(evidence: Evidence, subject: str, answer: Answer) -> Findin
     """Why it does not open; without a GPU no install helps."""
     reason = "not installed" if answer.absent else find_logged_error(answer.chatter)
     reason = reason or answer.failure
-    if subject == "tensorrt_rtx" and evidence.is_jetson:
+    if subject == "tensorrt-rtx" and evidence.is_jetson:
         return refuse(subject, "not made for Jetson: use tensorrt")
     if not evidence.has_gpu:
         return refuse(subject, f"{reason}; {_NO_GPU}")

@@ -42,7 +42,7 @@ def build_engine(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build the TensorRT engines of one precision, its graphs first when they are missing."""
+    """Build the TensorRT engines of one precision. Graphs that are missing are made first."""
     from pathlib import Path
     from tempfile import TemporaryDirectory
 

@@ -28,7 +28,7 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Track a synthetic clip with the built-in weights: nothing to download, no GPU needed."""
+    """Track a synthetic clip with the built-in weights. Nothing to download, no GPU needed."""
     from relo_edge.demo import run_demo
 
     result = run_demo(output)
@@ -76,7 +76,7 @@ def track(
     show: Annotated[bool, typer.Option("--show", help="Watch in a window; q ends it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Follow targets through a video, a folder of images, a camera or a stream."""
+    """Follow targets in a video, images, a camera or a stream."""
     from contextlib import closing
 
     from relo_edge.feed import Feed
@@ -144,7 +144,7 @@ def serve(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Show a source live in a browser, where targets are drawn, followed and recorded."""
+    """Show a source live in a browser. Targets are drawn, followed and recorded there."""
     from relo_edge.live import read_live
     from relo_edge.recovery import Recovery
     from relo_edge.runtime import open_runtime

@@ -37,7 +37,7 @@ def parity(
     plot: Annotated[Path | None, typer.Option(help="Draw errors and track as PNG or SVG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold a runtime against the reference network; exit 1 when it is not the same tracker."""
+    """Hold a runtime against the reference network. Exit 1 when it is not the same tracker."""
     from contextlib import closing
 
     from relo_edge.benchmarks.layers import check_side
@@ -107,7 +107,7 @@ def bench(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Time runtimes in turns, each with its proof; exit 1 when one is not the same tracker."""
+    """Time runtimes in turns, each with its proof. Exit 1 when one is not the same tracker."""
     from relo_edge.benchmarks.bench import BenchRequest, run_bench
 
     request = BenchRequest(
@@ -156,7 +156,7 @@ def evaluate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure AUC, precision, AO and SR on a dataset; what is done already is not run again."""
+    """Measure AUC, precision, AO and SR on a dataset. What is done already is not run again."""
     from relo_edge.benchmarks.evaluation import EvalRequest, evaluate_dataset
     from relo_edge.datasets.reading import read_dataset
     from relo_edge.runtime import RuntimeRequest
@@ -181,15 +181,13 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, of the same sequences.")],
     as_json: Json = False,
 ) -> None:
-    """Say where two results differ, by sequence, and whether the difference is more than chance."""
+    """Say where two results differ, and if by more than chance."""
     from relo_edge.benchmarks.results_comparison import compare_results
 
     print_result(compare_results(first, second), as_json)
 
 
-@app.command(
-    epilog="Example: relo-edge report --bench b.json --parity p.json --eval eval_out -o report.html"
-)
+@app.command(epilog="Example: relo-edge report --bench b.json --eval eval_out/fp32 -o report.html")
 def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
     bench: Annotated[Path | None, typer.Option(help="What bench --json printed.")] = None,
@@ -200,7 +198,7 @@ def report(
         list[Path] | None, typer.Option("--eval", help="Results folder of eval; repeat it.")
     ] = None,
 ) -> None:
-    """Show measurements in one HTML file that needs nothing but a browser."""
+    """Show measurements in one HTML file. It needs nothing but a browser."""
     from relo_edge.benchmarks.findings import read_findings
     from relo_edge.benchmarks.report import REPORT_SUFFIXES, write_report
     from relo_edge.recording import check_output

@@ -29,15 +29,13 @@ def fetch(
     ),
     as_json: Json = False,
 ) -> None:
-    """Download the authors' public weights; a broken download is resumed."""
+    """Download the authors' public weights. A broken download is resumed."""
     from relo_edge.hub import fetch_checkpoint
 
     print_result(fetch_checkpoint(variant, output), as_json)
 
 
-@app.command(
-    epilog="Example: relo-edge export --variant t256 --checkpoint RELO_ep0090.pth.tar -o relo-t256"
-)
+@app.command(epilog="Example: relo-edge export --checkpoint RELO_ep0090.pth.tar -o relo-t256")
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Released, saved or safetensors weights.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
@@ -47,7 +45,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a checkpoint into a bundle, verified against the reference network."""
+    """Turn a checkpoint into a bundle. It is verified against the reference network."""
     from relo_edge.export.publishing import check_output, export_bundle
     from relo_edge.inspection import inspect_bundle
     from relo_edge.network.checkpoint import read_checkpoint
@@ -57,9 +55,7 @@ def export(
     print_result(inspect_bundle(bundle), as_json)
 
 
-@app.command(
-    epilog="Example: relo-edge quantize relo-t256 --int8 --clips street.mp4 --clips GOT-10k"
-)
+@app.command(epilog="Example: relo-edge quantize relo-t256 --int8 --clips street.mp4")
 def quantize(
     bundle: Bundle,
     int8: Annotated[bool, typer.Option("--int8", help="Add an INT8 graph (Q/DQ).")] = False,
@@ -84,7 +80,7 @@ def quantize(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a lower precision, calibrated while really tracking; exit 1 when it is not kept."""
+    """Add a lower precision, calibrated while really tracking. Exit 1 when it is not kept."""
     from relo_edge.calibration.given import check_ranges, quantize_given
     from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
     from relo_edge.int8_ranges import read_ranges
@@ -115,7 +111,7 @@ def quantize(
 
 @app.command(epilog="Example: relo-edge inspect relo-t256")
 def inspect(bundle: Bundle, as_json: Json = False) -> None:
-    """List a bundle's graphs, engines and parity; exit 1 when a file is not as published."""
+    """List a bundle's graphs, engines and parity. Exit 1 when a file is not as published."""
     from relo_edge.inspection import inspect_bundle
     from relo_edge.runtime import RuntimeRequest
 
@@ -125,9 +121,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT --data coco"
-)
+@app.command(epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT")
 def train(
     stage: Annotated[str, typer.Argument(help="warmup, reinforce or qat.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
@@ -167,7 +161,7 @@ def train(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Train one of the paper's stages, or qat for INT8; the same command resumes it."""
+    """Train one of the paper's stages, or qat for INT8. The same command resumes it."""
     from relo_edge.training.run import TrainRequest, run_training
 
     result = run_training(

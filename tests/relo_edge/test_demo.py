@@ -51,6 +51,7 @@ def test_demo_verb_runs_with_the_built_in_weights(tmp_path, monkeypatch, capsys)
     assert result["mean_iou"] > 0.5
     assert result["fps"] > 0
     assert result["runtime"].endswith("on cpu")
+    assert sorted(result["outputs"]) == [str(path) for path in sorted(tmp_path.iterdir())]
     assert [path.name for path in sorted(tmp_path.iterdir())] == [
         "demo.csv",
         "demo.jpg",

@@ -263,5 +263,7 @@ def test_source_is_never_overwritten(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="the source itself"):
         check_outputs(str(source), Path("clip.mp4"), None)
     check_outputs(str(source), Path("other.mp4"), Path("boxes.json"))
-    with pytest.raises(InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt"):
+    with pytest.raises(
+        InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt or \.mot\.txt"
+    ):
         check_outputs(str(source), None, Path("boxes.xml"))

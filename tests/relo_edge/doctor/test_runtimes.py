@@ -4,6 +4,7 @@ import pytest
 
 from relo_edge.doctor.children import Answer
 from relo_edge.doctor.runtimes import judge_runtimes
+from relo_edge.runtime import RUNTIMES
 
 ABSENT = Answer(failure="No module named 'x'", absent=True)
 TENSORRT = {"version": "10.13.0.35", "cuda": ""}
@@ -30,8 +31,9 @@ def test_the_desktop_runs_the_cpu_runtimes(record):
         "onnxruntime-cuda": "missing",
         "onnxruntime-tensorrt": "missing",
         "tensorrt": "missing",
-        "tensorrt_rtx": "missing",
+        "tensorrt-rtx": "missing",
     }
+    assert set(marks) == set(RUNTIMES)
 
 
 @pytest.mark.parametrize(
@@ -126,12 +128,14 @@ def test_a_provider_probe_that_crashed_is_quoted(record, gpu):
     assert (finding.mark, finding.detail) == ("missing", "importing it crashes (SIGSEGV)")
 
 
-@pytest.mark.parametrize("subject", ["tensorrt", "tensorrt_rtx"])
-def test_tensorrt_opens_with_a_gpu_and_a_package_for_cuda(record, gpu, subject):
-    assert judge(record(gpu | {subject: Answer(TENSORRT)}), subject).mark == "ok"
-    assert judge(record({subject: Answer(TENSORRT)}), subject).mark == "missing"
+@pytest.mark.parametrize(
+    ("subject", "package"), [("tensorrt", "tensorrt"), ("tensorrt-rtx", "tensorrt_rtx")]
+)
+def test_tensorrt_opens_with_a_gpu_and_a_package_for_cuda(record, gpu, subject, package):
+    assert judge(record(gpu | {package: Answer(TENSORRT)}), subject).mark == "ok"
+    assert judge(record({package: Answer(TENSORRT)}), subject).mark == "missing"
     bare = Answer(TENSORRT | {"cuda": "No module named 'cuda'; No module named 'pycuda'"})
-    finding = judge(record(gpu | {subject: bare}), subject)
+    finding = judge(record(gpu | {package: bare}), subject)
     assert (finding.mark, finding.fix) == ("missing", "`pip install cuda-python`")
 
 
@@ -153,8 +157,8 @@ def test_a_tensorrt_without_strong_typing_is_too_old(record, gpu):
 
 def test_an_absent_tensorrt_comes_from_where_the_machine_gets_it(record, gpu):
     assert "relo-edge[tensorrt]" in judge(record(gpu), "tensorrt").fix
-    assert "relo-edge[rtx]" in judge(record(gpu), "tensorrt_rtx").fix
+    assert "relo-edge[rtx]" in judge(record(gpu), "tensorrt-rtx").fix
     jetson = record(gpu, board="NVIDIA Jetson Orin NX")
     assert "nvidia-jetpack" in judge(jetson, "tensorrt").fix
-    assert judge(jetson, "tensorrt_rtx").detail == "not made for Jetson: use tensorrt"
+    assert judge(jetson, "tensorrt-rtx").detail == "not made for Jetson: use tensorrt"
     assert judge(record(), "tensorrt").fix == ""
