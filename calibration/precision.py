@@ -40,7 +40,7 @@ from relo_edge.errors import InputError
 from relo_edge.files import find_cache
 from relo_edge.progress import show_progress
 
-__all__ = ["METHOD_NAMES", "quantize_half", "quantize_int8", "record_clips"]
+__all__ = ["METHOD_NAMES", "check_method", "quantize_half", "quantize_int8", "record_clips"]
 
 log = logging.getLogger("relo_edge")
 
@@ -56,6 +56,12 @@ def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> 
         return record_samples(bundle, runs, folder, advance)
 
 
+def check_method(method: str) -> None:
+    """Refuse an unknown one, if need be before the long recording."""
+    if method not in METHOD_NAMES:
+        raise InputError("method", found=method, expected=" | ".join(METHOD_NAMES))
+
+
 def quantize_int8(
     bundle: Bundle,
     recording: Recording,
@@ -69,8 +75,7 @@ def quantize_int8(
     With `search`, every part's own cost is measured, and the costliest stay float32 until the gate
     is met.
     """
-    if method not in METHOD_NAMES:
-        raise InputError("method", found=method, expected=" | ".join(METHOD_NAMES))
+    check_method(method)
     with TemporaryDirectory() as scratch:
         names = list(METHODS) if method == "auto" else [method]
         plain = _Source.measure(recording, bundle.graph("step"), names, attention)

@@ -100,7 +100,7 @@ def track_run(
 def _record_runs(
     bundle: Bundle, missing: Sequence[tuple[Path, Run]], advance: Callable[[], None]
 ) -> None:
-    with closing(open_runtime(bundle.path, "onnxruntime", "fp32")) as runtime:
+    with closing(open_runtime(bundle, "onnxruntime", "fp32")) as runtime:
         encode = open_encoder(bundle)
         for path, run in missing:
             with create_samples(path) as writer:

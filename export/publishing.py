@@ -33,6 +33,7 @@ def export_bundle(checkpoint: Checkpoint, output: Path, *, replace: bool = False
     """Publish the checkpoint's float32 bundle at `output`; a failure leaves nothing there."""
     _require_packages()
     check_output(output, replace=replace)
+    output = output.resolve()  # a relative one may lead into the folder that is replaced
     with publish_folder(output) as folder:
         log.info("building the %s graphs", checkpoint.variant.name)
         _write_graphs(checkpoint, folder)

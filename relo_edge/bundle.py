@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.files import hash_file, publish_folder, write_text
+from relo_edge.files import hash_file, publish_folder, share_file, write_text
 from relo_edge.spec import VARIANTS, Variant
 
 __all__ = [
@@ -127,6 +126,7 @@ def publish_precision(
     A copy of hard links is changed and moved into place, so that no reader sees half of it.
     `extra` is merged into the manifest's sections of the same name.
     """
+    path = bundle.path.resolve()  # a relative one may lead into the folder that is replaced
     names = set(candidate.manifest["files"]) - set(bundle.manifest["graphs"]["fp32"].values())
     manifest = dict(bundle.manifest)
     for section in ("graphs", "state_dtype"):
@@ -134,13 +134,13 @@ def publish_precision(
     manifest["files"] = {**manifest["files"], **candidate.manifest["files"]}
     for section, entries in extra.items():
         manifest[section] = {**manifest.get(section, {}), **entries}
-    with publish_folder(bundle.path) as folder:
-        shutil.copytree(bundle.path, folder, copy_function=os.link, dirs_exist_ok=True)
+    with publish_folder(path) as folder:
+        shutil.copytree(path, folder, copy_function=share_file, dirs_exist_ok=True)
         for name in names:
             (folder / name).unlink(missing_ok=True)
             shutil.copyfile(candidate.path / name, folder / name)
         write_manifest(folder, manifest)
-    return open_bundle(bundle.path)
+    return open_bundle(path)
 
 
 def describe_files(folder: Path, *names: str) -> dict[str, dict[str, Any]]:

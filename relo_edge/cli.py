@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any
 
@@ -21,22 +22,43 @@ _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 def main() -> None:
     """Run a verb; whatever goes wrong ends in one line and the right exit code."""
+    _replace_closed_streams()
     log, chatter = logging.getLogger("relo_edge"), logging.StreamHandler()
     log.setLevel(logging.INFO)
     log.addHandler(chatter)
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except ReloError as error:
         code = _complain(str(error), error.exit_code)
     except _UsageProblem as problem:
         code = _report_usage(problem)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except OSError as error:
+        _end_output()
+        code = _complain(str(error), 1)
     finally:
         log.removeHandler(chatter)
     if code == INTERRUPTED:
         _complain("interrupted", code)
     sys.exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """Python has None for a stream that was closed, and its number would go to a file of ours."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  open to the end
+
+
+def _end_output() -> None:
+    """What stdout does not take is not tried again, with a traceback, when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _report_usage(problem: Any) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from relo_edge.errors import InputError, SourceError
 
-__all__ = ["find_cache", "hash_file", "publish_folder", "replace_file", "write_bytes", "write_text"]
+__all__ = ["find_cache", "hash_file", "publish_folder", "replace_file", "share_file"]
+__all__ += ["write_bytes", "write_text"]
 
 CHUNK = 1 << 20
 
@@ -61,6 +62,14 @@ def replace_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def share_file(source: str | Path, target: str | Path) -> None:
+    """The same content under another name: a hard link, or a copy where the disk knows none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 @contextmanager

@@ -76,4 +76,5 @@ try:
             raise ImportError("a cv2 folder without its code, as an uninstall can leave it")
 except Exception as error:
     raise explain_failure(error) from error
-sys.stderr.write(_chatter.getvalue())
+if _chatter.getvalue() and sys.stderr:
+    sys.stderr.write(_chatter.getvalue())

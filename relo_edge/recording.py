@@ -99,8 +99,9 @@ class VideoRecorder:
 
     def __init__(self, path: Path, fps: float) -> None:
         self.path = check_output(path, VIDEO_SUFFIXES)
-        # A sibling, so that moving is atomic; the same extension, because encoders go by it.
-        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        # A sibling, so that moving is atomic; the same extension, because encoders go by it;
+        # absolute, because they take what is before a relative name's colon for a protocol.
+        self._partial = path.absolute().with_name(f".{path.stem}.partial{path.suffix}")
         self._fps = fps
         self._writer: Encoder | None = None
         self._first = 0

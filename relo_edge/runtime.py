@@ -39,6 +39,9 @@ log = logging.getLogger("relo_edge")
 
 QUANTIZED = ("int8", "fp16")
 
+MOST_THREADS = 1024
+"""More than any CPU has use for; runtimes start a million if told to, and never get to work."""
+
 # Each module has `open_runtime(request)`. In the order in which `auto` tries them: fastest first.
 RUNTIMES = {
     "tensorrt": "relo_edge.runtimes.tensorrt.runtime",
@@ -167,8 +170,8 @@ class RuntimeRequest:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise InputError("batch", found=self.batch, expected="1 or more")
-        if self.threads is not None and self.threads < 1:
-            raise InputError("threads", found=self.threads, expected="1 or more")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise InputError("threads", found=self.threads, expected=f"1 to {MOST_THREADS}")
 
     @cached_property
     def bundle(self) -> Bundle:

@@ -58,7 +58,8 @@ def open_glob(pattern: str) -> FrameSource:
 def open_video(path: Path) -> FrameSource:
     """The frames of a video file."""
     with hush_libraries():
-        capture = cv2.VideoCapture(str(path))
+        # A relative name with a colon in it would be taken for a protocol.
+        capture = cv2.VideoCapture(str(path.absolute()))
     if not capture.isOpened():
         raise SourceError(
             f"video {str(path)!r} cannot be opened",

@@ -82,7 +82,12 @@ def quantize(
 ) -> None:
     """Add a lower precision, calibrated while really tracking. Exit 1 when it is not kept."""
     from relo_edge.calibration.given import check_ranges, quantize_given
-    from relo_edge.calibration.precision import quantize_half, quantize_int8, record_clips
+    from relo_edge.calibration.precision import (
+        check_method,
+        quantize_half,
+        quantize_int8,
+        record_clips,
+    )
     from relo_edge.int8_ranges import read_ranges
     from relo_edge.runtime import RuntimeRequest
 
@@ -95,6 +100,7 @@ def quantize(
     if ranges and chosen:
         fix = "leave them out: the file says what is quantized, and how"
         raise InputError("--method, --attention, --search", found="with --ranges", fix=fix)
+    check_method(method)
     opened = RuntimeRequest(bundle, "quantize").bundle
     given = read_ranges(ranges) if ranges else None
     if given:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from relo_edge.bundle import Bundle
 from relo_edge.contract import EngineGraph, describe_graph
 from relo_edge.doctor.libcuda import list_devices
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.files import find_cache, hash_file, publish_folder
+from relo_edge.files import find_cache, hash_file, publish_folder, share_file
 from relo_edge.interrupt import catch_interrupt
 from relo_edge.progress import show_progress
 from relo_edge.runtimes.tensorrt.builder import Wanted, build_plan, make_profile
@@ -129,7 +128,7 @@ def build_engines(
     folder = bundle.path / FOLDER
     with publish_folder(folder) as part:
         if folder.is_dir():
-            shutil.copytree(folder, part, copy_function=os.link, dirs_exist_ok=True)
+            shutil.copytree(folder, part, copy_function=share_file, dirs_exist_ok=True)
         sidecars = tuple(
             _build_engine(bundle, name, precision, graph, target, part)
             for name, graph in graphs.items()

@@ -162,6 +162,13 @@ def test_an_unknown_method_is_refused(bundle, recording):
         quantize_int8(bundle, recording, "guess")
 
 
+def test_an_unknown_method_is_refused_before_the_recording(bundle, capsys):
+    words = ["quantize", bundle.path, "--int8", "--method", "guess"]
+    code, _, err = run_verb(capsys, *words)
+    assert code == 2
+    assert err.startswith("relo-edge: method: found guess")
+
+
 STEADY = Sway(1.0)
 
 

@@ -1,6 +1,7 @@
 """Recordings: what the tracker really fed its graphs, kept whole and read as a stream."""
 
 import errno
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from relo_edge.bundle import open_bundle
 from relo_edge.calibration import recording as recording_module
 from relo_edge.calibration import samples as samples_module
 from relo_edge.calibration.plan import plan_runs
@@ -44,6 +46,15 @@ def test_every_frame_asked_for_is_recorded(recording, runs):
     assert len(list(recording.step_feeds())) == FRAMES == sum(run.length for run in runs)
     assert len(list(recording.template_feeds())) == len(runs)
     assert list_folder(recording.folder) == ["recording.json", "run-0000.npz", "run-0001.npz"]
+
+
+def test_a_bundle_of_the_name_demo_is_not_the_built_in_one(
+    recording, demo_bundle, runs, tmp_path, monkeypatch
+):
+    shutil.copytree(demo_bundle.path, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    named = record_samples(open_bundle("./demo"), runs, tmp_path / "cache")
+    assert all(map(np.array_equal, named.boxes(), recording.boxes()))
 
 
 @pytest.mark.parametrize("graph", ["step", "template"])

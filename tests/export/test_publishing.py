@@ -1,5 +1,7 @@
 """Export as a whole: published when it is right, and nothing left behind when it is not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,12 @@ def test_an_existing_bundle_is_replaced_only_when_told(checkpoint, tmp_path):
         export_bundle(checkpoint, output)
     export_bundle(checkpoint, output, replace=True)
     assert [p.name for p in output.parent.iterdir()] == ["bundle"]
+
+
+def test_the_bundle_one_stands_in_is_replaced(checkpoint, tmp_path, monkeypatch):
+    export_bundle(checkpoint, tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path / "bundle")
+    assert not export_bundle(checkpoint, Path(), replace=True).find_damage()
 
 
 def test_something_else_is_never_replaced(checkpoint, tmp_path):

@@ -1,13 +1,22 @@
 """Bundles that were tampered with, cut short or written by another version: one line each."""
 
+import errno
 import json
+import os
 import shutil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relo_edge.bundle import MANIFEST, Bundle, open_bundle, write_manifest
+from relo_edge.bundle import (
+    MANIFEST,
+    Bundle,
+    describe_files,
+    open_bundle,
+    publish_precision,
+    write_manifest,
+)
 from relo_edge.errors import BundleError, InputError, ReloError
 from relo_edge.runtime import open_runtime
 from relo_edge.spec import VARIANTS
@@ -130,3 +139,32 @@ def test_no_manifest_however_wrong_gives_a_traceback(demo_bundle, tmp_path_facto
 def test_a_variant_survives_the_manifest():
     for variant in VARIANTS.values():
         assert type(variant).from_dict(json.loads(json.dumps(variant.to_dict()))) == variant
+
+
+def add_fp16(bundle, folder):
+    """Publish the float graphs once more, as if they were another precision."""
+    folder.mkdir()
+    graphs = {name: f"{name}.fp16.onnx" for name in bundle.manifest["graphs"]["fp32"]}
+    for name, file in graphs.items():
+        shutil.copyfile(bundle.graph(name), folder / file)
+    manifest = {
+        "graphs": {"fp16": graphs},
+        "state_dtype": {"fp16": "float32"},
+        "files": describe_files(folder, *graphs.values()),
+    }
+    return publish_precision(bundle, Bundle(folder, bundle.variant, manifest), "fp16", {})
+
+
+def test_a_precision_joins_the_bundle_one_stands_in(copied, tmp_path, monkeypatch):
+    monkeypatch.chdir(copied.path)
+    published = add_fp16(open_bundle("."), tmp_path / "made")
+    assert published.precisions == ("fp32", "fp16")
+    assert not published.find_damage()
+
+
+def test_a_disk_without_hard_links_takes_copies(copied, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert not add_fp16(copied, tmp_path / "made").find_damage()

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
+from clips import write_video
 from verbs import run_verb
 
 import relo_edge
@@ -87,3 +90,26 @@ def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
 
 def test_the_version_is_the_packages(capsys):
     assert run_verb(capsys, "--version") == (0, f"{relo_edge.__version__}\n", "")
+
+
+def run_shell(line):
+    """A new process whose streams the shell has redirected."""
+    command = f"{sys.executable} -m relo_edge {line}"
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", ["--version", "export --help", "fetch --help"])
+def test_a_result_that_cannot_be_written_is_one_line(words):
+    ended = run_shell(f"{words} > /dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr == "relo-edge: [Errno 28] No space left on device\n"
+
+
+def test_a_reader_that_went_away_is_no_traceback():
+    assert not run_shell("--version | true").stderr
+
+
+def test_closed_streams_are_no_obstacle(tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", frames=2)
+    words = f"track {clip} --bundle nowhere --init 1,2,30,40"
+    assert run_shell(f"{words} <&- >&- 2>&-").returncode == 2

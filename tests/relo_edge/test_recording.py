@@ -98,6 +98,15 @@ def test_odd_sizes_are_playable(tmp_path):
     assert count_frames(tmp_path / "out.mp4") == 1
 
 
+@pytest.mark.parametrize("name", ["20:53:09.mp4", "20:53:09.webm"])
+def test_relative_name_with_a_time_in_it_is_no_protocol(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    recorder = VideoRecorder(Path(name), 30.0)
+    recorder.write(np.zeros((64, 96, 3), np.uint8))
+    recorder.close()
+    assert count_frames(tmp_path / name) == 1
+
+
 def test_nothing_recorded_leaves_nothing(tmp_path):
     VideoRecorder(tmp_path / "out.mp4", 30.0).close()
     assert list(tmp_path.iterdir()) == []

@@ -65,6 +65,7 @@ def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
         ({"name": "tensorflow"}, "found tensorflow, expected auto"),
         ({"batch": 0}, "batch: found 0"),
         ({"threads": 0}, "threads: found 0"),
+        ({"threads": 10**6}, "threads: found 1000000"),
         ({"name": "onnxruntime", "checkpoint": "x"}, "expected a bundle alone"),
     ],
 )

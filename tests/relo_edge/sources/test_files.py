@@ -30,6 +30,12 @@ def test_video_gives_its_frames_and_facts(tmp_path):
     assert np.abs(np.array(levels) - [20 + 5 * index for index in range(12)]).max() <= 6
 
 
+def test_relative_name_with_a_time_in_it_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video(tmp_path / "clip.mp4", frames=3).rename("2026-11-21T20:53:09.mp4")
+    assert len(read_all("2026-11-21T20:53:09.mp4")) == 3
+
+
 def test_colours_come_blue_first(tmp_path):
     frame = read_all(write_video(tmp_path / "clip.mp4", frames=1))[0]
     blue, _, red = frame[12, 12]
