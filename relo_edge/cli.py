@@ -35,6 +35,9 @@ def main() -> None:
         code = _report_usage(problem)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:
+        _end_output()
+        code = 1  # whoever read it has seen enough
     except OSError as error:
         _end_output()
         code = _complain(str(error), 1)
