@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from relo_edge.errors import InputError, SourceError
@@ -281,8 +282,8 @@ class LiveReader(Iterator[LiveFrame]):
 
 
 def read_live(
-    source: str | Callable[[], FrameSource], *, patience: Patience | None = None
+    source: str | Path | Callable[[], FrameSource], *, patience: Patience | None = None
 ) -> LiveReader:
     """A reader of any source that `open_source` knows, or of what a function opens."""
-    open_frames = partial(open_source, source) if isinstance(source, str) else source
+    open_frames = source if callable(source) else partial(open_source, str(source))
     return LiveReader(open_frames, patience or Patience())

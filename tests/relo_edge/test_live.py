@@ -36,7 +36,7 @@ def wait_for(condition):
 
 def test_a_file_is_read_whole_however_slow_its_reader(tmp_path):
     path = write_video(tmp_path / "clip.mp4", frames=12, fps=25.0)
-    with read_live(str(path)) as reader:
+    with read_live(path) as reader:
         assert (reader.name, reader.fps, reader.frame_count, reader.live) == (
             "clip.mp4",
             25.0,
