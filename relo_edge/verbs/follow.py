@@ -23,9 +23,9 @@ Init = Annotated[
 
 @app.command(epilog="Example: relo-edge demo --output demo_out")
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for the video and boxes.")] = Path(
-        "demo_out"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the video and boxes.")
+    ] = Path("demo_out"),
     as_json: Json = False,
 ) -> None:
     """Track a synthetic clip with the built-in weights. Nothing to download, no GPU needed."""
