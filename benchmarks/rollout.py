@@ -67,9 +67,7 @@ class Rollout:
     @cached_property
     def reference_overlaps(self) -> Floats:
         """The reference's own overlap with the truth; NaN where that is not known."""
-        truth = self.stretch.truth
-        known = np.full_like(self.expected, np.nan) if truth is None else truth
-        return measure_overlaps_or_nan(self.expected, known)
+        return measure_overlaps_or_nan(self.expected, self.stretch.truth)
 
     @property
     def reference_iou(self) -> float | None:

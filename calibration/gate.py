@@ -158,8 +158,7 @@ def measure_outputs(
 def mark_held(recording: Recording) -> Iterator[bool]:
     """For each recorded step, whether the float tracker holds its target, as far as is known."""
     for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
-        truth = np.full_like(boxes, np.nan) if run.truth is None else run.truth
-        yield from find_held(measure_overlaps_or_nan(boxes, truth)).tolist()
+        yield from find_held(measure_overlaps_or_nan(boxes, run.truth)).tolist()
 
 
 def measure_track(
@@ -171,9 +170,8 @@ def measure_track(
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
         for run, expected, nudged in tracks:
             boxes = [track_run(runtime, run, run.box, advance), *nudged]
-            truth = np.full_like(expected, np.nan) if run.truth is None else run.truth
             followed.append([measure_overlaps_or_nan(one, expected) for one in boxes])
-            overlaps.append([measure_overlaps_or_nan(one, truth) for one in (*boxes, expected)])
+            overlaps.append([measure_overlaps_or_nan(one, run.truth) for one in (*boxes, expected)])
     return score_track(np.concatenate(followed, axis=1), np.concatenate(overlaps, axis=1))
 
 

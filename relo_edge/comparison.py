@@ -143,8 +143,10 @@ def nudge_box(box: Box) -> list[Box]:
     return [(box[0] + right * size, box[1] + down * size, *box[2:]) for right, down in NUDGES]
 
 
-def measure_overlaps_or_nan(first: Floats, second: Floats) -> Floats:
-    """The IoU of each pair of rows; NaN where one of the two is not there."""
+def measure_overlaps_or_nan(first: Floats, second: Floats | None) -> Floats:
+    """The IoU of each pair of rows; NaN where one of the two is not there, as an unknown truth."""
+    if second is None:
+        return np.full(len(first), np.nan)
     pairs = zip(first, second, strict=True)
     present = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
     return np.where(present, [box_iou(read_box(a), read_box(b)) for a, b in pairs], np.nan)

@@ -90,12 +90,13 @@ def run_loop(
             now = time.perf_counter()
             journal.note(figures, batch.searches.shape[0], now - began)
             began = now
-            due = [journal.step % n == 0 for n in (settings.log_every, settings.save_every)]
-            if any(due):
+            logs = journal.step % settings.log_every == 0
+            saves = journal.step % settings.save_every == 0
+            if logs or saves:
                 _demand_finite(norm, journal.step)
-            if due[0]:
+            if logs:
                 journal.write_line()
-            if due[1]:
+            if saves:
                 journal.save(network, optimizer)
     _demand_finite(norm, journal.step)
     journal.write_line()
