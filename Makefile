@@ -40,7 +40,7 @@ lint:
 	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p relo_edge
 
 results:  ## README's table of measurements, from benchmarks/results
-	$(BIN)/python -m relo_edge.benchmarks.results_table
+	$(BIN)/python -m relo_edge.benchmarks.report.readme_table
 
 clean:
 	rm -rf $(VENV) .types build dist *.egg-info demo_out

@@ -253,8 +253,8 @@ def step_targets(runtime: Any, count: int) -> list[float]:
 
 def measure_parity(opened: dict[str, Any], title: str) -> dict[str, Any] | None:
     """A contender beside the eager network on a built-in clip."""
-    from relo_edge.benchmarks.parity import judge_parity
-    from relo_edge.benchmarks.rollout import compare_clips, find_stretches
+    from relo_edge.benchmarks.parity.rollout import compare_clips, find_stretches
+    from relo_edge.benchmarks.parity.verdict import judge_parity
 
     reference = opened.get(f"{REFERENCE} eager")
     if reference is None or opened[title] is reference:

@@ -79,9 +79,9 @@ def _measure_engines(bundle: Any, precision: str, target: Target) -> Measured:
     """
     from contextlib import ExitStack, closing
 
-    from relo_edge.benchmarks.latency import count_turns, time_runtimes
-    from relo_edge.benchmarks.parity import judge_parity
-    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.benchmarks.parity.verdict import judge_parity
+    from relo_edge.benchmarks.speed.latency import count_turns, time_runtimes
     from relo_edge.engine_report import Measured
     from relo_edge.progress import show_progress
     from relo_edge.runtime import open_runtime

@@ -18,8 +18,8 @@ from relo_edge.verbs.shared import (
 )
 
 if TYPE_CHECKING:
-    from relo_edge.benchmarks.layers import LayerWalk, Side
-    from relo_edge.benchmarks.twin import TwinRuntime
+    from relo_edge.benchmarks.parity.layers import LayerWalk, Side
+    from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
 
 __all__ = ["bench", "compare", "evaluate", "parity", "report"]
 
@@ -40,10 +40,10 @@ def parity(
     """Hold a runtime against the reference network. Exit 1 when it is not the same tracker."""
     from contextlib import closing
 
-    from relo_edge.benchmarks.layers import check_side
-    from relo_edge.benchmarks.parity import find_gate, judge_parity
-    from relo_edge.benchmarks.plot import PLOT_SUFFIXES, plot_parity
-    from relo_edge.benchmarks.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.benchmarks.parity.layers import check_side
+    from relo_edge.benchmarks.parity.plot import PLOT_SUFFIXES, plot_parity
+    from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.benchmarks.parity.verdict import find_gate, judge_parity
     from relo_edge.progress import show_progress
     from relo_edge.recording import check_output
     from relo_edge.runtime import RuntimeRequest, open_runtime
@@ -73,7 +73,7 @@ def _walk_layers(twin: TwinRuntime, side: Side, checkpoint: Path | None) -> Laye
     """A lower precision beside the float graph; that one beside a new export of the weights."""
     from tempfile import TemporaryDirectory
 
-    from relo_edge.benchmarks.layers import Side, walk_layers
+    from relo_edge.benchmarks.parity.layers import Side, walk_layers
     from relo_edge.export.publishing import export_bundle
     from relo_edge.runtime import RuntimeRequest
     from relo_edge.runtimes.pytorch import find_checkpoint
@@ -108,7 +108,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time runtimes in turns, each with its proof. Exit 1 when one is not the same tracker."""
-    from relo_edge.benchmarks.bench import BenchRequest, run_bench
+    from relo_edge.benchmarks.speed.bench import BenchRequest, run_bench
 
     request = BenchRequest(
         bundle, runtime, tuple(batch or [1]), clip, tuple(peer or []), checkpoint, threads
@@ -157,7 +157,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure AUC, precision, AO and SR on a dataset. What is done already is not run again."""
-    from relo_edge.benchmarks.evaluation import EvalRequest, evaluate_dataset
+    from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, evaluate_dataset
     from relo_edge.datasets.reading import read_dataset
     from relo_edge.runtime import RuntimeRequest
 
@@ -182,7 +182,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say where two results differ, and if by more than chance."""
-    from relo_edge.benchmarks.results_comparison import compare_results
+    from relo_edge.benchmarks.accuracy.comparison import compare_results
 
     print_result(compare_results(first, second), as_json)
 
@@ -199,8 +199,8 @@ def report(
     ] = None,
 ) -> None:
     """Show measurements in one HTML file. It needs nothing but a browser."""
-    from relo_edge.benchmarks.findings import read_findings
-    from relo_edge.benchmarks.report import REPORT_SUFFIXES, write_report
+    from relo_edge.benchmarks.report.html import REPORT_SUFFIXES, write_report
+    from relo_edge.benchmarks.report.inputs import read_findings
     from relo_edge.recording import check_output
 
     check_output(output, REPORT_SUFFIXES)

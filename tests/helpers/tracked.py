@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from relo_edge.benchmarks.tracking import TrackedSequence
+from relo_edge.benchmarks.accuracy.workers import TrackedSequence
 
 
 def make_track(frames=4, start=1.0):

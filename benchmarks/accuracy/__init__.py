@@ -1,0 +1,1 @@
+"""How well a tracker tracks datasets, and the comparison of two results."""

@@ -1,0 +1,163 @@
+"""Two results of the same sequences: where they differ, and whether that is more than chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.benchmarks.accuracy.results import FIGURES
+from relo_edge.benchmarks.accuracy.results_folder import SUMMARY
+from relo_edge.errors import InputError, SourceError
+
+__all__ = ["Comparison", "Difference", "compare_results"]
+
+SEED = 0
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+SHOWN = 10
+
+# AO and SR pool frames, so a sequence weighs as much as it has frames of the target.
+POOLED = ("ao", "sr50", "sr75")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The second's figure less the first's, and where 95 % of resampled datasets have it."""
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether sequences drawn by chance would tell the same story."""
+        if self.low <= 0 <= self.high:
+            return "no clear difference"
+        return "better" if self.low > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of all sequences, and what each of them adds to the difference."""
+
+    first: str
+    second: str
+    figures: Mapping[str, Difference]
+    sequences: Mapping[str, Mapping[str, float | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; differences are second less first."""
+        return {
+            "first": self.first,
+            "second": self.second,
+            "confidence": CONFIDENCE,
+            "figures": {n: {**asdict(d), "verdict": d.verdict} for n, d in self.figures.items()},
+            "sequences": {name: dict(figures) for name, figures in self.sequences.items()},
+        }
+
+    def describe(self) -> str:
+        """The same for a reader."""
+        lines = [f"second ({self.second}) less first ({self.first}), in points"]
+        lines.append(f"{'':<8}{'first':>8}{'second':>8}{'diff':>8}   95 % interval")
+        for name, one in self.figures.items():
+            values = "".join(f"{100 * v:>8.1f}" for v in (one.first, one.second))
+            interval = f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]  {one.verdict}"
+            lines.append(f"{FIGURES[name]:<8}{values}{100 * one.difference:>+8.2f}   {interval}")
+        return "\n".join([*lines, *_list_changes(self.sequences)])
+
+
+def compare_results(first: Path, second: Path) -> Comparison:
+    """Pair the sequences of two results folders, and resample them."""
+    one, other = _read_summary(first), _read_summary(second)
+    _check_pairs(first, one, second, other)
+    names = list(one)
+    figures = {}
+    for figure in FIGURES:
+        pairs = [(one[n][figure], other[n][figure], one[n]["scored"]) for n in names]
+        told = np.array([pair for pair in pairs if None not in pair], np.float64).reshape(-1, 3)
+        if len(told):
+            weights = told[:, 2] if figure in POOLED else np.ones(len(told))
+            figures[figure] = _resample(told[:, 0], told[:, 1], weights)
+    changes = {n: {f: _subtract(other[n][f], one[n][f]) for f in FIGURES} for n in names}
+    return Comparison(str(first), str(second), figures, changes)
+
+
+def _resample(
+    first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
+) -> Difference:
+    """Datasets of as many sequences, drawn from these with replacement; the same every time."""
+    random = np.random.default_rng(SEED)
+    drawn = random.integers(0, len(first), (RESAMPLES, len(first)))
+    changes = (second - first) * weights
+    drawn_changes = changes[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(drawn_changes, [tail, 100 - tail])
+    mean, other = (float(np.average(values, weights=weights)) for values in (first, second))
+    return Difference(mean, other, other - mean, float(low), float(high))
+
+
+def _read_summary(folder: Path) -> dict[str, dict[str, Any]]:
+    file = folder / SUMMARY
+    if not file.is_file():
+        raise InputError(
+            f"results {str(folder)!r}",
+            found=f"no {SUMMARY}",
+            expected="a folder that `relo-edge eval` has finished",
+        )
+    try:
+        sequences = json.loads(file.read_text(encoding="utf-8"))["sequences"]
+        return {str(name): _read_figures(figures) for name, figures in sequences.items()}
+    except KeyError as error:
+        raise SourceError(
+            f"{file}", found=f"no {error.args[0]}", expected="figures; a submission has none"
+        ) from None
+    except (OSError, ValueError, TypeError, AttributeError):
+        raise SourceError(
+            f"{file} cannot be read", found="damage", fix="run `relo-edge eval` again"
+        ) from None
+
+
+def _read_figures(stored: Mapping[str, Any]) -> dict[str, Any]:
+    figures = {name: stored[name] for name in (*FIGURES, "frames", "scored")}
+    return {n: None if value is None else float(value) for n, value in figures.items()}
+
+
+def _check_pairs(
+    first: Path, one: Mapping[str, Any], second: Path, other: Mapping[str, Any]
+) -> None:
+    alone = sorted(set(one) ^ set(other))
+    if alone:
+        raise InputError(
+            f"{first} and {second} are of other sequences",
+            found=f"{alone[0]} in one of them alone",
+            expected="the same in both",
+        )
+    for name in one:
+        if one[name]["frames"] != other[name]["frames"]:
+            raise InputError(
+                f"sequence {name}",
+                found=f"{one[name]['frames']:g} and {other[name]['frames']:g} frames",
+                expected="as many in both results",
+            )
+
+
+def _subtract(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def _list_changes(sequences: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    changes = {name: figures["auc"] or 0.0 for name, figures in sequences.items()}
+    largest = sorted(changes, key=lambda name: -abs(changes[name]))[:SHOWN]
+    width = max((len(name) for name in largest), default=0)
+    lines = [f"{name:<{width}}{100 * changes[name]:>+8.2f}" for name in largest if changes[name]]
+    if not lines:
+        return ["no sequence has another AUC"]
+    return ["largest differences in AUC:", *lines]

@@ -1,0 +1,236 @@
+"""Where an error is born: two graphs run side by side on a rollout, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
+from relo_edge.bundle import Bundle
+from relo_edge.contract import GRAPHS
+from relo_edge.errors import PrecisionError
+from relo_edge.exposure import Exposed, open_exposed
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = ["STEPS", "LayerError", "LayerWalk", "Side", "check_side", "walk_layers"]
+
+STEPS = 3
+"""One frame without history, two with."""
+
+AT_ONCE = 48
+"""Tensors held at a time: all of a large variant's would take gigabytes."""
+
+JUMP = 2.0
+"""An error that is so many times that of what goes in is born there."""
+
+FLOOR = 1e-6
+"""What rounding alone gives; and a hundredth of the logits' own error is not worth a word."""
+
+NORM = "LayerNormalization"
+HEALS, DISTANCE = 10.0, 5
+"""A norm's error is none where the products after it, their bias added, have so many times less:
+its scale and bias have moved into them. So many nodes after it are looked at."""
+
+SHOWN = 6
+PIXELS = ("pixels/", "patch_embed")
+
+Feeds = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """A bundle at one of its precisions."""
+
+    bundle: Bundle
+    precision: str
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One node's output: the root mean square of its error beside that of its values."""
+
+    graph: str
+    node: str
+    op: str
+    error: float
+    before: float
+    """The largest error among what goes into the node."""
+
+    @property
+    def added(self) -> float:
+        """What the node adds, if errors are independent."""
+        return float(np.sqrt(max(self.error**2 - self.before**2, 0.0)))
+
+
+@dataclass(frozen=True)
+class LayerWalk:
+    """What a walk through both graphs found."""
+
+    precision: str
+    tensors: int
+    """How many were compared."""
+    births: tuple[LayerError, ...]
+    """Where the error at least doubles, in the graph's order."""
+    growth: tuple[LayerError, ...]
+    """Where the most is added besides, the largest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        rows = {"births": self.births, "growth": self.growth}
+        plain = {name: [vars(row) for row in found] for name, found in rows.items()}
+        return {"precision": self.precision, "tensors": self.tensors, **plain}
+
+    def describe(self) -> str:
+        """Two short tables."""
+        lines = [f"layers of {self.precision}: {self.tensors} tensors compared"]
+        if not self.births:
+            return "\n".join([*lines, "  no error is born in these graphs"])
+        if self.births and self.births[0].node.startswith(PIXELS):
+            lines.append("  from where pixels enter: their normalisation or the embedding")
+        for title, rows in (("born at", self.births), ("grows at", self.growth)):
+            for row in rows:
+                place = f"{row.graph}: {row.node} ({row.op})"
+                lines.append(f"  {title:<9}{place:<46}{row.before:>9.1e} → {row.error:.1e}")
+        return "\n".join(lines)
+
+
+def check_side(bundle: Bundle, precision: str) -> Side:
+    """The graphs to look into; what a runtime makes of them at run time cannot be looked into."""
+    if precision not in bundle.precisions:
+        raise PrecisionError(
+            "layers",
+            found=f"{precision}, which has no graph of its own",
+            expected=" | ".join(bundle.precisions),
+        )
+    return Side(bundle, precision)
+
+
+def walk_layers(
+    twin: TwinRuntime, reference: Side, candidate: Side, advance: Callable[[], None] = lambda: None
+) -> LayerWalk:
+    """Run both sides' graphs on what the rollout's first steps were fed, with the same state."""
+    every: list[LayerError] = []
+    tensors, largest = 0, 0.0
+    templates: list[Feeds] = [
+        {"template": t.crop[None], "box": t.box[None]} for t in twin.templates
+    ]
+    tokens: list[NDArray[Any]] = []
+    for graph in GRAPHS:
+        one, other = (
+            open_exposed(side.bundle.graph(graph, side.precision))
+            for side in (reference, candidate)
+        )
+        if graph == "template":
+            feeds: Iterator[Feeds] = iter(templates)
+            tokens = [one.run(["template_tokens"], fed)[0] for fed in templates]
+        else:
+            feeds = _list_steps(twin, one, np.concatenate(tokens, axis=1))
+        half = candidate.bundle.state_dtype(candidate.precision)
+        errors = _compare_tensors(one, other, feeds, half, advance)
+        tensors += len(errors)
+        every += _trace_errors(graph, one.model, errors)
+        largest = errors.get("policy_logits", 0.0)
+    floor = max(FLOOR, largest / 100)
+    births = [e for e in every if e.error > floor and e.error > JUMP * e.before][:SHOWN]
+    rest = sorted((e for e in every if e not in births), key=lambda e: -e.added)
+    growth = [e for e in rest if e.error > floor and e.added > 0][:SHOWN]
+    return LayerWalk(candidate.precision, tensors, tuple(births), tuple(growth))
+
+
+def _list_steps(twin: TwinRuntime, reference: Exposed, tokens: NDArray[Any]) -> Iterator[Feeds]:
+    """What the step graph is fed, the reference's own state coming back."""
+    state = np.zeros((1, *twin.variant.state_shape), np.float32)
+    for call in islice(twin.steps, STEPS):
+        feeds = {
+            "search": call.crops,
+            "template_tokens": tokens,
+            "temporal_tokens": state,
+            "has_history": np.array([not call.fresh], np.float32),
+            "window": call.window,
+        }
+        yield feeds
+        state = reference.run(["temporal_tokens_out"], feeds)[0]
+
+
+def _compare_tensors(
+    reference: Exposed,
+    candidate: Exposed,
+    feeds: Iterator[Feeds],
+    state_dtype: str,
+    advance: Callable[[], None],
+) -> dict[str, float]:
+    """The relative error of every tensor that both have, in the reference's order."""
+    shared = set(candidate.tensors)
+    names = [name for name in reference.tensors if name in shared]
+    sums = {name: np.zeros(2) for name in names}
+    for fed in feeds:
+        other = dict(fed)
+        if "temporal_tokens" in fed:
+            other["temporal_tokens"] = fed["temporal_tokens"].astype(state_dtype)
+        for start in range(0, len(names), AT_ONCE):
+            group = names[start : start + AT_ONCE]
+            pairs = zip(reference.run(group, fed), candidate.run(group, other), strict=True)
+            for name, (want, got) in zip(group, pairs, strict=True):
+                sums[name] += _sum_squares(want, got)
+        advance()
+    return {name: _divide(*total) for name, total in sums.items()}
+
+
+def _sum_squares(want: NDArray[Any], got: NDArray[Any]) -> tuple[float, float]:
+    if want.shape != got.shape:
+        return float("inf"), 1.0
+    first, second = want.astype(np.float64), got.astype(np.float64)
+    return float(((first - second) ** 2).sum()), float((first**2).sum())
+
+
+def _divide(error: float, size: float) -> float:
+    return float(np.sqrt(error / max(size, 1e-24)))
+
+
+def _trace_errors(graph: str, model: ModelProto, errors: dict[str, float]) -> list[LayerError]:
+    """Each compared tensor with the largest error among the compared ones that it is made of."""
+    found, reaching, healed = [], dict(errors), _measure_healed(model, errors)
+    for node in model.graph.node:
+        before = max((reaching.get(name, 0.0) for name in node.input), default=0.0)
+        for name in node.output:
+            folded = node.op_type == NORM and errors.get(name, 0.0) > HEALS * healed.get(name, 0.0)
+            if name in errors and not folded:
+                found.append(LayerError(graph, node.name, node.op_type, errors[name], before))
+            reaching.setdefault(name, before)
+    return _drop_repeats(found)
+
+
+def _measure_healed(model: ModelProto, errors: dict[str, float]) -> dict[str, float]:
+    """For each tensor the least that its error becomes in the nodes that follow."""
+    healed, after = dict(errors), errors
+    for _ in range(DISTANCE):
+        after = _find_errors_after(model, after)
+        healed = {name: min(error, after.get(name, error)) for name, error in healed.items()}
+    return healed
+
+
+def _find_errors_after(model: ModelProto, errors: dict[str, float]) -> dict[str, float]:
+    """For each tensor the largest error among what is made of it."""
+    after: dict[str, float] = {}
+    for node in model.graph.node:
+        largest = max((errors[name] for name in node.output if name in errors), default=0.0)
+        for name in node.input:
+            after[name] = max(after.get(name, 0.0), largest)
+    return after
+
+
+def _drop_repeats(rows: Sequence[LayerError]) -> list[LayerError]:
+    """A node with several outputs speaks once, by its worst."""
+    worst: dict[tuple[str, str], LayerError] = {}
+    for row in rows:
+        key = (row.graph, row.node)
+        if key not in worst or row.error > worst[key].error:
+            worst[key] = row
+    return list(worst.values())

@@ -1,0 +1,1 @@
+"""Results as one HTML file and as README's table."""

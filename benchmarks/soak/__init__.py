@@ -1,0 +1,1 @@
+"""Hours of tracking: what memory, files and latency do."""

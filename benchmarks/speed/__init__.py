@@ -1,0 +1,1 @@
+"""How fast each runtime is, stage by stage."""

@@ -1,0 +1,271 @@
+"""Parity finds what is wrong and passes what is right."""
+
+import base64
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from clips import write_images, write_video
+from verbs import run_verb
+
+from relo_edge.benchmarks.parity import rollout
+from relo_edge.benchmarks.parity import verdict as parity
+from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
+from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
+from relo_edge.benchmarks.parity.verdict import judge_parity
+from relo_edge.errors import InputError, SourceError
+from relo_edge.opencv import cv2
+from relo_edge.runtime import open_runtime
+from relo_edge.synthetic import make_clip
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(rollout, "SEEDS", range(1))
+    monkeypatch.setattr(rollout, "FRAMES", 8)
+
+
+@pytest.fixture
+def pair(demo_bundle):
+    reference = open_runtime(demo_bundle.path, "pytorch")
+    return reference, open_runtime(demo_bundle.path, "onnxruntime")
+
+
+def measure(reference, candidate, advance=lambda: None):
+    return judge_parity(compare_clips(reference, candidate, find_stretches([]), advance))
+
+
+class Spoilt:
+    """A runtime with one fault."""
+
+    def __init__(self, inner, fault):
+        self.inner, self.fault = inner, fault
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def step(self, slots, searches, window):
+        if self.fault == "no history":
+            for slot in slots:
+                self.inner.forget(slot)
+        if self.fault == "bgr":
+            searches = np.ascontiguousarray(searches[..., ::-1])
+        answer = self.inner.step(slots, searches, window)
+        if self.fault == "nan":
+            answer.policy_logits[:] = np.nan
+        if self.fault == "box":
+            answer.boxes[:, 2:] *= 0.5
+        return answer
+
+
+def test_equal_runtimes_pass(pair):
+    calls = []
+    result = measure(*pair, lambda: calls.append(1))
+    assert result.passed
+    assert len(calls) == count_frames(find_stretches([])) == 28
+    assert result.frames == 7
+    assert result.argmax_agreement == 1
+    assert result.closed_loop_iou == pytest.approx(1, abs=1e-4)
+    assert 0 < result.sway.closed_loop_iou < 1
+    assert result.first_divergence is None
+    assert set(result.outputs) == {"box", "score", "policy_logits", "temporal_tokens"}
+    assert all(e.max_abs < 1e-4 and e.cosine > 0.99999 for e in result.outputs.values())
+    assert "PASSED" in result.describe()
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        ("no history", "policy_logits error"),
+        ("bgr", "policy_logits error"),
+        ("nan", "policy_logits error nan"),
+        ("box", "box error"),
+    ],
+)
+def test_a_fault_fails(pair, fault, word):
+    reference, candidate = pair
+    result = measure(reference, Spoilt(candidate, fault))
+    assert not result.passed
+    assert word in result.describe()
+
+
+def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
+    monkeypatch.setattr(parity, "TRACKS", 0.0)
+    result = measure(pair[0], Spoilt(pair[1], "box"))
+    assert "closed-loop IoU" in result.describe()
+
+
+def test_frames_in_which_the_reference_is_lost_do_not_count(pair):
+    (followed,) = compare_clips(*pair, find_stretches([]))
+    strayed = followed.expected.copy()
+    strayed[4:] += 500
+    truth = np.full((8, 4), np.nan)
+    truth[1:] = followed.expected
+    truth[5:] += 1000
+    clip = replace(followed.stretch.clip, truth=truth)
+    known = replace(followed, boxes=strayed, stretch=replace(followed.stretch, clip=clip))
+    result = judge_parity([known])
+    assert result.judged
+    assert (result.judged_frames, result.closed_loop_iou) == (4, 1)
+    assert result.passed
+    clip = replace(clip, truth=None)
+    unknown = replace(followed, boxes=strayed, stretch=replace(followed.stretch, clip=clip))
+    assert "closed-loop IoU 0.571" in "".join(judge_parity([unknown]).failures)
+
+
+def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
+    """A large variant's states of a long clip would fill it."""
+    monkeypatch.setattr(rollout, "FRAMES", 15)
+    twin = compare_clips(*pair, find_stretches([]))[0].twin
+    assert len(twin.notes) == 14
+    assert len(twin.pairs) == len(twin.steps) == 6
+
+
+def test_a_step_is_taken_back_on_both_sides(pair):
+    twin, variant = TwinRuntime(*pair), pair[0].variant
+    rng = np.random.default_rng(1)
+    template = rng.integers(0, 256, (variant.template_size, variant.template_size, 3), np.uint8)
+    crops = rng.integers(0, 256, (2, variant.search_size, variant.search_size, 3), np.uint8)
+    twin.encode_template(0, 0, template, np.float32([0.25, 0.25, 0.5, 0.5]))
+    twin.forget(0)
+    window = np.ones((variant.grid, variant.grid), np.float32)
+    for crop, back in ((0, True), (0, False), (1, True), (1, False)):
+        twin.step([0], crops[crop : crop + 1], window)
+        if back:
+            twin.rewind(0)
+    assert [call.fresh for call in twin.steps] == [True, True, False, False]
+    for first, again in ((0, 1), (2, 3)):
+        for side in ("reference", "candidate"):
+            one, other = (getattr(twin.pairs[index], side) for index in (first, again))
+            assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_state_that_is_never_kept_is_named(pair):
+    result = measure(pair[0], Spoilt(pair[1], "no history"))
+    assert [cause.part for cause in result.causes] == ["temporal state"]
+    assert "the history does not arrive" in result.describe()
+    assert result.clips[0].frames[0].errors["policy_logits"] < 1e-4
+    assert result.clips[0].frames[1].errors["policy_logits"] > 1e-2
+
+
+def test_an_overflow_is_named(pair):
+    result = measure(pair[0], Spoilt(pair[1], "nan"))
+    assert [cause.part for cause in result.causes] == ["numbers"]
+
+
+def test_frames_apart_come_with_a_picture(pair):
+    result = measure(pair[0], Spoilt(pair[1], "box"))
+    picture = result.pictures[0]
+    image = cv2.imdecode(np.frombuffer(base64.b64decode(picture.jpeg), np.uint8), 1)
+    assert image.shape == (270, 480, 3)
+    worst = min(result.clips[0].frames, key=lambda frame: frame.iou)
+    assert (picture.frame, picture.iou) == (worst.frame, worst.iou)
+    assert measure(*pair).pictures == []
+
+
+def test_users_clips_start_where_their_target_is(pair, tmp_path):
+    clip = make_clip(3, 6)
+    folder = tmp_path / "walk"
+    folder.mkdir()
+    for index, frame in enumerate(clip.frames()):
+        cv2.imwrite(str(folder / f"{index:03}.png"), frame)
+    rows = ["nan,nan,nan,nan", *(",".join(map(str, box)) for box in clip.boxes[1:])]
+    (folder / "groundtruth.txt").write_text("\n".join(rows))
+    stretches = find_stretches([str(folder)])
+    assert [list(stretch.frames) for stretch in stretches] == [[1, 2, 3, 4, 5]]
+    result = judge_parity(compare_clips(*pair, stretches))
+    assert result.passed
+    assert result.clips[0].name == "walk"
+    assert [frame.frame for frame in result.clips[0].frames] == [2, 3, 4, 5]
+    assert result.reference_iou is not None
+
+
+def test_a_clip_whose_target_comes_in_its_last_frame_is_refused(tmp_path):
+    folder = tmp_path / "late"
+    write_images(folder, ["0.png", "1.png", "2.png"])
+    (folder / "groundtruth.txt").write_text("0,0,0,0\n0,0,0,0\n8,8,20,20\n")
+    with pytest.raises(SourceError, match="clip late: found a target in its last frame only"):
+        find_stretches([str(folder)])
+
+
+def test_without_a_truth_the_track_is_judged(pair, tmp_path, monkeypatch):
+    video = write_video(tmp_path / "walk.mp4", frames=6)
+    stretches = find_stretches([str(video)])
+    result = judge_parity(compare_clips(pair[0], Spoilt(pair[1], "box"), stretches))
+    assert result.reference_iou is None
+    assert "closed-loop IoU" in "".join(result.failures)
+
+
+def test_a_lost_state_shows_in_the_first_divergence_and_its_margin(pair):
+    reference, candidate = pair
+    result = measure(reference, Spoilt(candidate, "bgr"))
+    assert result.first_divergence is not None
+    assert result.first_divergence.frame >= 1
+    assert result.first_divergence.margin >= 0
+    assert result.argmax_agreement < 1
+
+
+def test_a_precision_without_gate_is_refused(pair):
+    reference, candidate = pair
+    spoilt = Spoilt(candidate, "none")
+    spoilt.precision = "fp7"
+    with pytest.raises(InputError, match="parity gate: found fp7"):
+        measure(reference, spoilt)
+
+
+def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
+    words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--json"]
+    code, out, err = run_verb(capsys, *words)
+    result = json.loads(out)
+    assert code == 0
+    assert result["passed"] is True
+    assert set(result["outputs"]["policy_logits"]) == {"max_abs", "relative", "cosine"}
+    assert {"argmax_agreement", "closed_loop_iou", "first_divergence"} <= set(result)
+    assert "parity: " in err
+
+
+def test_the_verb_fails_on_other_weights(demo_bundle, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    from relo_edge.network.recipe import draw_weights
+    from relo_edge.spec import VARIANTS
+
+    save_file(dict(draw_weights(VARIANTS["demo"], salt=5)), tmp_path / "other.safetensors")
+    words = ["parity", demo_bundle.path, "--runtime", "onnxruntime"]
+    code, out, _ = run_verb(capsys, *words, "--checkpoint", tmp_path / "other.safetensors")
+    assert code == 1
+    assert "FAILED" in out
+
+
+def test_the_verb_plots_and_walks_the_layers(demo_bundle, tmp_path, capsys):
+    plot = tmp_path / "parity.png"
+    words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--layers", "--plot", plot]
+    code, out, _ = run_verb(capsys, *words)
+    assert code == 0
+    assert "no error is born in these graphs" in out
+    assert cv2.imread(str(plot)).shape[1] > 800
+    assert [path.name for path in tmp_path.iterdir()] == ["parity.png"]
+
+
+def test_layers_of_what_has_no_graph_are_refused(demo_bundle, capsys):
+    words = ["parity", demo_bundle.path, "--runtime", "openvino", "--precision", "bf16", "--layers"]
+    code, _, err = run_verb(capsys, *words)
+    assert code in (1, 2)
+    assert "layers: found bf16, which has no graph" in err or "without bfloat16" in err
+
+
+def test_a_plot_that_cannot_be_written_is_said_before_the_work(demo_bundle, capsys):
+    code, _, err = run_verb(capsys, "parity", demo_bundle.path, "--plot", "parity.gif")
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert "expected .png or .svg" in err
+
+
+def test_json_has_no_nan(pair, capsys):
+    from relo_edge.verbs.shared import print_result
+
+    print_result(measure(pair[0], Spoilt(pair[1], "nan")), as_json=True)
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["outputs"]["policy_logits"]["relative"] is None
+    assert found["passed"] is False

@@ -1,0 +1,88 @@
+"""A short soak passes, and what goes wrong in one is seen."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from clips import StillRuntime, write_video
+
+from relo_edge.benchmarks.soak import log as soak_diary
+from relo_edge.benchmarks.soak import loop as soak_loop
+from relo_edge.benchmarks.soak.log import DEATHS, GROWTH, Diary, Holdings, measure_growth
+from relo_edge.benchmarks.soak.run import soak
+
+
+def check_verdict(result):
+    """In seconds memory has not settled; minutes are for the script."""
+    settled = replace(result, memory_growth=0.0)
+    assert settled.passed, result.describe()
+    assert result.reconnects == len(DEATHS)
+    for wrong in (
+        {"unplayable": 1},
+        {"order_broken": 1},
+        {"recordings": 0},
+        {"memory_growth": 0.03},
+        {"reconnects": len(DEATHS) - 1},
+        {"after": replace(result.after, threads=result.before.threads + 1)},
+        {"after": replace(result.after, files=result.before.files + 1)},
+    ):
+        assert not replace(settled, **wrong).passed
+    assert f"frames         {result.frames}" in result.describe()
+
+
+def test_a_short_soak_of_the_loop(monkeypatch):
+    monkeypatch.setattr(soak_diary, "CAMERA", "synthetic:size=128x96,fps=60")
+    monkeypatch.setattr(soak_loop, "SEGMENT_SECONDS", 99.0)
+    result = soak(StillRuntime(batch=3), 3.0)
+    check_verdict(result)
+    assert result.added >= 1
+    assert result.frames > 5
+    assert result.more["dropped"] >= 0
+
+
+@pytest.mark.slow
+def test_a_short_soak_of_the_page():
+    result = soak(StillRuntime(batch=3), 12.0, "page")
+    check_verdict(result)
+    assert result.added >= 3
+    assert result.removed >= 1
+    assert result.recordings >= 2
+    assert result.more["pictures"] > 20
+    assert result.more["page_ms"] > 0
+
+
+def test_growth_is_between_the_warm_up_and_the_end():
+    steady = [(moment / 10, 1000 + 50 * (moment < 20)) for moment in range(100)]
+    assert measure_growth(steady, 10.0) == 0
+    leaking = [(moment, 1000 + 10 * moment) for moment in range(100)]
+    assert measure_growth(leaking, 100.0) > GROWTH
+
+
+def test_a_file_left_open_is_counted(tmp_path):
+    before = Holdings.count()
+    with (tmp_path / "x").open("w"):
+        assert Holdings.count().files == before.files + 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "numbers", "unplayable", "order_broken"),
+    [
+        ([0, 0, 3, 5], None, 0, 0),
+        ([0, 3, 5], [0, 3, 5], 0, 0),
+        ([0, 5, 3], None, 0, 1),
+        ([0, 4], [0, 3, 5], 1, 0),  # boxes of a frame that was not recorded
+        ([0, 3], [0, 3, 6], 1, 0),  # a frame short
+        (None, None, 1, 0),  # no video
+    ],
+)
+def test_a_recording_that_is_not_whole_is_seen(tmp_path, rows, numbers, unplayable, order_broken):
+    video, boxes = tmp_path / "a.mp4", tmp_path / "a.csv"
+    if rows is None:
+        video.write_bytes(b"no video")
+    else:
+        write_video(video, frames=6)
+    boxes.write_text("\n".join(["frame", *map(str, rows or [])]))
+    diary = Diary(1.0, tmp_path, random.Random(0))
+    diary.note_recording(video, boxes, numbers)
+    found = diary.recordings, diary.unplayable, diary.order_broken
+    assert found == (1, unplayable, order_broken)
