@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from relo_edge.bundle import Bundle
-from relo_edge.calibration.half import convert_half
-from relo_edge.calibration.precision import quantize_half, quantize_int8
-from relo_edge.calibration.ranges import measure_ranges
+from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16_ranges import measure_ranges
+from relo_edge.calibration.quantize import quantize_half, quantize_int8
 from relo_edge.calibration.recording import Recording
 from relo_edge.calibration.samples import Feeds
 from relo_edge.contract import GRAPHS, EngineGraph

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relo_edge.calibration.ranges import FLOAT, Range
+from relo_edge.calibration.fp16_ranges import FLOAT, Range
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

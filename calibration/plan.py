@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.clips import Clip
+from relo_edge.clips.clip import Clip
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.calibration.identity import claim_folder, describe_recording
+from relo_edge.calibration.cache_key import claim_folder, describe_recording
 from relo_edge.calibration.plan import Run
-from relo_edge.calibration.recorder import RecordingRuntime, open_encoder
+from relo_edge.calibration.recording_runtime import RecordingRuntime, open_encoder
 from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
-from relo_edge.comparison import NUDGES, follow_target, nudge_box
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box
+from relo_edge.measures.gates import NUDGES, follow_target, nudge_box
 from relo_edge.runtime import Runtime, open_runtime
 
 __all__ = ["Recording", "count_tracked", "record_samples", "track_run"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from relo_edge.calibration.attempts import Attempt
+from relo_edge.calibration.candidates import Attempt
 
 __all__ = ["Cost", "group_products", "keep_costly_parts", "measure_costs", "write_costs"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from relo_edge.contract import BATCH, PIXELS
+from relo_edge.export.builder import FLOAT, GraphBuilder
 from relo_edge.export.folding import (
     PIXEL_CENTRE,
     Affine,
@@ -16,7 +17,6 @@ from relo_edge.export.folding import (
     fuse_qkv,
     patch_matrix,
 )
-from relo_edge.export.graph import FLOAT, GraphBuilder
 from relo_edge.spec import LAYER_NORM_EPSILON, PIXEL_MEAN, PIXEL_STD, Variant
 
 __all__ = ["add_affine", "add_main_block", "add_norm", "add_pixel_encoder"]

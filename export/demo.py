@@ -15,7 +15,7 @@ import relo_edge
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import BundleError, InputError, SourceError
 from relo_edge.export.publishing import export_bundle
-from relo_edge.files import find_cache
+from relo_edge.host.files import find_cache
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 

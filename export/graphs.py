@@ -9,8 +9,8 @@ import numpy as np
 
 from relo_edge.contract import BATCH, describe_graph
 from relo_edge.export.blocks import add_main_block, add_norm, add_pixel_encoder
+from relo_edge.export.builder import FLOAT, GraphBuilder
 from relo_edge.export.folding import Scope
-from relo_edge.export.graph import FLOAT, GraphBuilder
 from relo_edge.export.heads import add_choice, add_heads
 from relo_edge.spec import Variant
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from relo_edge.export.builder import GraphBuilder
 from relo_edge.export.folding import Affine, Scope, fold_batch_norm, fuse_outputs
-from relo_edge.export.graph import GraphBuilder
 from relo_edge.spec import SIZE_FLOOR, Variant
 
 __all__ = ["add_choice", "add_heads"]

@@ -15,7 +15,7 @@ from relo_edge.errors import GateError, InputError, MissingDependency
 from relo_edge.export.folding import Scope
 from relo_edge.export.graphs import build_step_graph, build_template_graph
 from relo_edge.export.verification import FrameErrors, verify_graphs
-from relo_edge.files import publish_folder
+from relo_edge.host.files import publish_folder
 
 if TYPE_CHECKING:
     from relo_edge.network.checkpoint import Checkpoint

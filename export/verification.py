@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from relo_edge.errors import GateError
 from relo_edge.geometry import box_in_template, crop_into, hann_window, place_crop, read_box
 from relo_edge.spec import Variant
-from relo_edge.synthetic import make_clip
+from relo_edge.synthetic.clip import make_clip
 
 if TYPE_CHECKING:
     from relo_edge.network.relo import Relo

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from relo_edge.errors import ReloError
-    from relo_edge.live import read_live
-    from relo_edge.recovery import Recovery
+    from relo_edge.lost import Recovery
     from relo_edge.runtime import open_runtime
     from relo_edge.tracker import LostRule, MultiTracker, Track, Tracker
+    from relo_edge.video.live import read_live
 
 __all__ = [
     "LostRule",
@@ -28,12 +28,12 @@ __version__ = "0.1.0"
 _HOME = {
     "LostRule": "relo_edge.tracker",
     "MultiTracker": "relo_edge.tracker",
-    "Recovery": "relo_edge.recovery",
+    "Recovery": "relo_edge.lost",
     "ReloError": "relo_edge.errors",
     "Track": "relo_edge.tracker",
     "Tracker": "relo_edge.tracker",
     "open_runtime": "relo_edge.runtime",
-    "read_live": "relo_edge.live",
+    "read_live": "relo_edge.video.live",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.files import hash_file, publish_folder, share_file, write_text
+from relo_edge.host.files import hash_file, publish_folder, share_file, write_text
 from relo_edge.spec import VARIANTS, Variant
 
 __all__ = [

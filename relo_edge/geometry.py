@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import InputError
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 
 __all__ = [
     "Box",

@@ -21,8 +21,8 @@ from relo_edge.geometry import (
     hann_window,
     place_crop,
 )
-from relo_edge.opencv import cv2
-from relo_edge.recovery import Recovery
+from relo_edge.host.opencv import cv2
+from relo_edge.lost import Recovery
 from relo_edge.runtime import Runtime
 from relo_edge.spec import TrackerProtocol
 

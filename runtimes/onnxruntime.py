@@ -12,7 +12,7 @@ from relo_edge.bundle import Bundle
 from relo_edge.contract import BATCH, GRAPHS, check_inputs
 from relo_edge.errors import BundleError, MissingDependency
 from relo_edge.runtime import RuntimeRequest
-from relo_edge.runtimes.slotwise import Answer, Array, Slot, SlotwiseRuntime
+from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
 
 __all__ = ["OUTPUTS", "OnnxRuntime", "import_onnxruntime", "open_runtime"]
 

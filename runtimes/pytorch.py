@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, MissingDependency
-from relo_edge.files import hash_file
+from relo_edge.host.files import hash_file
 from relo_edge.runtime import LastStep, RuntimeRequest, StepResult, demand_open
 from relo_edge.spec import Variant
 

@@ -9,7 +9,7 @@ import torch
 from relo_edge.bundle import Bundle
 from relo_edge.export.publishing import export_bundle
 from relo_edge.network.checkpoint import read_checkpoint
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
 

@@ -102,7 +102,7 @@ def prepare_variant(name: str, folder: Path, skipped: dict[str, str]) -> tuple[A
     """A bundle with graphs and engines of every precision, and what opens it at some batch."""
     from engines import add_half, add_int8, write_bundle
 
-    from relo_edge.network.recipe import draw_weights
+    from relo_edge.network.fixed_weights import draw_weights
     from relo_edge.spec import VARIANTS
 
     weights = draw_weights(VARIANTS[name])
@@ -281,7 +281,7 @@ def describe_result(result: dict[str, Any]) -> str:
 
 def publish_result(result: dict[str, Any], folder: Path) -> None:
     """JSON and table side by side, named after the day and the GPU."""
-    from relo_edge.files import write_text
+    from relo_edge.host.files import write_text
 
     day = datetime.now(timezone.utc).date().isoformat()
     stem = f"{day}-{'-'.join(result['gpu'].lower().split())}"

@@ -12,7 +12,7 @@ import pytest
 from engines import write_bundle
 from recording_device import open_recorded
 
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import open_runtime
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.runtimes.tensorrt.engines import find_gpu

@@ -65,7 +65,7 @@ def test_the_base_install_helps_and_says_what_is_missing(base, tmp_path):
 @pytest.mark.slow
 def test_the_wheel_tracks_with_onnxruntime_and_no_torch(base, demo_bundle, tmp_path):
     run(base / "pip", "install", "--quiet", "-c", CONSTRAINTS, "onnxruntime")
-    code = "from relo_edge.synthetic import make_clip; import cv2, sys\n"
+    code = "from relo_edge.synthetic.clip import make_clip; import cv2, sys\n"
     code += "for i, f in enumerate(make_clip(1, 5).frames()): cv2.imwrite(f'{i}.png', f)"
     run(base / "python", "-c", code, cwd=tmp_path)
     words = ["--bundle", demo_bundle.path, "--init", "200,100,60,60", "--boxes", "boxes.csv"]

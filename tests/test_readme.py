@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clips import write_video
 
-from relo_edge.video import open_source
+from relo_edge.video.opening import open_source
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

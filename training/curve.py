@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from relo_edge.files import replace_file
+from relo_edge.host.files import replace_file
 
 __all__ = ["draw_curve"]
 

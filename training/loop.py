@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from relo_edge.errors import CheckpointError
-from relo_edge.interrupt import catch_interrupt
+from relo_edge.host.signals import catch_interrupt
 from relo_edge.network.relo import Relo
-from relo_edge.training.journal import Journal
+from relo_edge.training.checkpointing import Journal
 from relo_edge.training.render import ClipBatch
 
 __all__ = ["LoopSettings", "Stage", "run_loop"]

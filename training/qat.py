@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from relo_edge.network.relo import FrameMaps, Relo
+from relo_edge.training.fake_quant import GraphTwin, round_tensor
 from relo_edge.training.losses import box_loss, find_cells, gather_boxes, mean_seen, pair_iou
 from relo_edge.training.render import ClipBatch
 from relo_edge.training.rollout import roll_states
-from relo_edge.training.rounding import GraphTwin, round_tensor
 
 __all__ = ["Qat"]
 

@@ -15,26 +15,26 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.files import hash_file
-from relo_edge.int8_ranges import Int8Ranges, write_ranges
+from relo_edge.graphs.int8_ranges import Int8Ranges, write_ranges
+from relo_edge.host.files import hash_file
+from relo_edge.host.progress import show_progress
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo, build_network
-from relo_edge.progress import show_progress
 from relo_edge.spec import Variant, find_variant
-from relo_edge.training.clips import ClipSettings, name_lost_helpers
+from relo_edge.training.checkpointing import Journal
+from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.footage import Footage
-from relo_edge.training.fresh import build_fresh
-from relo_edge.training.journal import Journal
+from relo_edge.training.data import Material, open_material
+from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
-from relo_edge.training.material import Material, open_material
-from relo_edge.training.package import pack_weights
+from relo_edge.training.pack_weights import pack_weights
 from relo_edge.training.qat import Qat
-from relo_edge.training.ranges import find_ranges
+from relo_edge.training.range_search import find_ranges
+from relo_edge.training.real_clips import Footage
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
 from relo_edge.training.render import Jitter
+from relo_edge.training.synthetic_batches import ClipSettings, name_lost_helpers
 from relo_edge.training.textures import Atlas, build_atlas
-from relo_edge.training.trial import Trial, try_checkpoint
 from relo_edge.training.warmup import Warmup
 
 __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]

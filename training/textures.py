@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from relo_edge.errors import SourceError
-from relo_edge.sprites import paint_ground, paint_sprite, pick_palette
+from relo_edge.synthetic.sprites import paint_ground, paint_sprite, pick_palette
 
 __all__ = ["OUTLINE", "Atlas", "build_atlas"]
 

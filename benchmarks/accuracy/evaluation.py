@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from relo_edge.accuracy import Score, score_boxes
 from relo_edge.benchmarks.accuracy.ray_cluster import track_on_ray
 from relo_edge.benchmarks.accuracy.results import EvalResult
 from relo_edge.benchmarks.accuracy.results_folder import ResultsFolder, describe_run
@@ -22,12 +21,13 @@ from relo_edge.benchmarks.accuracy.workers import (
     track_in_processes,
 )
 from relo_edge.bundle import Bundle
-from relo_edge.datasets.reading import Dataset
+from relo_edge.datasets.layouts import Dataset
+from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError
-from relo_edge.interrupt import catch_interrupt
-from relo_edge.progress import show_progress
+from relo_edge.host.progress import show_progress
+from relo_edge.host.signals import catch_interrupt
+from relo_edge.measures.accuracy import Score, score_boxes
 from relo_edge.runtime import Runtime, open_runtime
-from relo_edge.sequences import ImageSequence
 
 __all__ = ["EvalRequest", "Evaluation", "evaluate_dataset"]
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from relo_edge.geometry import box_iou, read_box
-from relo_edge.recovery import Recovery
+from relo_edge.lost import Recovery
 from relo_edge.runtime import Runtime, open_runtime
-from relo_edge.synthetic import SyntheticClip, make_clip
+from relo_edge.synthetic.clip import SyntheticClip, make_clip
 from relo_edge.tracker import Track, Tracker
 
 __all__ = ["RecoveryResult", "RecoveryRow", "hide_target", "measure_recovery"]

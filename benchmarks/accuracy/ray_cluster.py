@@ -10,8 +10,8 @@ from typing import Any
 
 from relo_edge.benchmarks.accuracy.workers import PATIENCE, Crew, Stop, Tracked, TrackedSequence
 from relo_edge.benchmarks.accuracy.workers import track_sequence as track
+from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
-from relo_edge.sequences import ImageSequence
 from relo_edge.tracker import Tracker
 
 __all__ = ["find_share", "track_on_ray"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relo_edge.accuracy import (
+from relo_edge.measures.accuracy import (
     CENTRE_THRESHOLDS,
     NORMALISED_THRESHOLDS,
     OVERLAP_THRESHOLDS,

@@ -15,10 +15,10 @@ import numpy as np
 from relo_edge import __version__
 from relo_edge.benchmarks.accuracy.workers import TrackedSequence
 from relo_edge.bundle import Bundle
+from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, SourceError
-from relo_edge.files import hash_file, write_text
+from relo_edge.host.files import hash_file, write_text
 from relo_edge.runtime import Runtime
-from relo_edge.sequences import ImageSequence
 from relo_edge.spec import TrackerProtocol
 
 __all__ = ["SUMMARY", "ResultsFolder", "describe_run"]

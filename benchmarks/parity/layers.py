@@ -14,7 +14,7 @@ from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
 from relo_edge.bundle import Bundle
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import PrecisionError
-from relo_edge.exposure import Exposed, open_exposed
+from relo_edge.graphs.sessions import Exposed, open_exposed
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.benchmarks.parity.verdict import ParityResult
 from relo_edge.errors import MissingDependency
-from relo_edge.files import replace_file
+from relo_edge.host.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

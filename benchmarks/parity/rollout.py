@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
-from relo_edge.clips import Clip, find_clips, make_synthetic_clip
-from relo_edge.comparison import NUDGES, follow_target, measure_overlaps_or_nan, nudge_box
+from relo_edge.clips.clip import Clip, find_clips, make_synthetic_clip
 from relo_edge.errors import SourceError
 from relo_edge.geometry import Box
+from relo_edge.measures.gates import NUDGES, follow_target, measure_overlaps_or_nan, nudge_box
 from relo_edge.runtime import Runtime
 
 __all__ = ["Rollout", "Stretch", "compare_clips", "count_frames", "find_stretches", "track_nudged"]

@@ -15,7 +15,8 @@ from relo_edge.benchmarks.parity.layers import LayerWalk
 from relo_edge.benchmarks.parity.paired_runtime import FrameNote
 from relo_edge.benchmarks.parity.rollout import Rollout
 from relo_edge.benchmarks.parity.worst_frames import Picture, draw_partings
-from relo_edge.comparison import (
+from relo_edge.errors import InputError
+from relo_edge.measures.gates import (
     GATES,
     TRACKS,
     ErrorTally,
@@ -27,7 +28,6 @@ from relo_edge.comparison import (
     judge_outputs,
     judge_track,
 )
-from relo_edge.errors import InputError
 
 __all__ = ["ClipParity", "Divergence", "FrameParity", "ParityResult", "find_gate", "judge_parity"]
 

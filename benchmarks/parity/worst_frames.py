@@ -11,8 +11,8 @@ import numpy as np
 
 from relo_edge.benchmarks.parity.rollout import Rollout
 from relo_edge.geometry import Box, read_box
-from relo_edge.opencv import cv2
-from relo_edge.video import Frame
+from relo_edge.host.opencv import cv2
+from relo_edge.video.opening import Frame
 
 __all__ = ["Picture", "draw_partings"]
 

@@ -19,7 +19,7 @@ from relo_edge.benchmarks.report.charts import (
 from relo_edge.benchmarks.report.inputs import Findings, Plain
 from relo_edge.benchmarks.report.style import STYLE
 from relo_edge.errors import SourceError
-from relo_edge.files import write_text
+from relo_edge.host.files import write_text
 
 __all__ = ["REPORT_SUFFIXES", "make_report", "write_report"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import InputError, ReloError
-from relo_edge.files import write_text
+from relo_edge.host.files import write_text
 
 __all__ = ["renew_table"]
 

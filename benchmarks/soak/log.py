@@ -15,8 +15,8 @@ from typing import Any
 
 from relo_edge.errors import SourceError
 from relo_edge.geometry import Box
-from relo_edge.sources.frames import Frame, FrameSource
-from relo_edge.video import open_source
+from relo_edge.video.opening import open_source
+from relo_edge.video.sources.frames import Frame, FrameSource
 
 __all__ = ["DEATHS", "GROWTH", "TARGETS", "Diary", "Holdings", "MortalCamera", "SoakResult"]
 
@@ -31,7 +31,7 @@ GROWTH = 0.02
 
 PLAY = """
 import sys
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 capture, played = cv2.VideoCapture(sys.argv[1]), 0
 announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
 while capture.read()[0]:

@@ -7,13 +7,13 @@ from statistics import median
 
 from relo_edge.benchmarks.soak.log import TARGETS, Diary, MortalCamera
 from relo_edge.benchmarks.soak.viewer import SoakViewer, stamp_frame
-from relo_edge.live import Patience, read_live
 from relo_edge.runtime import Runtime
-from relo_edge.serve.roster import build_roster
+from relo_edge.serve.named_targets import build_roster
+from relo_edge.serve.recordings import Takes
 from relo_edge.serve.server import PageServer
-from relo_edge.serve.takes import Takes
-from relo_edge.serve.tracking import TrackingThread
-from relo_edge.sources.frames import Frame, FrameSource
+from relo_edge.serve.worker import TrackingThread
+from relo_edge.video.live import Patience, read_live
+from relo_edge.video.sources.frames import Frame, FrameSource
 
 __all__ = ["soak_page"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from relo_edge.errors import SourceError
-from relo_edge.opencv import cv2
-from relo_edge.sources.frames import Frame
+from relo_edge.host.opencv import cv2
+from relo_edge.video.sources.frames import Frame
 
 __all__ = ["SoakViewer", "stamp_frame"]
 

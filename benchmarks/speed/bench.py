@@ -24,8 +24,8 @@ from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import BenchResult, Proof
 from relo_edge.benchmarks.speed.startup import StartUp, measure_start
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
-from relo_edge.opencv import cv2
-from relo_edge.progress import show_progress
+from relo_edge.host.opencv import cv2
+from relo_edge.host.progress import show_progress
 from relo_edge.runtime import Runtime, RuntimeRequest, open_runtime, open_runtimes
 
 __all__ = ["BenchRequest", "run_bench"]

@@ -15,12 +15,12 @@ import numpy as np
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.geometry import Box
-from relo_edge.opencv import cv2
-from relo_edge.quiet import hush_libraries
+from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.opencv import cv2
+from relo_edge.measures.timed_runtime import TimedRuntime
 from relo_edge.runtime import Runtime, read_step_stages
-from relo_edge.timing import TimedRuntime
 from relo_edge.tracker import MultiTracker
-from relo_edge.video import Frame
+from relo_edge.video.opening import Frame
 
 __all__ = ["Contender", "Lap", "PeerContender", "RuntimeContender", "open_peer"]
 

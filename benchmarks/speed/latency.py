@@ -22,13 +22,13 @@ from relo_edge.benchmarks.speed.machine import describe_machine
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import BenchResult, BenchRow, Proof
 from relo_edge.benchmarks.speed.startup import StartUp
-from relo_edge.clips import Clip, find_clips, make_synthetic_clip
+from relo_edge.clips.clip import Clip, find_clips, make_synthetic_clip
 from relo_edge.doctor.evidence import count_cores
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.runtime import Runtime
-from relo_edge.video import Frame
+from relo_edge.video.opening import Frame
 
 __all__ = [
     "Scene",

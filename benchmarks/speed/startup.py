@@ -16,7 +16,7 @@ from relo_edge.doctor.machine import find_values
 from relo_edge.errors import RuntimeUnavailable
 from relo_edge.geometry import read_box
 from relo_edge.runtime import open_runtime
-from relo_edge.synthetic import make_clip
+from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracker import Tracker
 
 __all__ = ["StartUp", "measure_start"]

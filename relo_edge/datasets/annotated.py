@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.datasets.facts import UAV_STARTS
 from relo_edge.datasets.matching import cut_images, number_image, withhold_boxes
+from relo_edge.datasets.published_splits import UAV_STARTS
+from relo_edge.datasets.sequences import ImageSequence, build_sequence, read_boxes
 from relo_edge.errors import SourceError
-from relo_edge.sequences import ImageSequence, build_sequence, read_boxes
-from relo_edge.video import list_images
+from relo_edge.video.opening import list_images
 
 __all__ = [
     "find_nfs",

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.datasets.facts import LASOT_TEST, OTB_OMITTED, OTB_RANGES
 from relo_edge.datasets.matching import cut_images, number_image, withhold_boxes
-from relo_edge.errors import SourceError
-from relo_edge.sequences import (
+from relo_edge.datasets.published_splits import LASOT_TEST, OTB_OMITTED, OTB_RANGES
+from relo_edge.datasets.sequences import (
     ImageSequence,
     build_sequence,
     find_truth,
@@ -22,7 +21,8 @@ from relo_edge.sequences import (
     read_origin,
     read_sequence,
 )
-from relo_edge.video import list_images
+from relo_edge.errors import SourceError
+from relo_edge.video.opening import list_images
 
 __all__ = [
     "find_got10k",

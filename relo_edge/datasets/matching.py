@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import SourceError
-from relo_edge.sequences import ImageSequence
 
 __all__ = ["cut_images", "number_image", "withhold_boxes"]
 

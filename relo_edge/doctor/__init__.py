@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from relo_edge.doctor.diagnosis import Diagnosis, Finding
 from relo_edge.doctor.evidence import Evidence, collect_evidence
-from relo_edge.doctor.findings import Diagnosis, Finding
 from relo_edge.doctor.gpu import judge_gpu
 from relo_edge.doctor.machine import judge_machine
 from relo_edge.doctor.packages import judge_packages

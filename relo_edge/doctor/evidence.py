@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 
-from relo_edge.doctor.children import Answer, ask_children, read_nvidia_smi
 from relo_edge.doctor.probe import PROBES
+from relo_edge.doctor.subprocesses import Answer, ask_children, read_nvidia_smi
 
 __all__ = ["Evidence", "Package", "collect_evidence"]
 

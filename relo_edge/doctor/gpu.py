@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from relo_edge.doctor.diagnosis import Finding
 from relo_edge.doctor.evidence import Evidence
-from relo_edge.doctor.findings import Finding
 
 __all__ = ["judge_gpu"]
 

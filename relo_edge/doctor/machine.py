@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
+from relo_edge.doctor.diagnosis import Finding, Mark
 from relo_edge.doctor.evidence import Evidence
-from relo_edge.doctor.findings import Finding, Mark
 
 __all__ = ["judge_machine"]
 

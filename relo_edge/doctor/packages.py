@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+from relo_edge.doctor.diagnosis import Finding
 from relo_edge.doctor.evidence import Evidence, Package
-from relo_edge.doctor.findings import Finding
 from relo_edge.doctor.vision import OPENCV_WHEELS, find_wheel
 
 __all__ = ["judge_packages"]

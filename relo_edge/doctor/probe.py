@@ -30,7 +30,7 @@ def load_package(name: str) -> ModuleType:
 
 def probe_opencv() -> dict[str, Any]:
     """OpenCV's version, place and build; its own loader tells what is wrong with it."""
-    from relo_edge.opencv import cv2
+    from relo_edge.host.opencv import cv2
 
     return {
         "version": cv2.__version__,
@@ -112,7 +112,7 @@ def explain_import(name: str) -> str:
 
 def probe_libcuda() -> dict[str, Any]:
     """The CUDA driver and its GPUs."""
-    from relo_edge.doctor.libcuda import list_devices
+    from relo_edge.host.libcuda import list_devices
 
     return list_devices()
 

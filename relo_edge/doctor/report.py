@@ -9,7 +9,7 @@ from itertools import groupby
 from rich.console import Console
 from rich.text import Text
 
-from relo_edge.doctor.findings import Diagnosis, Finding
+from relo_edge.doctor.diagnosis import Diagnosis, Finding
 
 __all__ = ["advise_user", "print_json", "print_report"]
 

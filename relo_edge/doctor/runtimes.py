@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from relo_edge.doctor.children import Answer
+from relo_edge.doctor.diagnosis import Finding
 from relo_edge.doctor.evidence import Evidence
-from relo_edge.doctor.findings import Finding
+from relo_edge.doctor.subprocesses import Answer
 
 __all__ = ["judge_runtimes"]
 

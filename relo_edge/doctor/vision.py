@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
+from relo_edge.doctor.diagnosis import Finding
 from relo_edge.doctor.evidence import Evidence, Package
-from relo_edge.doctor.findings import Finding
 
 __all__ = ["OPENCV_WHEELS", "find_wheel", "judge_opencv"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import CheckpointError, InputError, MissingDependency
-from relo_edge.files import hash_file
+from relo_edge.host.files import hash_file
 from relo_edge.network.inert_pickle import Inert, StoredTensor, read_torch_file
 from relo_edge.spec import VARIANTS, Variant, find_variant
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from relo_edge.errors import InputError, ReloError
 from relo_edge.serve.commands import parse_command
-from relo_edge.serve.tracking import TrackingThread
 from relo_edge.serve.viewers import Hub, Viewer
+from relo_edge.serve.worker import TrackingThread
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

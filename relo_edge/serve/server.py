@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
-from relo_edge.interrupt import catch_interrupt
+from relo_edge.host.signals import catch_interrupt
+from relo_edge.serve.access import Gate
 from relo_edge.serve.app import build_app
-from relo_edge.serve.gate import Gate
 from relo_edge.serve.limits import CONNECTIONS, MESSAGE_BYTES, PATIENCE
-from relo_edge.serve.pictures import PictureMaker
-from relo_edge.serve.tracking import TrackingThread
+from relo_edge.serve.snapshots import PictureMaker
 from relo_edge.serve.viewers import Hub
+from relo_edge.serve.worker import TrackingThread
 
 if TYPE_CHECKING:
     import uvicorn

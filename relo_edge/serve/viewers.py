@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from relo_edge.serve.limits import PICTURES_UNDERWAY, UNREAD_NOTES, VIEWERS, Allowance
-from relo_edge.serve.pictures import Shot
+from relo_edge.serve.snapshots import Shot
 
 __all__ = ["Hub", "Viewer"]
 

@@ -11,7 +11,7 @@ from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.verbs.shared import Bundle, Json, app, print_result
 
 if TYPE_CHECKING:
-    from relo_edge.engine_report import Measured
+    from relo_edge.pipeline.engines import Measured
     from relo_edge.runtime import Runtime
     from relo_edge.runtimes.tensorrt.engines import Target
 
@@ -47,8 +47,8 @@ def build_engine(
     from tempfile import TemporaryDirectory
 
     from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
-    from relo_edge.calibration.precision import record_clips
-    from relo_edge.engine_report import EngineReport
+    from relo_edge.calibration.quantize import record_clips
+    from relo_edge.pipeline.engines import EngineReport
     from relo_edge.runtime import RuntimeRequest
     from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
 
@@ -82,8 +82,8 @@ def _measure_engines(bundle: Any, precision: str, target: Target) -> Measured:
     from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
     from relo_edge.benchmarks.parity.verdict import judge_parity
     from relo_edge.benchmarks.speed.latency import count_turns, time_runtimes
-    from relo_edge.engine_report import Measured
-    from relo_edge.progress import show_progress
+    from relo_edge.host.progress import show_progress
+    from relo_edge.pipeline.engines import Measured
     from relo_edge.runtime import open_runtime
     from relo_edge.runtimes.tensorrt.sidecar import list_sidecars
 

@@ -29,7 +29,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Track a synthetic clip with the built-in weights. Nothing to download, no GPU needed."""
-    from relo_edge.demo import run_demo
+    from relo_edge.tracking.demo import run_demo
 
     result = run_demo(output)
     print_result(result, as_json)
@@ -79,14 +79,14 @@ def track(
     """Follow targets in a video, images, a camera or a stream."""
     from contextlib import closing
 
-    from relo_edge.feed import Feed
-    from relo_edge.live import read_live
-    from relo_edge.recording import check_outputs
-    from relo_edge.recovery import Recovery
+    from relo_edge.lost import Recovery
     from relo_edge.runtime import open_runtime
-    from relo_edge.session import Sinks, track_feed
-    from relo_edge.starts import check_starts, gather_starts, select_starts
     from relo_edge.tracker import MultiTracker
+    from relo_edge.tracking.loop import Sinks, track_feed
+    from relo_edge.tracking.targets import check_starts, gather_starts, select_starts
+    from relo_edge.video.feed import Feed
+    from relo_edge.video.live import read_live
+    from relo_edge.video.recorder import check_outputs
 
     starts = gather_starts(init or [], init_from, start)
     check_outputs(source, save, boxes, [init_from] if init_from else [])
@@ -145,14 +145,14 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Show a source live in a browser. Targets are drawn, followed and recorded there."""
-    from relo_edge.live import read_live
-    from relo_edge.recovery import Recovery
+    from relo_edge.lost import Recovery
     from relo_edge.runtime import open_runtime
-    from relo_edge.serve.roster import Roster, build_roster
+    from relo_edge.serve.named_targets import Roster, build_roster
+    from relo_edge.serve.recordings import Takes
     from relo_edge.serve.server import serve_page
-    from relo_edge.serve.takes import Takes
-    from relo_edge.serve.tracking import TrackingThread
-    from relo_edge.starts import check_starts, gather_starts
+    from relo_edge.serve.worker import TrackingThread
+    from relo_edge.tracking.targets import check_starts, gather_starts
+    from relo_edge.video.live import read_live
 
     starts = check_starts(gather_starts(init, None, 0), 0) if init else []
     if len(starts) > targets:

@@ -30,7 +30,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download the authors' public weights. A broken download is resumed."""
-    from relo_edge.hub import fetch_checkpoint
+    from relo_edge.pipeline.hub import fetch_checkpoint
 
     print_result(fetch_checkpoint(variant, output), as_json)
 
@@ -47,8 +47,8 @@ def export(
 ) -> None:
     """Turn a checkpoint into a bundle. It is verified against the reference network."""
     from relo_edge.export.publishing import check_output, export_bundle
-    from relo_edge.inspection import inspect_bundle
     from relo_edge.network.checkpoint import read_checkpoint
+    from relo_edge.pipeline.inspection import inspect_bundle
 
     check_output(output, replace=force)
     bundle = export_bundle(read_checkpoint(checkpoint, variant), output, replace=force)
@@ -81,14 +81,14 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Add a lower precision, calibrated while really tracking. Exit 1 when it is not kept."""
-    from relo_edge.calibration.given import check_ranges, quantize_given
-    from relo_edge.calibration.precision import (
+    from relo_edge.calibration.quantize import (
         check_method,
         quantize_half,
         quantize_int8,
         record_clips,
     )
-    from relo_edge.int8_ranges import read_ranges
+    from relo_edge.calibration.trained_ranges import check_ranges, quantize_given
+    from relo_edge.graphs.int8_ranges import read_ranges
     from relo_edge.runtime import RuntimeRequest
 
     if int8 == fp16:
@@ -118,7 +118,7 @@ def quantize(
 @app.command(epilog="Example: relo-edge inspect relo-t256")
 def inspect(bundle: Bundle, as_json: Json = False) -> None:
     """List a bundle's graphs, engines and parity. Exit 1 when a file is not as published."""
-    from relo_edge.inspection import inspect_bundle
+    from relo_edge.pipeline.inspection import inspect_bundle
     from relo_edge.runtime import RuntimeRequest
 
     inspection = inspect_bundle(RuntimeRequest(bundle, "inspect").bundle)

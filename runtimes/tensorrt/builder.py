@@ -181,7 +181,7 @@ def _load_timings(library: Library, config: Any, file: Path | None) -> None:
 def _keep_timings(library: Library, config: Any, file: Path | None) -> None:
     if file is None or not library.keeps_timings:
         return
-    from relo_edge.files import write_bytes
+    from relo_edge.host.files import write_bytes
 
     file.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(file, config.get_timing_cache().serialize())

@@ -12,11 +12,11 @@ from typing import Any
 
 from relo_edge.bundle import Bundle
 from relo_edge.contract import EngineGraph, describe_graph
-from relo_edge.doctor.libcuda import list_devices
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.files import find_cache, hash_file, publish_folder, share_file
-from relo_edge.interrupt import catch_interrupt
-from relo_edge.progress import show_progress
+from relo_edge.host.files import find_cache, hash_file, publish_folder, share_file
+from relo_edge.host.libcuda import list_devices
+from relo_edge.host.progress import show_progress
+from relo_edge.host.signals import catch_interrupt
 from relo_edge.runtimes.tensorrt.builder import Wanted, build_plan, make_profile
 from relo_edge.runtimes.tensorrt.library import (
     COMPATIBLE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from relo_edge.bundle import Bundle
 from relo_edge.errors import BundleError, RuntimeUnavailable
-from relo_edge.files import hash_file
+from relo_edge.host.files import hash_file
 from relo_edge.runtimes.tensorrt.library import Library
 
 __all__ = ["AHEAD_OF_TIME", "FOLDER", "Sidecar", "advise_build", "check_plan", "list_sidecars"]

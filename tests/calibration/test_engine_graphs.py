@@ -11,12 +11,12 @@ from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.bundle import open_bundle
 from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
-from relo_edge.calibration.half import convert_half
+from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.calibration.plan import plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
-from relo_edge.calibration.ranges import measure_ranges
 from relo_edge.calibration.recording import record_samples
-from relo_edge.clips import find_clips
+from relo_edge.clips.clip import find_clips
 from relo_edge.contract import GRAPHS
 from relo_edge.spec import VARIANTS
 

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from relo_edge.calibration.fp16_ranges import Range, find_floats
 from relo_edge.calibration.hazards import KNOWN_HAZARDS, find_kept_nodes
-from relo_edge.calibration.ranges import Range, find_floats
 from relo_edge.contract import GRAPHS
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relo_edge.calibration.plan import LONGEST, SHORTEST, plan_runs
-from relo_edge.clips import Clip, Start
+from relo_edge.clips.clip import Clip, Start
 from relo_edge.errors import InputError
 from relo_edge.geometry import box_iou
 

@@ -6,12 +6,12 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from relo_edge.calibration.activations import METHODS, Spread, collect_spreads
-from relo_edge.calibration.placement import RULES, find_violations
 from relo_edge.calibration.plan import plan_runs
+from relo_edge.calibration.qdq_rules import RULES, find_violations
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.recording import record_samples
-from relo_edge.clips import find_clips
+from relo_edge.calibration.thresholds import METHODS, Spread, collect_spreads
+from relo_edge.clips.clip import find_clips
 from relo_edge.errors import CalibrationError
 
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]

@@ -18,7 +18,7 @@ from relo_edge.calibration import recording as recording_module
 from relo_edge.calibration import samples as samples_module
 from relo_edge.calibration.plan import plan_runs
 from relo_edge.calibration.recording import record_samples, track_run
-from relo_edge.clips import find_clips
+from relo_edge.clips.clip import find_clips
 from relo_edge.contract import describe_graph
 from relo_edge.errors import BundleError, InputError, SourceError
 from relo_edge.geometry import crop_into, place_crop
@@ -204,7 +204,7 @@ FOLLOW = """
 import sys
 from pathlib import Path
 from relo_edge.bundle import open_bundle
-from relo_edge.clips import find_clips
+from relo_edge.clips.clip import find_clips
 from relo_edge.calibration.plan import plan_runs
 from relo_edge.calibration.recording import record_samples
 record_samples(open_bundle(sys.argv[1]), plan_runs(find_clips([])[:1], 2), Path(sys.argv[2]))

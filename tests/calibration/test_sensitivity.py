@@ -5,14 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from relo_edge.calibration.gate import TrackScore
 from relo_edge.calibration.sensitivity import (
     group_products,
     keep_costly_parts,
     measure_costs,
     write_costs,
 )
-from relo_edge.comparison import OutputError, Sway
+from relo_edge.calibration.verdict import TrackScore
+from relo_edge.measures.gates import OutputError, Sway
 
 PRODUCTS = [
     "patch_embed/matmul",

@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 from rollouts import compare_outputs, open_graph, roll_out
 
-from relo_edge.calibration.activations import collect_peaks
 from relo_edge.calibration.norms import Constants, find_products
 from relo_edge.calibration.smoothing import list_norms, smooth_norms
+from relo_edge.calibration.thresholds import collect_peaks
 
 LOUD, FACTOR = 5, 60.0
 

@@ -10,7 +10,7 @@ import pytest
 from relo_edge.bundle import open_bundle
 from relo_edge.export import demo
 from relo_edge.export.demo import STALE, find_demo_bundle
-from relo_edge.files import find_cache
+from relo_edge.host.files import find_cache
 
 
 def age(path, seconds):

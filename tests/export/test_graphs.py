@@ -13,7 +13,7 @@ from relo_edge.contract import describe_graph
 from relo_edge.export.folding import Scope
 from relo_edge.export.graphs import build_step_graph, build_template_graph
 from relo_edge.geometry import hann_window
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.network.relo import build_network
 from relo_edge.spec import VARIANTS, Variant
 

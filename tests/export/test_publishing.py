@@ -11,7 +11,7 @@ from relo_edge.export import graphs, publishing, verification
 from relo_edge.export.publishing import export_bundle
 from relo_edge.export.verification import TOLERANCE
 from relo_edge.network.checkpoint import Checkpoint, read_checkpoint
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
 DEMO = VARIANTS["demo"]

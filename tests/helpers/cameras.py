@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from relo_edge.errors import SourceError
-from relo_edge.sources.frames import FrameSource
+from relo_edge.video.sources.frames import FrameSource
 
 
 class ScriptedCamera:

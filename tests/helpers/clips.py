@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.runtime import StepResult
 from relo_edge.spec import VARIANTS
 

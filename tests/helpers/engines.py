@@ -7,12 +7,12 @@ import numpy as np
 import onnx
 
 from relo_edge.bundle import FORMAT, describe_files, open_bundle, write_manifest
-from relo_edge.calibration.half import convert_half
+from relo_edge.calibration.fp16 import convert_half
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.contract import EngineGraph
 from relo_edge.export.folding import Scope
 from relo_edge.export.graphs import build_step_graph, build_template_graph
-from relo_edge.network.recipe import draw_tensor
+from relo_edge.network.fixed_weights import draw_tensor
 from relo_edge.network.relo import state_shapes
 from relo_edge.spec import VARIANTS
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 
 
 def write_frames(folder, numbers, pattern="{:04d}.jpg", size=(64, 48)):

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from clips import StillRuntime
 from websockets.sync.client import connect
 
-from relo_edge.live import Patience, read_live
-from relo_edge.serve.roster import build_roster
+from relo_edge.serve.named_targets import build_roster
+from relo_edge.serve.recordings import Takes
 from relo_edge.serve.server import PageServer
-from relo_edge.serve.takes import Takes
-from relo_edge.serve.tracking import TrackingThread
+from relo_edge.serve.worker import TrackingThread
+from relo_edge.video.live import Patience, read_live
 
 CAMERA = "synthetic:size=160x120,fps=60"
 SECONDS = 20

@@ -14,7 +14,7 @@ import onnxruntime
 
 from relo_edge.contract import GRAPHS, describe_graph
 from relo_edge.errors import DeviceError
-from relo_edge.files import hash_file
+from relo_edge.host.files import hash_file
 from relo_edge.runtimes.tensorrt.builder import make_profile
 from relo_edge.runtimes.tensorrt.library import Library, find_library
 from relo_edge.runtimes.tensorrt.runtime import TensorRtRuntime

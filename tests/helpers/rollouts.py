@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 
 from relo_edge.geometry import box_in_template, crop_into, hann_window, place_crop
-from relo_edge.synthetic import make_clip
+from relo_edge.synthetic.clip import make_clip
 
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 

@@ -6,7 +6,7 @@ from functools import cache
 import torch
 
 from relo_edge.spec import VARIANTS
-from relo_edge.training.fresh import build_fresh
+from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.render import Jitter, render_clips
 from relo_edge.training.textures import build_atlas
 

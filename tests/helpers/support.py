@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.network.relo import Relo, build_network
 from relo_edge.spec import VARIANTS
 

@@ -10,7 +10,7 @@ from support import load_vectors
 
 from relo_edge.errors import InputError
 from relo_edge.geometry import hann_window
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import StepResult
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS

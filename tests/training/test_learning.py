@@ -7,18 +7,18 @@ import pytest
 import torch
 from small_training import SMALL, small_atlas, small_batch
 
-from relo_edge.comparison import follow_target, measure_overlaps_or_nan
 from relo_edge.geometry import read_box
+from relo_edge.measures.gates import follow_target, measure_overlaps_or_nan
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.runtimes.pytorch import PytorchRuntime
-from relo_edge.synthetic import make_clip
-from relo_edge.training.clips import ClipSettings, stream_clips
-from relo_edge.training.fresh import build_fresh
+from relo_edge.synthetic.clip import make_clip
+from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.reinforce import Reinforce
 from relo_edge.training.render import Jitter
 from relo_edge.training.rollout import level_policy
+from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
 from relo_edge.training.warmup import Warmup
 
 pytestmark = pytest.mark.slow

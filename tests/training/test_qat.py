@@ -22,21 +22,21 @@ from small_training import (
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
-from relo_edge.calibration import precision
-from relo_edge.calibration.given import check_ranges
+from relo_edge.calibration import quantize as precision
+from relo_edge.calibration.trained_ranges import check_ranges
 from relo_edge.errors import CalibrationError, InputError
 from relo_edge.export.publishing import export_bundle
-from relo_edge.int8_ranges import Int8Ranges, read_ranges, write_ranges
+from relo_edge.graphs.int8_ranges import Int8Ranges, read_ranges, write_ranges
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.training import run
-from relo_edge.training.clips import ClipSettings, stream_clips
-from relo_edge.training.journal import Journal
+from relo_edge.training.checkpointing import Journal
 from relo_edge.training.loop import LoopSettings, run_loop
 from relo_edge.training.qat import Qat
-from relo_edge.training.ranges import find_ranges
+from relo_edge.training.range_search import find_ranges
 from relo_edge.training.render import Jitter
 from relo_edge.training.rollout import roll_states
+from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
 
 
 def small_stage(attention=False):

@@ -1,167 +1,115 @@
-"""`train --data` from the command line: trained, resumed, ended and refused like any other run."""
+"""Which frames make a clip: visible ones, in order, within reach; a still picture for COCO."""
 
-import csv
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
-
+import numpy as np
 import pytest
-import torch
-from layouts import write_coco, write_got10k, write_got10k_test, write_lasot, write_plain
-from verbs import run_verb
-
-from relo_edge.network.checkpoint import read_checkpoint
-from relo_edge.training import run
-
-WORDS = ("--clips", "2", "--threads", "1", "--json")
-
-
-@pytest.fixture(autouse=True)
-def small_runs(monkeypatch):
-    monkeypatch.setattr(run, "ATLAS", 6)
-    monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
-
-
-@pytest.fixture
-def data(tmp_path):
-    write_got10k(tmp_path / "GOT-10k" / "train", frames=6, cover=(8, 8, 0, 8, 8, 8))
-    write_lasot(tmp_path / "LaSOT", "bear-3")
-    write_coco(tmp_path / "coco")
-    folders = (tmp_path / "GOT-10k" / "train", tmp_path / "LaSOT", tmp_path / "coco")
-    return [word for folder in folders for word in ("--data", folder)]
-
-
-def train(capsys, *words):
-    code, out, err = run_verb(capsys, "train", *words, *WORDS)
-    return code, json.loads(out) if out else None, err
-
-
-def test_both_stages_learn_from_real_clips(tmp_path, data, capsys):
-    code, result, err = train(capsys, "warmup", "-o", tmp_path / "run", "--steps", "2", *data)
-    assert code == 0, err
-    assert (result["steps"], result["clips"]) == (2, 4)
-    with (tmp_path / "run" / "warmup-log.csv").open() as file:
-        assert all(float(row["loss"]) > 0 for row in csv.DictReader(file))
-    start = tmp_path / "run" / "warmup-checkpoint.pt"
-    words = ["reinforce", "--start", start, "-o", tmp_path / "run", "--steps", "1"]
-    code, result, err = train(capsys, *words, *data)
-    assert code == 0, err
-    assert 0 <= result["trial"]["auc"] <= 1
-    assert read_checkpoint(tmp_path / "run" / "reinforce-checkpoint.pt").variant.name == "demo"
-
-
-def test_no_textures_are_painted_where_no_clip_is_synthetic(tmp_path, data, capsys, monkeypatch):
-    painted = []
-    build = run.build_atlas
-    monkeypatch.setattr(run, "build_atlas", lambda *rest: painted.append(rest) or build(*rest))
-    words = ["warmup", "--start", make_start(tmp_path), "--steps", "1", *data]
-    assert train(capsys, *words, "-o", tmp_path / "real")[0] == 0
-    assert not painted
-    assert train(capsys, *words, "-o", tmp_path / "mixed", "--synthetic", "0.5")[0] == 0
-    assert len(painted) == 1
-
-
-def make_start(tmp_path):
-    from relo_edge.spec import VARIANTS
-    from relo_edge.training.fresh import build_fresh
-
-    path = tmp_path / "start.pt"
-    torch.save({"net": build_fresh(VARIANTS["demo"], 0).state_dict()}, path)
-    return path
-
-
-def test_a_resumed_run_sees_what_an_unbroken_one_does(tmp_path, data, capsys, monkeypatch):
-    monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
-    words = ["warmup", "--start", make_start(tmp_path), "--synthetic", "0.5", *data]
-    assert train(capsys, *words, "-o", tmp_path / "whole", "--steps", "3")[0] == 0
-    assert train(capsys, *words, "-o", tmp_path / "cut", "--steps", "1")[0] == 0
-    assert train(capsys, *words, "-o", tmp_path / "cut", "--steps", "3")[0] == 0
-    whole, cut = (
-        torch.load(tmp_path / name / "warmup-checkpoint.pt")["net"] for name in ("whole", "cut")
-    )
-    for name, value in whole.items():
-        assert torch.allclose(value, cut[name], atol=1e-5), name
-
-
-def test_a_run_goes_on_from_its_own_clips_only(tmp_path, data, capsys):
-    words = ["warmup", "-o", tmp_path / "run", "--start", make_start(tmp_path), "--steps", "1"]
-    assert train(capsys, *words, *data)[0] == 0
-    code, _, err = train(capsys, *words, *data[:2])
-    assert code == 1
-    assert "found data ['train: 1 videos as got10k', 'LaSOT: 1 videos as lasot', 'coco" in err
-    assert train(capsys, *words)[0] == 1
-    code, _, err = train(capsys, *words, *data, "--synthetic", "0.5")
-    assert (code, "found synthetic 0.0, expected synthetic 0.5" in err) == (1, True)
-    write_lasot(tmp_path / "LaSOT", "bear-5")
-    code, _, err = train(capsys, *words, *data)
-    assert (code, "expected data ['train: 1 videos as got10k', 'LaSOT: 2" in err) == (1, True)
-
-
-def test_a_broken_picture_costs_a_line(tmp_path, data, capsys):
-    picture = tmp_path / "coco" / "train2017" / "000000000001.jpg"
-    picture.write_bytes(picture.read_bytes()[:-500])
-    code, result, err = train(capsys, "warmup", "-o", tmp_path / "run", "--steps", "6", *data)
-    assert (code, result["steps"]) == (0, 6)
-    assert err.count(str(picture)) == 1
-    assert "left out 1 pictures or videos, drawn" in err
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--data", "none"], "dataset 'none': found no such folder, expected a folder"),
-        (["--data", "empty"], "dataset 'empty': found no layout that fits"),
-        (["--data", "test"], "dataset 'test' as got10k: found first boxes only"),
-        (["--data", "plain", "--synthetic", "1.5"], "--synthetic: found 1.5"),
-        (["--data", "plain", "--synthetic", "0"], "--synthetic: found 0.0"),
-        (["--data", "plain", "--synthetic", "nan"], "--synthetic: found nan"),
-        (["--data", "plain", "--synthetic", "0.1"], "--synthetic: found 0 of 2 clips in a step"),
-        (["--synthetic", "0.5"], "--synthetic: found no --data"),
-        (["--data", "plain", "--textures", "a.mp4"], "found no synthetic clips to paint"),
-        (["--data", "broken"], "nothing to learn from in broken: 1 videos as plain"),
-    ],
+from hypothesis import given
+from hypothesis import strategies as st
+from layouts import (
+    list_boxes,
+    write_boxes,
+    write_coco,
+    write_got10k,
+    write_got10k_test,
+    write_lasot,
+    write_plain,
+    write_trackingnet,
 )
-def test_what_cannot_be_learned_from_is_said_in_a_line(
-    words, message, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    write_got10k_test(tmp_path / "test")
-    write_plain(tmp_path / "plain")
-    for picture in write_plain(tmp_path / "broken", ["one"]).rglob("*.jpg"):
-        picture.write_bytes(b"")
-    code, _, err = train(capsys, "warmup", "-o", "x", *words)
-    assert code in (1, 2)
-    assert message in err
-    assert "Traceback" not in err
-    assert not (tmp_path / "x").exists()
+
+from relo_edge.errors import InputError, SourceError
+from relo_edge.training import real_clips as footage
+from relo_edge.training.real_clips import REACH, UnfitShot, open_footage
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
-def test_a_wish_to_stop_saves_the_run_and_ends_its_readers(tmp_path, data, wish):
-    folder = tmp_path / "run"
-    command = [sys.executable, "-m", "relo_edge", "train", "warmup", "-o", folder, *WORDS, *data]
-    process = subprocess.Popen(
-        [*map(str, command), "--steps", "1000000"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (folder / "warmup-log.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    # Ctrl-C in a terminal, and a service's end, reach the readers as well.
-    os.killpg(process.pid, wish)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert not json.loads(out)["finished"]
-    steps = torch.load(folder / "warmup-checkpoint.pt")["step"]
-    assert steps == json.loads(out)["steps"] > 0
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+@given(
+    st.lists(st.integers(0, 2000), min_size=2, unique=True),
+    st.integers(1, 9),
+    st.integers(0, 1000),
+)
+def test_a_clips_frames_are_visible_in_order_and_within_reach(visible, frames, seed):
+    visible = np.array(sorted(visible))
+    chosen = footage._choose_frames(np.random.default_rng(seed), visible, frames)
+    first, searches = chosen[0], chosen[1:]
+    assert len(searches) == frames
+    assert set(chosen.tolist()) <= set(visible.tolist())
+    assert (np.diff(searches) >= 0).all()
+    assert searches[0] > first
+    reachable = visible[(visible > first) & (visible <= first + REACH)]
+    if len(reachable):
+        assert searches[-1] <= first + REACH
+        assert len(set(searches.tolist())) == frames or frames > len(reachable)
+    else:
+        next_one = visible[visible > first][0]
+        assert (searches == next_one).all()
+
+
+def draw(folder, frames=2, seed=0):
+    (source,) = open_footage([folder])
+    return source.draw(np.random.default_rng(seed), frames)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hidden_frames_are_never_drawn(tmp_path, seed):
+    shot = draw(write_got10k(tmp_path, frames=6, cover=(8, 0, 8, 0, 0, 8)), seed=seed)
+    assert {path.stem for path in shot.pictures} <= {"00000001", "00000003", "00000006"}
+    # Boxes tell by their x which frame they are of.
+    assert shot.boxes[:, 0].tolist() == [int(path.stem) for path in shot.pictures]
+
+
+def test_every_video_and_every_frame_is_drawn(tmp_path):
+    write_plain(tmp_path, ["one", "two", "three"], frames=4)
+    (source,) = open_footage([tmp_path])
+    shots = [source.draw(np.random.default_rng(seed), 2) for seed in range(60)]
+    assert {shot.name for shot in shots} == {"one", "two", "three"}
+    assert {path.stem for shot in shots for path in shot.pictures} == {f"{n:04d}" for n in range(4)}
+    assert {shot.pictures[0].stem for shot in shots} == {"0000", "0001", "0002"}
+
+
+def test_a_picture_of_coco_stands_still(tmp_path):
+    shot = draw(write_coco(tmp_path), frames=3)
+    assert len(set(shot.pictures)) == 1
+    assert shot.pictures[0].is_file()
+    assert shot.boxes.shape == (4, 4)
+    assert (shot.boxes == shot.boxes[0]).all()
+    assert shot.size == (64, 48)
+
+
+def test_folders_tell_what_they_are(tmp_path):
+    write_got10k(tmp_path / "train")
+    write_lasot(tmp_path / "LaSOT", "bear-3")
+    write_trackingnet(tmp_path / "TrackingNet", ["a", "b"], boxes=11, part="TRAIN_3")
+    write_coco(tmp_path / "coco")
+    folders = [tmp_path / name for name in ("train", "LaSOT", "TrackingNet", "coco")]
+    assert [source.describe() for source in open_footage(folders)] == [
+        "train: 1 videos as got10k",
+        "LaSOT: 1 videos as lasot",
+        "TrackingNet: 2 videos as trackingnet",
+        "coco: 6 boxes as coco",
+    ]
+
+
+def test_first_boxes_only_are_refused(tmp_path):
+    with pytest.raises(InputError, match="as got10k: found first boxes only, expected a box for"):
+        open_footage([write_got10k_test(tmp_path)])
+
+
+def test_folders_that_hold_nothing(tmp_path):
+    with pytest.raises(InputError, match="found no such folder"):
+        open_footage([tmp_path / "none"])
+    with pytest.raises(InputError, match=r"no layout that fits, expected got10k .*\| coco; docs"):
+        open_footage([tmp_path])
+
+
+def test_a_target_that_is_seen_once_is_unfit(tmp_path):
+    folder = write_plain(tmp_path, ["one"], frames=3) / "one"
+    boxes = list_boxes(3)
+    boxes[1] = boxes[2] = [0, 0, 0, 0]
+    write_boxes(folder / "groundtruth.txt", boxes)
+    with pytest.raises(UnfitShot, match="shows its target in 1 frames"):
+        draw(tmp_path)
+
+
+def test_a_broken_video_is_told_when_it_is_drawn(tmp_path):
+    folder = write_plain(tmp_path, ["one"], frames=3) / "one"
+    write_boxes(folder / "groundtruth.txt", list_boxes(5))
+    with pytest.raises(SourceError, match="found 3 images and 5 boxes"):
+        draw(tmp_path)

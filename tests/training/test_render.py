@@ -9,8 +9,8 @@ from small_training import SMALL, small_atlas, small_batch
 
 from relo_edge.geometry import box_in_template, place_crop
 from relo_edge.training import scenes
-from relo_edge.training.clips import ClipSettings, stream_clips
 from relo_edge.training.render import Jitter, render_clips
+from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
 from relo_edge.training.textures import build_atlas
 
 

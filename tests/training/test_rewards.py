@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.accuracy import OVERLAP_THRESHOLDS, draw_success
+from relo_edge.measures.accuracy import OVERLAP_THRESHOLDS, draw_success
 from relo_edge.training.rewards import (
     clip_auc,
     frame_rewards,

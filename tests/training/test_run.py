@@ -18,11 +18,11 @@ from verbs import run_verb
 from relo_edge.errors import CheckpointError
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.training import run
-from relo_edge.training.clips import ClipSettings, stream_clips
+from relo_edge.training.checkpointing import Journal
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.journal import Journal
 from relo_edge.training.loop import LoopSettings, anneal, run_loop
 from relo_edge.training.render import Jitter
+from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
 from relo_edge.training.warmup import Warmup
 
 

@@ -21,9 +21,9 @@ from layouts import (
 )
 from verbs import run_verb
 
-from relo_edge.accuracy import score_boxes
 from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, _name_dataset, evaluate_dataset
-from relo_edge.datasets.reading import read_dataset
+from relo_edge.datasets.layouts import read_dataset
+from relo_edge.measures.accuracy import score_boxes
 from relo_edge.spec import VARIANTS
 
 BARE = ["--runtime", "onnxruntime"]

@@ -5,8 +5,8 @@ import pytest
 from worlds import RedRuntime, find_red
 
 from relo_edge.benchmarks.accuracy.lost_targets import hide_target, measure_recovery
-from relo_edge.opencv import cv2
-from relo_edge.synthetic import SyntheticClip, make_clip
+from relo_edge.host.opencv import cv2
+from relo_edge.synthetic.clip import SyntheticClip, make_clip
 
 
 class RedClip(SyntheticClip):

@@ -10,7 +10,7 @@ from layouts import write_frames, write_plain
 from tracked import make_track
 
 from relo_edge.benchmarks.accuracy.results_folder import ResultsFolder, describe_run
-from relo_edge.datasets.reading import read_dataset
+from relo_edge.datasets.layouts import read_dataset
 from relo_edge.errors import SourceError
 from relo_edge.spec import TrackerProtocol
 

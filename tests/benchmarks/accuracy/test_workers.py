@@ -15,7 +15,7 @@ from relo_edge.benchmarks.accuracy.workers import (
     track_in_processes,
     track_sequence,
 )
-from relo_edge.datasets.reading import read_dataset
+from relo_edge.datasets.layouts import read_dataset
 from relo_edge.errors import InputError, ReloError, RuntimeUnavailable, SourceError
 from relo_edge.runtime import open_runtime
 from relo_edge.spec import TrackerProtocol

@@ -15,9 +15,9 @@ from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
 from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
 from relo_edge.benchmarks.parity.verdict import judge_parity
 from relo_edge.errors import InputError, SourceError
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.runtime import open_runtime
-from relo_edge.synthetic import make_clip
+from relo_edge.synthetic.clip import make_clip
 
 
 @pytest.fixture(autouse=True)
@@ -228,7 +228,7 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
 def test_the_verb_fails_on_other_weights(demo_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from relo_edge.network.recipe import draw_weights
+    from relo_edge.network.fixed_weights import draw_weights
     from relo_edge.spec import VARIANTS
 
     save_file(dict(draw_weights(VARIANTS["demo"], salt=5)), tmp_path / "other.safetensors")

@@ -25,7 +25,7 @@ from relo_edge.benchmarks.speed.contenders import RuntimeContender
 from relo_edge.benchmarks.speed.latency import make_rows, read_scene, take_turns
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import Proof
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.runtime import open_runtime
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from relo_edge.benchmarks.soak.viewer import read_stamp, stamp_frame
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 
 
 @pytest.mark.parametrize("number", [0, 1, 4095, 2**24 - 1])

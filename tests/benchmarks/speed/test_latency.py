@@ -17,7 +17,7 @@ from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import Proof
 from relo_edge.benchmarks.speed.startup import measure_start
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.runtime import open_runtime
 
 NO_POWER = PowerMeter()
@@ -210,7 +210,7 @@ def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
 def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from relo_edge.network.recipe import draw_weights
+    from relo_edge.network.fixed_weights import draw_weights
     from relo_edge.spec import VARIANTS
 
     other = tmp_path / "other.safetensors"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from relo_edge.doctor.children import Answer
 from relo_edge.doctor.evidence import Evidence, Package
+from relo_edge.doctor.subprocesses import Answer
 
 SITE = "/venv/lib/python3.12/site-packages"
 

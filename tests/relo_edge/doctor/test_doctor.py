@@ -8,8 +8,8 @@ import pytest
 
 from relo_edge.cli import main
 from relo_edge.doctor import judge_evidence
-from relo_edge.doctor.children import Answer
 from relo_edge.doctor.report import advise_user, print_json, print_report
+from relo_edge.doctor.subprocesses import Answer
 
 ABSENT = Answer(failure="No module named 'x'", absent=True)
 NO_RUNTIME = {"pytorch": ABSENT, "onnxruntime": ABSENT, "openvino": ABSENT}

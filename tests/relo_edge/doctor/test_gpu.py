@@ -4,9 +4,9 @@ import ctypes
 
 import pytest
 
-from relo_edge.doctor.children import Answer
 from relo_edge.doctor.gpu import judge_gpu
-from relo_edge.doctor.libcuda import list_devices
+from relo_edge.doctor.subprocesses import Answer
+from relo_edge.host.libcuda import list_devices
 
 CLOSED_MODULE = """\
 NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23 01:02:03 UTC 2025

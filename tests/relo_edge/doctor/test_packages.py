@@ -2,8 +2,8 @@
 
 import pytest
 
-from relo_edge.doctor.children import Answer
 from relo_edge.doctor.packages import judge_packages
+from relo_edge.doctor.subprocesses import Answer
 
 SYSTEM = "/usr/lib/python3.10/dist-packages"
 ORIN = "NVIDIA Jetson Orin NX"

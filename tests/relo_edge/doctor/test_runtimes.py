@@ -2,8 +2,8 @@
 
 import pytest
 
-from relo_edge.doctor.children import Answer
 from relo_edge.doctor.runtimes import judge_runtimes
+from relo_edge.doctor.subprocesses import Answer
 from relo_edge.runtime import RUNTIMES
 
 ABSENT = Answer(failure="No module named 'x'", absent=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relo_edge.doctor.children import Answer
+from relo_edge.doctor.subprocesses import Answer
 from relo_edge.doctor.vision import judge_opencv
 
 SITE = "/venv/lib/python3.12/site-packages"

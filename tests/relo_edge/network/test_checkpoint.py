@@ -23,7 +23,7 @@ from torch.testing import assert_close
 
 from relo_edge.errors import CheckpointError, InputError, MissingDependency
 from relo_edge.network.checkpoint import read_checkpoint
-from relo_edge.network.recipe import draw_weights
+from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
 FORMATS = ("zip", "legacy", "safetensors")

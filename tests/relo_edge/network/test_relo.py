@@ -8,7 +8,7 @@ import torch
 from support import recipe_network
 
 from relo_edge.network.encoder import foreground_share
-from relo_edge.network.recipe import draw_tensor, draw_weights
+from relo_edge.network.fixed_weights import draw_tensor, draw_weights
 from relo_edge.network.relo import build_network
 from relo_edge.spec import VARIANTS
 

@@ -10,8 +10,8 @@ from clips import StillRuntime, count_frames
 from pages import Watcher, serve
 from relay import Relay
 
-from relo_edge.live import Patience
-from relo_edge.recording import VideoRecorder
+from relo_edge.video.live import Patience
+from relo_edge.video.recorder import VideoRecorder
 
 CAMERA = "synthetic:size=320x240,fps=30"
 PHASE = "document.getElementById('phase').textContent"

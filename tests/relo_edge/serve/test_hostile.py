@@ -14,7 +14,7 @@ from pages import Watcher, is_well, mask_text, send_raw, serve, upgrade
 from websockets.exceptions import ConnectionClosed
 
 from relo_edge.serve.limits import CONNECTIONS, MESSAGE_BYTES, VIEWERS
-from relo_edge.sources.frames import FrameSource
+from relo_edge.video.sources.frames import FrameSource
 
 BOX = (40.0, 30.0, 24.0, 18.0)
 

@@ -18,7 +18,7 @@ from verbs import run_verb
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.serve.server import PageServer, serve_page
 
 BOX = (40.0, 30.0, 24.0, 18.0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from browser import wait_for
 
-from relo_edge.opencv import cv2
+from relo_edge.host.opencv import cv2
 from relo_edge.serve.limits import PICTURES_UNDERWAY, UNREAD_NOTES, VIEWERS
-from relo_edge.serve.meter import Meter
-from relo_edge.serve.pictures import NamedTrack, PictureMaker, Shot
+from relo_edge.serve.snapshots import NamedTrack, PictureMaker, Shot
+from relo_edge.serve.stage_times import Meter
 from relo_edge.serve.viewers import Hub, Viewer
 from relo_edge.tracker import Track
 

@@ -15,7 +15,7 @@ from verbs import run_verb
 from relo_edge.bundle import open_bundle
 from relo_edge.contract import GRAPHS, EngineGraph
 from relo_edge.errors import BundleError, RuntimeUnavailable
-from relo_edge.files import hash_file
+from relo_edge.host.files import hash_file
 from relo_edge.runtimes.tensorrt import engines, runtime
 from relo_edge.runtimes.tensorrt.engines import Gpu, Target, build_engines, open_target
 from relo_edge.runtimes.tensorrt.library import find_library

@@ -17,7 +17,7 @@ from relo_edge.errors import DeviceError
 from relo_edge.geometry import hann_window, read_box
 from relo_edge.runtimes.onnxruntime import OnnxRuntime
 from relo_edge.spec import VARIANTS
-from relo_edge.synthetic import make_clip
+from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracker import Tracker
 
 DEMO = VARIANTS["demo"]

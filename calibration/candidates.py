@@ -1,0 +1,169 @@
+"""One try at a lower precision: written as a bundle of its own, judged, published or refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relo_edge.bundle import Bundle, describe_files, publish_precision
+from relo_edge.calibration.cache_key import describe_recording
+from relo_edge.calibration.plan import Run
+from relo_edge.calibration.recording import Recording
+from relo_edge.calibration.verdict import (
+    Verdict,
+    judge,
+    mark_held,
+    measure_outputs,
+    measure_track,
+)
+from relo_edge.contract import GRAPHS
+from relo_edge.errors import GateError
+from relo_edge.host.progress import show_progress
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+__all__ = [
+    "Attempt",
+    "Quantized",
+    "count_frames",
+    "describe_source",
+    "judge_candidate",
+    "publish_best",
+    "write_candidate",
+]
+
+log = logging.getLogger("relo_edge")
+
+JUDGED_SAMPLES = 48
+NOTES_FILE = {"int8": "calibration.json", "fp16": "fp16.json"}
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A bundle with its new precision, and the verdict on it."""
+
+    bundle: Bundle
+    precision: str
+    method: str
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "precision": self.precision,
+            "method": self.method,
+            "share_of_float32": self._measure_share(),
+            **self.verdict.to_dict(),
+        }
+
+    def describe(self) -> str:
+        """The file and the verdict."""
+        graph = self.bundle.path / self.bundle.manifest["graphs"][self.precision]["step"]
+        head = f"{graph}: {self._measure_share():.0%} of float32, {self.method}"
+        return f"{head}\n{self.verdict.describe()}"
+
+    def _measure_share(self) -> float:
+        graphs, files = self.bundle.manifest["graphs"], self.bundle.manifest["files"]
+        sizes = [files[graphs[p]["step"]]["bytes"] for p in (self.precision, "fp32")]
+        return float(sizes[0] / sizes[1])
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A bundle of its own with one new precision, and what was measured of it."""
+
+    candidate: Bundle
+    precision: str
+    method: str
+    verdict: Verdict
+
+    @property
+    def score(self) -> tuple[bool, float, float]:
+        """What passes comes first; then the sequence, where float32 has one; then the outputs."""
+        iou = self.verdict.track.closed_loop_iou if self.verdict.judged_track else 0.0
+        return self.verdict.passed, iou, self.verdict.worst_output[1].cosine
+
+
+def write_candidate(
+    bundle: Bundle,
+    folder: Path,
+    precision: str,
+    models: Mapping[str, ModelProto],
+    notes: Mapping[str, Any],
+    state_dtype: str = "float32",
+) -> Bundle:
+    """A bundle of its own, so that any runtime can open it; graphs not given stay float32."""
+    import onnx
+
+    folder.mkdir()
+    graphs = {}
+    for name in GRAPHS:
+        source = bundle.graph(name)
+        graphs[name] = f"{name}.{precision}.onnx" if name in models else source.name
+        if name in models:
+            onnx.save(models[name], folder / graphs[name])
+        else:
+            (folder / source.name).symlink_to(source.resolve())
+    text = json.dumps(notes, indent=2) + "\n"
+    (folder / NOTES_FILE[precision]).write_text(text, encoding="utf-8")
+    manifest = {
+        **bundle.manifest,
+        "graphs": {precision: graphs},
+        "state_dtype": {precision: state_dtype},
+        "files": describe_files(folder, *graphs.values(), NOTES_FILE[precision]),
+    }
+    return Bundle(folder, bundle.variant, manifest)
+
+
+def judge_candidate(
+    bundle: Bundle, candidate: Bundle, precision: str, method: str, recording: Recording
+) -> Attempt:
+    """Hold the candidate against float32, output by output and in closed loop."""
+    frames = count_frames(recording.runs)
+    every = max(1, frames // JUDGED_SAMPLES)
+    feeds = islice(recording.step_feeds(), 0, None, every)
+    held = islice(mark_held(recording), 0, None, every)
+    graphs = bundle.graph("step"), candidate.graph("step", precision)
+    steps = measure_outputs(*graphs, feeds, held, candidate.state_dtype(precision))
+    with show_progress(f"judging {method}", frames) as advance:
+        track = measure_track(candidate, precision, recording, advance)
+    verdict = judge(precision, steps, track)
+    attempt = Attempt(candidate, precision, method, verdict)
+    worst, error = verdict.worst_output
+    numbers = f"closed-loop IoU {track.closed_loop_iou:.3f}, worst cosine {error.cosine:.4f}"
+    log.info("%s: %s (%s)", method, numbers, worst)
+    return attempt
+
+
+def publish_best(bundle: Bundle, attempts: Sequence[Attempt]) -> Quantized:
+    """Take the best attempt over into the bundle, or refuse it by name."""
+    best = max(attempts, key=lambda attempt: attempt.score)
+    if not best.verdict.passed:
+        raise GateError(
+            f"{best.precision} of {bundle.path} is not kept",
+            found="; ".join(best.verdict.failures),
+            expected="every output within its gate",
+            fix="record clips like those that will be tracked, with --clips",
+        )
+    extra = {"verdicts": {best.precision: best.verdict.to_dict()}}
+    published = publish_precision(bundle, best.candidate, best.precision, extra)
+    return Quantized(published, best.precision, best.method, best.verdict)
+
+
+def describe_source(bundle: Bundle, recording: Recording) -> dict[str, Any]:
+    """Where the samples came from."""
+    return {
+        "samples": count_frames(recording.runs),
+        "recorded_from": describe_recording(bundle, recording.runs),
+    }
+
+
+def count_frames(runs: Sequence[Run]) -> int:
+    """How many frames the runs have together."""
+    return sum(run.length for run in runs)

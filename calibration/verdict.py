@@ -1,0 +1,210 @@
+"""The verdict on a lower precision: every output on its own, and the track as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.bundle import Bundle
+from relo_edge.calibration.recording import Recording, track_run
+from relo_edge.calibration.samples import Feeds
+from relo_edge.graphs.sessions import open_exposed
+from relo_edge.measures.accuracy import measure_auc
+from relo_edge.measures.gates import (
+    GATES,
+    TRACKS,
+    ErrorTally,
+    OutputError,
+    Sway,
+    choose_held,
+    find_held,
+    judge_outputs,
+    judge_track,
+    measure_overlaps_or_nan,
+)
+from relo_edge.runtime import open_runtime
+
+__all__ = [
+    "StepScore",
+    "TrackScore",
+    "Verdict",
+    "judge",
+    "mark_held",
+    "measure_outputs",
+    "measure_track",
+    "score_track",
+]
+
+Floats = NDArray[np.float64]
+
+# What the bundle's outputs are made of: an average over them would hide the loss of one.
+OUTPUTS = {
+    "policy_logits": "policy_logits",
+    "sizes": "size/map",
+    "offsets": "offset/map",
+    "temporal_tokens": "temporal_tokens_out",
+}
+
+
+@dataclass(frozen=True)
+class StepScore:
+    """Single steps on what was recorded, beside the float graph's."""
+
+    outputs: dict[str, OutputError]
+    argmax_agreement: float
+    """Over the judged cells."""
+    judged_cells: int
+    """Samples in which the float tracker holds its target or the truth is not known."""
+    samples: int
+
+
+@dataclass(frozen=True)
+class TrackScore:
+    """The recorded runs tracked anew, beside the float tracker's boxes and, if known, the truth."""
+
+    closed_loop_iou: float
+    """With the float tracker, where that one holds its target or the truth is not known."""
+    sway: Sway
+    """The float tracker's own, started a hair off."""
+    float_iou: float | None = None
+    """The float tracker's own overlap with the truth."""
+    auc_loss: float | None = None
+    """What the float tracker's success AUC is above this one's."""
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the float tracker tracks these clips, so that following it means something."""
+        return self.float_iou is None or self.float_iou >= TRACKS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured and what of it is below the gate."""
+
+    precision: str
+    samples: int
+    outputs: dict[str, OutputError]
+    argmax_agreement: float
+    judged_cells: int
+    track: TrackScore
+    judged_track: bool
+    failures: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the precision is kept."""
+        return not self.failures
+
+    @property
+    def worst_output(self) -> tuple[str, OutputError]:
+        """The output furthest from float32, by its cosine."""
+        return min(self.outputs.items(), key=lambda item: item[1].cosine)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"passed": self.passed, **asdict(self)}
+
+    def describe(self) -> str:
+        """A table and the verdict."""
+        lines = [f"{self.precision} against float32, {self.samples} samples"]
+        for name, error in self.outputs.items():
+            numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
+            lines.append(f"  {name:<16} {numbers}")
+        judged = f"the {self.judged_cells} samples in which float32 holds its target"
+        sway = self.track.sway
+        own = f"float32 with itself, started a hair off: {sway.closed_loop_iou:.3f}"
+        lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {judged}")
+        lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f} ({own})")
+        if self.track.auc_loss is not None:
+            own = f"float32 itself, started a hair off: {sway.auc_loss:.3f}"
+            lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's ({own})")
+        if not self.judged_track:
+            own = f"float32 itself overlaps the truth by only {self.track.float_iou:.2f}"
+            lines.append(f"  cells and track not judged: {own}")
+        lines.append("PASSED" if self.passed else "FAILED: " + "; ".join(self.failures))
+        return "\n".join(lines)
+
+
+def measure_outputs(
+    float_graph: Path, graph: Path, feeds: Iterable[Feeds], held: Iterable[bool], state_dtype: str
+) -> StepScore:
+    """Both graphs on the same samples; the cells count where the float tracker `held` its target.
+
+    Where it has lost it, its cells are near ties, as in `score_track`.
+    """
+    reference, candidate = (open_exposed(path, OUTPUTS.values()) for path in (float_graph, graph))
+    names = list(OUTPUTS.values())
+    tallies = {name: ErrorTally() for name in OUTPUTS}
+    agreed = []
+    for sample in feeds:
+        want = reference.run(names, sample)
+        fed = {**sample, "temporal_tokens": sample["temporal_tokens"].astype(state_dtype)}
+        got = candidate.run(names, fed)
+        for tally, one, other in zip(tallies.values(), want, got, strict=True):
+            tally.add(one, other)
+        cells = [int(np.argmax(logits[0] * sample["window"])) for logits in (want[0], got[0])]
+        agreed.append(cells[0] == cells[1])
+    errors = {name: tally.sum_up() for name, tally in tallies.items()}
+    judged = choose_held(np.array(agreed), np.fromiter(held, np.bool_))
+    return StepScore(errors, float(judged.mean()), len(judged), len(agreed))
+
+
+def mark_held(recording: Recording) -> Iterator[bool]:
+    """For each recorded step, whether the float tracker holds its target, as far as is known."""
+    for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
+        yield from find_held(measure_overlaps_or_nan(boxes, run.truth)).tolist()
+
+
+def measure_track(
+    bundle: Bundle, precision: str, recording: Recording, advance: Callable[[], None]
+) -> TrackScore:
+    """Track every recorded run anew and hold it against the float tracker's boxes and the truth."""
+    followed, overlaps = [], []
+    tracks = zip(recording.runs, recording.boxes(), recording.nudged_boxes(), strict=True)
+    with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
+        for run, expected, nudged in tracks:
+            boxes = [track_run(runtime, run, run.box, advance), *nudged]
+            followed.append([measure_overlaps_or_nan(one, expected) for one in boxes])
+            overlaps.append([measure_overlaps_or_nan(one, run.truth) for one in (*boxes, expected)])
+    return score_track(np.concatenate(followed, axis=1), np.concatenate(overlaps, axis=1))
+
+
+def score_track(followed: Floats, overlaps: Floats) -> TrackScore:
+    """From the overlaps of each frame, with the float tracker's boxes and with the truth.
+
+    The candidate's come first, then those of the nudged float trackers; with the truth, the float
+    tracker's own are last. Where that one has lost its target, whether it is followed says nothing.
+    """
+    theirs = overlaps[-1]
+    known = np.isfinite(theirs)
+    mine, *nudged = choose_held(followed.T, find_held(theirs)).mean(axis=0).tolist()
+    if not known.any():
+        return TrackScore(mine, Sway(min(nudged)))
+    *aucs, own = (measure_auc(row[known]) for row in overlaps)
+    loss, *losses = (own - auc for auc in aucs)
+    sway = Sway(min(nudged), max(0.0, *losses))
+    return TrackScore(mine, sway, float(theirs[known].mean()), loss)
+
+
+def judge(precision: str, steps: StepScore, track: TrackScore) -> Verdict:
+    """Hold the measurements against the precision's gate."""
+    gate, agreement = GATES[precision], steps.argmax_agreement
+    failures = judge_outputs(gate, steps.outputs)
+    if track.is_telling:
+        failures += judge_track(gate, agreement, track.closed_loop_iou, track.sway, track.auc_loss)
+    return Verdict(
+        precision,
+        steps.samples,
+        steps.outputs,
+        agreement,
+        steps.judged_cells,
+        track,
+        track.is_telling,
+        tuple(failures),
+    )

@@ -1,0 +1,1 @@
+"""What touches the machine itself: files, signals, the terminal, the CPU, OpenCV."""

@@ -1,0 +1,116 @@
+"""The public weights, fetched from where the authors published them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from relo_edge.errors import InputError, MissingDependency, SourceError
+from relo_edge.host.files import hash_file
+
+__all__ = ["FILES", "Fetched", "fetch_checkpoint"]
+
+REPOSITORY = "xche32/RELO"
+FILES = {
+    name: f"checkpoints/train/relo/relo_{name}/RELO_ep0090.pth.tar"
+    for name in ("t256", "b256", "l256")
+}
+
+HOPELESS = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
+NO_WAY = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A checkpoint on disk, and what to do with it."""
+
+    variant: str
+    path: Path
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"variant": self.variant, "path": str(self.path), "sha256": self.sha256}
+
+    def describe(self) -> str:
+        """Where it is and the next command."""
+        return (
+            f"{self.path}\nsha256 {self.sha256}\nnext: "
+            f"{_write_export_command(self.variant, str(self.path))}"
+        )
+
+
+def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
+    """Download a variant's weights into the folder; what a broken download left is resumed."""
+    if variant not in FILES:
+        raise InputError("public weights", found=variant, expected=" | ".join(FILES))
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.utils import logging
+    except ImportError as error:
+        raise MissingDependency(
+            "huggingface_hub does not import", found=error, fix="`pip install 'relo-edge[export]'`"
+        ) from None
+    logging.set_verbosity_error()  # each of its retries would be a line of its own
+    barrier = _find_barrier(FILES[variant])
+    try:
+        # Without a way to the hub, what is whole in the folder will do.
+        path = Path(
+            hf_hub_download(
+                REPOSITORY,
+                FILES[variant],
+                local_dir=folder,
+                local_files_only=barrier is not None,
+            )
+        )
+    except Exception as error:  # the hub's and its HTTP library's errors share no base class
+        what = f"{variant} cannot be fetched from the Hugging Face hub"
+        by_hand = _write_export_command(variant, "FILE")
+        again = "go online and run this again" if barrier else "run this again"
+        raise SourceError(
+            "the Hugging Face hub cannot be reached" if barrier else what,
+            found=_describe_cause(barrier or error),
+            fix=f"{again}, or download {FILES[variant]} from the model repository {REPOSITORY} "
+            f"by hand and run `{by_hand}`",
+        ) from None
+    return Fetched(variant, path, hash_file(path))
+
+
+def _find_barrier(file: str) -> Exception | None:
+    """What keeps this machine from the hub, if trying again is of no use.
+
+    The hub's download itself tries again for half a minute whatever it is. A slow answer is none
+    of this: it is left to the download.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(REPOSITORY, file))
+    except Exception as error:
+        cause = _find_cause(error)
+        unreachable = isinstance(cause, OSError) and cause.errno in NO_WAY
+        return error if unreachable or isinstance(cause, HOPELESS) else None
+    return None
+
+
+def _find_cause(error: BaseException) -> BaseException:
+    """The first thing that went wrong, which the hub's own message hides."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
+
+
+def _describe_cause(error: BaseException) -> str:
+    cause = _find_cause(error)
+    return f"{type(cause).__name__}: {cause}"
+
+
+def _write_export_command(variant: str, checkpoint: str) -> str:
+    return (
+        f"relo-edge export --variant {variant} --checkpoint {quote(checkpoint)} -o relo-{variant}"
+    )

@@ -1,0 +1,1 @@
+"""Clips drawn from nothing but a seed, with their truth."""

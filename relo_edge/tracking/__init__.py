@@ -1,0 +1,1 @@
+"""The loop behind `track`: targets, outputs, overlay and the demo."""

@@ -1,0 +1,93 @@
+"""The demo: everything a tracker needs, made on the spot, and scored against the truth."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from relo_edge.errors import SourceError
+from relo_edge.geometry import Box, box_iou
+from relo_edge.host.opencv import cv2
+from relo_edge.runtime import open_runtime
+from relo_edge.synthetic.clip import RATE, make_clip
+from relo_edge.tracker import MultiTracker, Track
+from relo_edge.tracking.loop import Sinks, TrackSummary, track_feed
+from relo_edge.tracking.targets import Start
+from relo_edge.video.feed import Feed
+from relo_edge.video.live import read_live
+from relo_edge.video.opening import FrameSource, open_source
+
+__all__ = ["DemoResult", "draw_sheet", "run_demo"]
+
+SEED = 11
+FRAMES = 90
+
+ROWS, COLUMNS, TILE = 2, 3, (320, 180)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """How the demo went; the overlap leaves out the start frame, whose box is the true one."""
+
+    track: TrackSummary
+    runtime: str
+    mean_iou: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {
+            **self.track.to_dict(),
+            "runtime": self.runtime,
+            "mean_iou": self.mean_iou,
+        }
+
+    def describe(self) -> str:
+        """The same for a reader."""
+        lines = [self.track.describe(), f"run by {self.runtime}"]
+        if self.mean_iou is not None:
+            lines.append(f"mean IoU with the truth {self.mean_iou:.3f}")
+        return "\n".join(lines)
+
+
+def draw_sheet(video: Path, picture: Path) -> None:
+    """Six moments of a video in one small picture."""
+    with open_source(str(video)) as source:
+        frames = list(source)
+    chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, ROWS * COLUMNS).astype(int)]
+    small = [cv2.resize(frame, TILE, interpolation=cv2.INTER_AREA) for frame in chosen]
+    rows = [np.hstack(small[at : at + COLUMNS]) for at in range(0, len(small), COLUMNS)]
+    cv2.imwrite(str(picture), np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 80])
+
+
+def run_demo(folder: Path) -> DemoResult:
+    """Track the demo clip on this machine's CPU; leave video, picture and boxes in the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"demo folder {str(folder)!r} cannot be made"
+        raise SourceError(what, found=error.strerror) from error
+    clip = make_clip(SEED, FRAMES)
+    truth: list[Box] = [tuple(row) for row in clip.boxes.tolist()]
+    tracks: list[Track] = []
+    with (
+        read_live(lambda: FrameSource("demo", clip.frames(), RATE, FRAMES)) as reader,
+        closing(open_runtime("demo")) as runtime,
+    ):
+        summary = track_feed(
+            Feed(reader),
+            MultiTracker(runtime, color="bgr"),
+            [Start(truth[0])],
+            Sinks(folder / "demo.mp4", folder / "demo.csv"),
+            on_tracks=lambda _, found: tracks.extend(found.values()),
+        )
+    picture = folder / "demo.jpg"
+    draw_sheet(folder / "demo.mp4", picture)
+    # An interrupted run has fewer tracks than the truth has boxes.
+    overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
+    mean = sum(overlaps) / len(overlaps) if overlaps else None
+    ran = f"{runtime.name} in {runtime.precision} on {runtime.device}"
+    return DemoResult(replace(summary, outputs=(*summary.outputs, picture)), ran, mean)

@@ -1,0 +1,236 @@
+"""The loop behind `track`: frames in, boxes and an annotated video out, Ctrl-C included."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from relo_edge.host.progress import show_progress
+from relo_edge.host.signals import catch_interrupt
+from relo_edge.tracker import MultiTracker, SearchView, Track
+from relo_edge.tracking.overlay import draw_rate, draw_track, draw_view
+from relo_edge.tracking.targets import Start, check_starts
+from relo_edge.video.feed import Feed, FeedFrame
+from relo_edge.video.recorder import VideoRecorder, record_boxes
+from relo_edge.video.window import Window
+
+__all__ = ["GIVEN", "Sinks", "TrackSummary", "track_feed"]
+
+GIVEN = 1.0
+"""Score and confidence of a target's start frame, whose box is given and not tracked."""
+
+Tracks = Mapping[int | str, Track]
+
+
+@dataclass(frozen=True)
+class TrackSummary:
+    """How a run went; rates and means leave out the frames whose boxes are given.
+
+    They are None where nothing else is left.
+    """
+
+    frames: int
+    targets: int
+    dropped: int
+    """Frames of a camera that came too fast to be tracked."""
+    fps: float | None
+    """Frames per second of the whole loop: reading, tracking, drawing and writing."""
+    tracker_fps: float | None
+    """Frames per second of the tracker alone."""
+    mean_confidence: float | None
+    lost_frames: int
+    """Frames in which a target was lost, over all targets."""
+    interrupted: bool
+    outputs: tuple[Path, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return {**vars(self), "outputs": [str(path) for path in self.outputs]}
+
+    def describe(self) -> str:
+        """The same for a reader."""
+        parts = [f"{'interrupted after ' if self.interrupted else ''}{self.frames} frames"]
+        if self.dropped:
+            parts.append(f"{self.dropped} dropped")
+        if self.targets > 1:
+            parts.append(f"{self.targets} targets")
+        if self.fps and self.tracker_fps:
+            parts.append(f"{self.fps:.1f} FPS (tracker alone {self.tracker_fps:.1f})")
+            parts.append(f"mean confidence {self.mean_confidence:.2f}")
+            parts.append(f"lost in {self.lost_frames}")
+        return "\n".join([", ".join(parts), *(f"wrote {path}" for path in self.outputs)])
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where a run's results go."""
+
+    video: Path | None = None
+    boxes: Path | None = None
+    show: bool = False
+    heatmap: bool = False
+    """Draw where the tracker looked, and how the policy rated it."""
+
+
+@dataclass
+class _Tally:
+    """What is summed up while tracking."""
+
+    frames: int = 0
+    updates: int = 0
+    tracks: int = 0
+    targets: int = 0
+    lost: int = 0
+    confidence: float = 0.0
+    tracker_seconds: float = 0.0
+    loop_seconds: float = 0.0
+
+    def count(self, tracks: Tracks, seconds: float) -> None:
+        self.updates += 1
+        self.tracks += len(tracks)
+        self.lost += sum(track.lost for track in tracks.values())
+        self.confidence += sum(track.confidence for track in tracks.values())
+        self.tracker_seconds += seconds
+
+    @property
+    def tracker_fps(self) -> float | None:
+        return self.updates / self.tracker_seconds if self.updates else None
+
+    def summarize(self, dropped: int, interrupted: bool, outputs: tuple[Path, ...]) -> TrackSummary:
+        return TrackSummary(
+            frames=self.frames,
+            targets=self.targets,
+            dropped=dropped,
+            fps=self.updates / self.loop_seconds if self.updates else None,
+            tracker_fps=self.tracker_fps,
+            mean_confidence=self.confidence / self.tracks if self.tracks else None,
+            lost_frames=self.lost,
+            interrupted=interrupted,
+            outputs=outputs,
+        )
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_Closing = TypeVar("_Closing", bound=_Closable)
+
+
+class _Outputs:
+    """The video, the boxes and the window that were asked for, opened and closed together."""
+
+    def __init__(self, name: str, fps: float, sinks: Sinks) -> None:
+        with contextlib.ExitStack() as stack:
+            self._window = _hold(stack, Window(f"relo-edge: {name}") if sinks.show else None)
+            self._video = _hold(stack, VideoRecorder(sinks.video, fps) if sinks.video else None)
+            self._boxes = _hold(stack, record_boxes(sinks.boxes) if sinks.boxes else None)
+            self._open = stack.pop_all()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(recorder.path for recorder in (self._video, self._boxes) if recorder)
+
+    def write(
+        self, frame: FeedFrame, tracks: Tracks, views: Sequence[SearchView], fps: float | None
+    ) -> bool:
+        """Record a frame; False when the window's user wants no more."""
+        for name, track in tracks.items():
+            if self._boxes:
+                self._boxes.write(frame.number, name, track, frame.time)
+        if not self._video and not self._window:
+            return True
+        picture = frame.image.copy()
+        for view in views:
+            draw_view(picture, view)
+        for name, track in tracks.items():
+            draw_track(picture, track, str(name))
+        if fps is not None:
+            draw_rate(picture, fps)
+        if self._video:
+            self._video.write(picture, frame.number)
+        return self._window.show(picture) if self._window else True
+
+    def __enter__(self) -> _Outputs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+
+class _Cast:
+    """The targets by their names, coming and going at their frames."""
+
+    def __init__(self, tracker: MultiTracker, starts: Sequence[Start], tally: _Tally) -> None:
+        self._tracker, self._tally = tracker, tally
+        self._waiting = list(starts)
+        self._following: dict[int, Start] = {}
+
+    def step(self, frame: FeedFrame) -> Tracks:
+        """Where everyone is in this frame, once those have left and come whose time it is."""
+        for target, start in list(self._following.items()):
+            if start.until is not None and frame.number >= start.until:
+                self._tracker.remove(target)
+                del self._following[target]
+        tracks = self._update(frame) if self._following else {}
+        while self._waiting and frame.number >= self._waiting[0].frame:
+            start = self._waiting.pop(0)
+            self._following[self._tracker.add(frame.image, start.box)] = start
+            self._tally.targets += 1
+            tracks[start.name] = Track(start.box, GIVEN, GIVEN, lost=False)
+        self._tally.frames += 1
+        return tracks
+
+    def _update(self, frame: FeedFrame) -> dict[int | str, Track]:
+        begin = time.perf_counter()
+        updated = self._tracker.update(frame.image)
+        tracks = {self._following[target].name: track for target, track in updated.items()}
+        self._tally.count(tracks, time.perf_counter() - begin)
+        return tracks
+
+
+def track_feed(
+    feed: Feed,
+    tracker: MultiTracker,
+    starts: Sequence[Start],
+    sinks: Sinks | None = None,
+    *,
+    on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
+) -> TrackSummary:
+    """Follow the targets from the feed's first frame to its last, or to Ctrl-C.
+
+    Whatever ends it, what was tracked so far is kept in whole files. `on_tracks` sees every frame
+    with its tracks, given boxes among them.
+    """
+    sinks, tally, reader = sinks or Sinks(), _Tally(), feed.reader
+    cast = _Cast(tracker, check_starts(starts, feed.start), tally)
+    frame: FeedFrame | None = feed.peek()
+    tracks = cast.step(feed.peek())
+    left = reader.frame_count - feed.start if reader.frame_count else None
+    with (
+        catch_interrupt() as pressed,
+        _Outputs(reader.name, reader.fps, sinks) as outputs,
+        show_progress(f"tracking {reader.name}", left) as advance,
+    ):
+        feed.take()
+        begin = time.perf_counter()
+        while frame is not None:
+            views = list(tracker.views.values()) if sinks.heatmap else []
+            wanted = outputs.write(frame, tracks, views, tally.tracker_fps)
+            if on_tracks:
+                on_tracks(frame, tracks)
+            advance()
+            frame = feed.take(pressed) if wanted else None
+            tracks = cast.step(frame) if frame else {}
+        tally.loop_seconds = time.perf_counter() - begin
+    return tally.summarize(feed.dropped, pressed.is_set(), outputs.paths)
+
+
+def _hold(stack: contextlib.ExitStack, item: _Closing | None) -> _Closing | None:
+    if item is not None:
+        stack.callback(item.close)
+    return item

@@ -1,0 +1,296 @@
+"""`quantize` from end to end: what is published, what is refused, and what is left behind."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from engines import quantize_products
+from verbs import run_verb
+
+from relo_edge.bundle import open_bundle
+from relo_edge.calibration import quantize as precision
+from relo_edge.calibration import verdict as gate
+from relo_edge.calibration.quantize import quantize_half, quantize_int8, record_clips
+from relo_edge.calibration.verdict import (
+    StepScore,
+    TrackScore,
+    judge,
+    mark_held,
+    measure_outputs,
+    score_track,
+)
+from relo_edge.contract import PIXELS
+from relo_edge.errors import GateError, InputError
+from relo_edge.geometry import box_iou, read_box
+from relo_edge.measures.gates import Gate, OutputError, Sway
+from relo_edge.runtime import open_runtime
+from relo_edge.tracker import Tracker
+
+FRAMES = 16
+
+
+@pytest.fixture
+def bundle(demo_bundle, tmp_path):
+    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+    return open_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def recording(demo_bundle):
+    return record_clips(demo_bundle, [], FRAMES)
+
+
+def track_few(bundle, runtime, name):
+    rng = np.random.default_rng(0)
+    tracker = Tracker(open_runtime(bundle.path, runtime, name), color="bgr")
+    frame = rng.integers(0, 256, (120, 160, 3), np.uint8)
+    tracker.init(frame, (50, 40, 40, 30))
+    return [tracker.update(frame).score for _ in range(3)]
+
+
+def read_scale(path, tensor):
+    graph = onnx.load(path).graph
+    (pair,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == tensor)
+    (scale,) = (w for w in graph.initializer if w.name == pair.input[1])
+    return float(onnx.numpy_helper.to_array(scale))
+
+
+def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
+    result = quantize_int8(bundle, recording, "percentile")
+    after = open_bundle(bundle.path)
+    assert after.precisions == ("fp32", "int8")
+    assert not after.find_damage()
+    notes = json.loads((bundle.path / "calibration.json").read_text())
+    assert notes["method"] in ("percentile", "percentile smoothed")
+    assert notes["samples"] == FRAMES
+    assert {"graph", "clip", "plan"} <= set(notes["recorded_from"])
+    assert after.manifest["verdicts"]["int8"]["passed"] is True
+    assert result.to_dict()["share_of_float32"] <= 0.30
+    assert read_scale(after.graph("step", "int8"), PIXELS) == 1, "pixels lose nothing"
+    floats = track_few(bundle, "onnxruntime", "fp32")
+    for runtime in ("onnxruntime", "openvino"):
+        # Only the first: an untrained tracker's next crop hangs on near ties.
+        assert track_few(bundle, runtime, "int8")[0] == pytest.approx(floats[0], abs=0.2)
+
+
+def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
+    with caplog.at_level("INFO", "relo_edge"):
+        result = quantize_int8(bundle, recording)
+    # An untrained tracker's track says nothing: the worst output decides.
+    scores = {
+        line.split(":")[0]: float(line.split("worst cosine ")[1].split(" ")[0])
+        for line in caplog.messages
+        if "closed-loop IoU" in line
+    }
+    plain = {"minmax", "percentile", "entropy", "mse"}
+    assert plain < set(scores)
+    assert len(scores) == 5  # the best of them was tried with smoothed norms as well
+    assert scores[result.method] == max(scores.values())
+
+
+def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
+    result = quantize_half(bundle, recording)
+    after = open_bundle(bundle.path)
+    assert not after.find_damage()
+    assert after.state_dtype("fp16") == "float16"
+    assert result.verdict.outputs["policy_logits"].relative <= 5e-3
+    assert result.to_dict()["share_of_float32"] <= 0.52
+    kept = json.loads((bundle.path / "fp16.json").read_text())["kept_in_float32"]
+    assert kept["step"]
+    assert all(kept["step"].values())
+    floats = track_few(bundle, "onnxruntime", "fp32")
+    assert track_few(bundle, "onnxruntime", "fp16")[0] == pytest.approx(floats[0], abs=2e-2)
+
+
+def test_both_precisions_live_side_by_side(bundle, recording):
+    quantize_int8(bundle, recording, "minmax")
+    quantize_half(open_bundle(bundle.path), recording)
+    assert open_bundle(bundle.path).precisions == ("fp32", "int8", "fp16")
+    assert not open_bundle(bundle.path).find_damage()
+
+
+def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
+    before = sorted(p.name for p in bundle.path.iterdir())
+    strict = Gate(
+        relative=1e-6, cosine=0.999999, box=1e-6, argmax_agreement=1.0, closed_loop_iou=1.0
+    )
+    monkeypatch.setitem(gate.GATES, "int8", strict)
+    with pytest.raises(GateError, match=r"int8 of .* is not kept: found .*offsets cosine 0\.\d+"):
+        quantize_int8(bundle, recording, "minmax")
+    assert sorted(p.name for p in bundle.path.iterdir()) == before
+    assert open_bundle(bundle.path).precisions == ("fp32",)
+
+
+def test_a_second_time_replaces_whole_or_not_at_all(bundle, recording, monkeypatch):
+    first = quantize_int8(bundle, recording, "minmax").bundle
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("relo_edge.bundle.write_manifest", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            quantize_int8(first, recording, "percentile")
+    assert not open_bundle(bundle.path).find_damage()
+    quantize_int8(first, recording, "percentile")
+    assert not open_bundle(bundle.path).find_damage()
+    assert (
+        json.loads((bundle.path / "calibration.json").read_text())["method"].split()[0]
+        == "percentile"
+    )
+
+
+@pytest.mark.slow
+def test_a_search_keeps_its_table_and_meets_a_gate_that_all_of_int8_does_not(
+    bundle, recording, monkeypatch
+):
+    whole = quantize_int8(bundle, recording, "minmax").verdict.worst_output[1].cosine
+    strict = replace(gate.GATES["int8"], cosine=(1 + whole) / 2)
+    monkeypatch.setitem(gate.GATES, "int8", strict)
+    result = quantize_int8(open_bundle(bundle.path), recording, "minmax", search=True)
+    table = json.loads((bundle.path / "sensitivity.json").read_text())
+    assert table["kept_in_float32"]
+    assert result.verdict.worst_output[1].cosine >= strict.cosine
+    assert (bundle.path / "sensitivity.png").stat().st_size > 1000
+    assert not open_bundle(bundle.path).find_damage()
+
+
+def test_an_unknown_method_is_refused(bundle, recording):
+    with pytest.raises(InputError, match="found guess, expected auto | minmax"):
+        quantize_int8(bundle, recording, "guess")
+
+
+def test_an_unknown_method_is_refused_before_the_recording(bundle, capsys):
+    words = ["quantize", bundle.path, "--int8", "--method", "guess"]
+    code, _, err = run_verb(capsys, *words)
+    assert code == 2
+    assert err.startswith("relo-edge: method: found guess")
+
+
+STEADY = Sway(1.0)
+
+
+def good_outputs(**changes):
+    errors = dict.fromkeys(gate.OUTPUTS, OutputError(1e-2, 1e-3, 0.9999)) | changes
+    return StepScore(errors, 1.0, 10, 10)
+
+
+def test_one_lost_output_fails_whatever_the_others_say():
+    verdict = judge(
+        "int8", good_outputs(offsets=OutputError(2.0, 2.0, -0.42)), TrackScore(1.0, STEADY)
+    )
+    assert verdict.failures[0] == "offsets cosine -0.4200 < 0.99"
+    assert judge("int8", good_outputs(), TrackScore(1.0, STEADY)).passed
+
+
+def test_nan_fails():
+    nan = float("nan")
+    assert not judge(
+        "int8", good_outputs(sizes=OutputError(nan, nan, nan)), TrackScore(1.0, STEADY)
+    ).passed
+    assert not judge("fp16", good_outputs(), TrackScore(nan, STEADY)).passed
+
+
+def test_the_closed_loop_is_judged_only_where_float32_tracks():
+    assert not judge("fp16", good_outputs(), TrackScore(0.5, STEADY, 0.9)).passed
+    assert not judge("fp16", good_outputs(), TrackScore(0.5, STEADY)).passed
+    unjudged = judge("fp16", good_outputs(), TrackScore(0.5, STEADY, 0.1))
+    assert unjudged.passed
+    assert "cells and track not judged" in unjudged.describe()
+
+
+def test_cells_count_where_float32_holds_its_target(bundle, recording):
+    step = bundle.graph("step")
+    rough = bundle.path / "rough.onnx"
+    onnx.save(quantize_products(onnx.load(step), threshold=40.0), rough)
+    feeds = list(recording.step_feeds())[:8]
+
+    def measure(held, feeds=feeds):
+        return measure_outputs(step, rough, feeds, held, "float32")
+
+    same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
+    assert 0 < same.sum() < len(feeds)
+    for held, agreement in ((same, 1), (~same, 0), (same | True, same.mean())):
+        steps = measure(held)
+        assert (steps.argmax_agreement, steps.judged_cells) == (agreement, held.sum())
+        assert steps.samples == len(feeds)
+        verdict = judge("int8", steps, TrackScore(1.0, STEADY, 0.9))
+        failed = any("argmax agreement" in failure for failure in verdict.failures)
+        assert failed == (agreement < 0.8)
+        words = f"{agreement:.1%} of the {held.sum()} samples in which float32 holds its target"
+        assert f"same cell chosen in {words}" in verdict.describe()
+    assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
+
+
+def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording):
+    held = list(mark_held(recording))
+    assert len(held) == len(list(recording.step_feeds()))
+    truth = np.concatenate([run.truth for run in recording.runs])
+    pairs = zip(np.concatenate(list(recording.boxes())), truth, strict=True)
+    assert held == [box_iou(read_box(a), read_box(b)) >= 0.5 for a, b in pairs]
+    assert 0 < sum(held) < len(held)
+    unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in recording.runs]
+    assert all(mark_held(replace(recording, runs=tuple(unknown))))
+
+
+def test_frames_that_the_float_tracker_lost_say_nothing():
+    nan = np.nan
+    theirs = np.array([0.9, 0.2, 0.6, nan])
+    followed = np.array([[0.9, 0.1, 0.8, 0.7], [1.0, 0.0, 0.9, 0.8], [1.0, 0.0, 0.7, 0.7]])
+    overlaps = np.array([[0.8, 0.0, 0.7, nan], [0.9, 0.2, 0.5, nan], [0.9, 0.3, 0.6, nan], theirs])
+    score = score_track(followed, overlaps)
+    assert score.closed_loop_iou == pytest.approx((0.9 + 0.8 + 0.7) / 3)
+    assert score.sway.closed_loop_iou == pytest.approx((1.0 + 0.7 + 0.7) / 3)
+    assert score.float_iou == pytest.approx((0.9 + 0.2 + 0.6) / 3)
+    shares = [sum(x > t / 20 for t in range(21)) for x in (0.9, 0.2, 0.6, 0.8, 0.0, 0.7, 0.5)]
+    assert score.auc_loss == pytest.approx((sum(shares[:3]) - sum(shares[3:6])) / 63)
+    assert score.sway.auc_loss == pytest.approx((shares[2] - shares[6]) / 63)
+    alone = score_track(followed, np.full((4, 4), nan))
+    assert alone.closed_loop_iou == pytest.approx(followed[0].mean())
+    assert alone.sway == Sway(pytest.approx(followed[2].mean()))
+    lost = np.vstack([overlaps[:3], np.zeros(4)])
+    assert score_track(followed, lost).closed_loop_iou == pytest.approx(followed[0].mean())
+    assert score_track(followed, lost).sway.auc_loss == 0
+
+
+def test_less_is_asked_where_float32_hardly_follows_itself():
+    assert judge("fp16", good_outputs(), TrackScore(0.9, Sway(0.91))).passed
+    verdict = judge("fp16", good_outputs(), TrackScore(0.9, Sway(0.95)))
+    assert verdict.failures == ("closed-loop IoU 0.900 < 0.930",)
+
+
+def test_a_lost_auc_fails_where_float32_tracks():
+    assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.8, 0.01)).passed
+    verdict = judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.8, 0.05))
+    assert verdict.failures == ("AUC 0.050 below float32's > 0.030",)
+    assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.2, 0.05)).passed
+
+
+def test_the_verb(bundle, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "FRAMES", FRAMES)
+    code, out, err = run_verb(capsys, "quantize", bundle.path, "--fp16", "--json")
+    assert code == 0
+    assert json.loads(out)["passed"] is True
+    assert "recording:" in err
+    code, out, _ = run_verb(capsys, "inspect", bundle.path)
+    assert code == 0
+    assert "step.fp16.onnx" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        ([], "expected --int8 or --fp16"),
+        (["--int8", "--fp16"], "found both"),
+        (["--int8", "--clips", "nowhere.mp4"], "nowhere.mp4"),
+    ],
+)
+def test_wrong_use_is_one_line(bundle, capsys, words, word):
+    code, out, err = run_verb(capsys, "quantize", bundle.path, *words)
+    assert code in (1, 2)
+    assert not out
+    assert len(err.splitlines()) == 1
+    assert word in err

@@ -1,0 +1,34 @@
+"""What libraries write is hushed, and heard again, whoever asked."""
+
+import os
+import threading
+
+from relo_edge.host.native_stderr import hush_libraries
+
+
+def test_stderr_comes_back(capfd):
+    with hush_libraries():
+        os.write(2, b"chatter")
+    os.write(2, b"ours")
+    assert capfd.readouterr().err == "ours"
+
+
+def test_two_threads_leave_stderr_as_it_was(capfd):
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def begin_first():
+        with hush_libraries():
+            first_in.set()
+            second_in.wait(10)
+        first_out.set()
+
+    other = threading.Thread(target=begin_first)
+    other.start()
+    first_in.wait(10)
+    with hush_libraries():
+        second_in.set()
+        first_out.wait(10)
+        os.write(2, b"chatter")
+    other.join()
+    os.write(2, b"ours")
+    assert capfd.readouterr().err == "ours"

@@ -1,0 +1,59 @@
+"""Progress goes to stderr: a bar for people, one line for logs, nothing on stdout."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from relo_edge.host.progress import show_progress
+
+SCRIPT = """
+from relo_edge.host.progress import show_progress
+with show_progress("tracking [bold]clip", {total}) as advance:
+    for _ in range(5):
+        advance()
+"""
+
+
+def test_log_gets_one_closing_line(capsys):
+    with show_progress("tracking clip", 5) as advance:
+        for _ in range(5):
+            advance()
+        assert capsys.readouterr().err == ""
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"tracking clip: 5 frames, [\d.]+ FPS\n", captured.err)
+    assert captured.out == ""
+
+
+def test_unit_names_the_rate(capsys):
+    with show_progress("calibrating", unit="clips") as advance:
+        advance()
+    assert re.fullmatch(r"calibrating: 1 clips, [\d.]+ clips/s\n", capsys.readouterr().err)
+
+
+def test_failure_leaves_the_line_to_the_error(capsys):
+    with pytest.raises(ZeroDivisionError), show_progress("tracking clip"):
+        _ = 1 / 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("total", "shown"), [(5, "5/5"), (None, "5/?")])
+def test_terminal_gets_a_bar(total, shown):
+    controller, terminal = pty.openpty()
+    child = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(total=total)],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        check=True,
+        timeout=30,
+    )
+    os.close(terminal)
+    drawn = os.read(controller, 65536).decode()
+    os.close(controller)
+    assert "tracking [bold]clip" in drawn
+    assert shown in drawn
+    assert child.stdout == b""

@@ -1,0 +1,159 @@
+"""Choosing targets: what is asked for is what starts, or one line says why not."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relo_edge.errors import InputError, MissingDependency, ReloError
+from relo_edge.tracker import Track
+from relo_edge.tracking.targets import (
+    Start,
+    check_starts,
+    gather_starts,
+    parse_start,
+    select_starts,
+)
+from relo_edge.video.feed import FeedFrame
+from relo_edge.video.recorder import record_boxes
+
+BOX = (1.0, 2.0, 3.0, 4.0)
+
+
+@pytest.mark.parametrize("text", ["", "1,2,3", "1,2,3,4,5", "1,2,x,4", "1;2;3;4", "car=", "=1,2"])
+def test_box_that_is_not_four_numbers(text):
+    with pytest.raises(InputError, match="--init: found .*expected four numbers"):
+        parse_start(text)
+
+
+def test_box_is_read():
+    assert parse_start("1, 2.5,3e1,-4", 7) == Start((1.0, 2.5, 30.0, -4.0), 7)
+    assert parse_start("a=b=1,2,3,4") == Start(BOX, "a=b")
+    assert math.isnan(parse_start("nan,1,1,1").box[0])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 41, "a\nb", "\x1b[31m"])
+def test_names_that_cannot_be_shown(name):
+    with pytest.raises(InputError, match="target's name"):
+        parse_start(f"{name}=1,2,3,4")
+
+
+def test_several_boxes_are_numbered_or_named():
+    starts = gather_starts(["1,2,3,4", "car=1,2,3,4", "1,2,3,4"], None, 5)
+    assert starts == [Start(BOX, 0, 5), Start(BOX, "car", 5), Start(BOX, 2, 5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "starts"),
+    [
+        ([[1, 2, 3, 4], [1, 2, 3, 4]], [Start(BOX, 0, 6), Start(BOX, 1, 6)]),
+        ({"car": [1, 2, 3, 4]}, [Start(BOX, "car", 6)]),
+        ({"car": {"box": [1, 2, 3, 4], "frame": 8, "until": 9}}, [Start(BOX, "car", 8, 9)]),
+    ],
+)
+def test_targets_from_json(tmp_path, content, starts):
+    (tmp_path / "t.json").write_text(json.dumps(content))
+    assert gather_starts([], tmp_path / "t.json", 6) == starts
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"x"',
+        "{",
+        "[[1,2,3]]",
+        "[[1,2,3,true]]",
+        "[[1,2,3,1e400]]",
+        "[NaN]",
+        "[" * 99999,
+        '{"a": {"box": [1,2,3,4], "x": 1}}',
+        '{"a": {"box": [1,2,3,4], "frame": -1}}',
+        '{"": [1,2,3,4]}',
+    ],
+)
+def test_json_that_is_no_list_of_targets(tmp_path, content):
+    (tmp_path / "t.json").write_text(content)
+    with pytest.raises(ReloError) as caught:
+        gather_starts([], tmp_path / "t.json", 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_going_on_from_boxes_written_before(tmp_path):
+    recorder = record_boxes(tmp_path / "b.csv")
+    for frame in (3, 4):
+        for target in (0, "car"):
+            recorder.write(frame, target, Track((frame, 2, 3, 4), 1, 1, False))
+    recorder.close()
+    expected = [Start((4.0, 2.0, 3.0, 4.0), name, 4) for name in (0, "car")]
+    assert gather_starts([], tmp_path / "b.csv", 4) == expected
+    with pytest.raises(InputError, match="no box of frame 9"):
+        gather_starts([], tmp_path / "b.csv", 9)
+    with (tmp_path / "b.csv").open("a") as file:
+        file.write("torn,")
+    with pytest.raises(ReloError, match="line 6"):
+        gather_starts([], tmp_path / "b.csv", 4)
+
+
+def test_ground_truth_gives_the_row_of_the_frame(tmp_path):
+    (tmp_path / "groundtruth.txt").write_text("9,9,9,9\n1\t2\t3\t4\n")
+    assert gather_starts([], tmp_path / "groundtruth.txt", 1) == [Start(BOX, 0, 1)]
+    with pytest.raises(InputError, match="found 2 rows, expected one for frame 2"):
+        gather_starts([], tmp_path / "groundtruth.txt", 2)
+    (tmp_path / "one.txt").write_text("1,2,3,4")
+    assert gather_starts([], tmp_path / "one.txt", 7) == [Start(BOX, 0, 7)]
+
+
+def test_no_file_there(tmp_path):
+    for path, found in ((tmp_path / "none.json", "no such file"), (tmp_path, "found a folder")):
+        with pytest.raises(InputError, match=found):
+            gather_starts([], path, 0)
+
+
+@settings(max_examples=60)
+@given(content=st.binary(max_size=80), suffix=st.sampled_from(["json", "csv", "txt"]))
+def test_any_file_is_targets_or_one_line(tmp_path_factory, content, suffix):
+    path = tmp_path_factory.mktemp("any") / f"t.{suffix}"
+    path.write_bytes(content)
+    try:
+        check_starts(gather_starts([], path, 0), 0)
+    except ReloError as error:
+        assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("starts", "message"),
+    [
+        ([], "give --init X,Y,W,H, --init-from FILE or --select"),
+        ([Start(BOX, 1), Start(BOX, "1")], "'1' twice"),
+        ([Start(BOX, 0, 3)], "found frames 3 to None, expected a frame from 4 on"),
+        ([Start(BOX, 0, 5, 5)], "found frames 5 to 5"),
+    ],
+)
+def test_casts_that_cannot_be(starts, message):
+    with pytest.raises(InputError, match=message):
+        check_starts(starts, 4)
+
+
+def test_drawn_boxes_come_beside_the_others(monkeypatch):
+    frame = FeedFrame(3, np.zeros((1800, 3200, 3), np.uint8), 0.0)
+    monkeypatch.setattr("relo_edge.video.window.check_display", lambda _: None)
+    monkeypatch.setattr("relo_edge.video.window.cv2.destroyAllWindows", lambda: None)
+
+    def draw(_title, picture, **_):
+        assert picture.shape == (900, 1600, 3)
+        return np.array([[10, 20, 30, 40], [5, 5, 0, 9]])
+
+    monkeypatch.setattr("relo_edge.video.window.cv2.selectROIs", draw)
+    given = [Start(BOX, 0, 3)]
+    assert select_starts(frame, given) == [*given, Start((20.0, 40.0, 60.0, 80.0), 1, 3)]
+
+
+def test_no_screen_to_draw_on(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    frame = FeedFrame(0, np.zeros((64, 64, 3), np.uint8), 0.0)
+    with pytest.raises(MissingDependency, match="no window can be shown.*--init-from"):
+        select_starts(frame, [])

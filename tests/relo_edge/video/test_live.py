@@ -1,0 +1,210 @@
+"""The reader on its own thread: order, drops, ends, breaks, and nothing left behind."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from itertools import pairwise
+
+import pytest
+from cameras import ScriptedCamera, list_additions, list_holdings, number_frame, read_number
+from clips import cut_file, write_images, write_video
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relo_edge.errors import InputError, SourceError
+from relo_edge.video.live import AHEAD_FILE, AHEAD_LIVE, Patience, read_live
+from relo_edge.video.sources.frames import FrameSource
+
+QUICK = Patience(stall=0.05, first_wait=0.01, longest_wait=0.02, attempts=2)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays():
+    before = list_holdings()
+    yield
+    assert not list_additions(before)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_file_is_read_whole_however_slow_its_reader(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", frames=12, fps=25.0)
+    with read_live(path) as reader:
+        assert (reader.name, reader.fps, reader.frame_count, reader.live) == (
+            "clip.mp4",
+            25.0,
+            12,
+            False,
+        )
+        wait_for(lambda: reader.captured == AHEAD_FILE)
+        time.sleep(0.05)
+        assert reader.captured == AHEAD_FILE  # bounded: the rest is not read ahead
+        frames = list(reader)
+        assert reader.over
+        assert reader.state == "ended"
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [frame.media for frame in frames] == pytest.approx([index / 25 for index in range(12)])
+    assert all(a.captured <= b.captured for a, b in pairwise(frames))
+    assert (reader.dropped, reader.state) == (0, "closed")
+
+
+def test_a_camera_gives_its_newest_frames_to_a_slow_reader():
+    with read_live(ScriptedCamera((60, "end"))) as reader:
+        wait_for(lambda: reader.captured == 60)
+        frames = list(reader)
+    assert [frame.index for frame in frames] == [60 - AHEAD_LIVE + n for n in range(AHEAD_LIVE)]
+    assert reader.dropped == 60 - AHEAD_LIVE
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([0.0, 0.004]))
+def test_order_holds_through_breaks(lives, pause):
+    camera = ScriptedCamera((1, "stop"), *((life, "stop") for life in lives), (3, "end"), pause=0)
+    patience = Patience(first_wait=0.001, longest_wait=0.001, attempts=5)
+    with read_live(camera, patience=patience) as reader:
+        seen = []
+        for frame in reader:
+            seen.append(frame.index)
+            assert read_number(frame.image) == frame.index
+            time.sleep(pause)
+    assert seen == sorted(set(seen))
+    assert len(seen) + reader.dropped == reader.captured == sum(lives) + 4
+    assert seen[-1] == reader.captured - 1
+    assert reader.reconnects == camera.opened - 1 == len(lives) + 1
+    assert camera.closed == camera.opened
+
+
+def test_a_break_is_said_and_mended(caplog):
+    caplog.set_level(logging.WARNING, logger="relo_edge")
+    camera = ScriptedCamera((3, "stop"), (0, "refuse"), (2, "end"))
+    with read_live(camera, patience=QUICK) as reader:
+        assert len(list(reader)) + reader.dropped == 5
+        assert reader.problem == "camera x does not open"
+    said = [record.message for record in caplog.records]
+    assert said == [
+        "camera x stopped: found nothing after 3 frames; trying again in 0.01 s",
+        "camera x does not open; trying again in 0.02 s",
+        "camera x is back",
+    ]
+
+
+def test_what_stays_away_is_given_up_after_its_last_frame():
+    camera = ScriptedCamera((2, "stop"), (0, "refuse"), (0, "refuse"), (9, "end"))
+    with read_live(camera, patience=QUICK) as reader:
+        wait_for(lambda: reader.state == "failed")
+        assert not reader.over
+        assert [next(reader).index, next(reader).index] == [0, 1]
+        with pytest.raises(SourceError, match="does not open"):
+            next(reader)
+        with pytest.raises(SourceError, match="does not open"):
+            reader.read(0.01)
+    assert camera.opened == 3
+
+
+def test_a_camera_that_is_not_there_is_not_waited_for():
+    camera = ScriptedCamera((0, "refuse"), (9, "end"))
+    with pytest.raises(SourceError, match="does not open"), read_live(camera, patience=QUICK):
+        pass
+    assert camera.opened == 1
+
+
+def test_a_silent_camera_is_seen_said_and_started_anew(caplog):
+    caplog.set_level(logging.WARNING, logger="relo_edge")
+    with read_live(ScriptedCamera((2, "hang"), (2, "end")), patience=QUICK) as reader:
+        wait_for(lambda: reader.state == "stalled")
+        assert len(list(reader)) == 4
+        assert reader.reconnects == 1
+    assert caplog.records[0].message == "camera x stalled: nothing for 0.05 s"
+    assert sum("stalled" in record.message for record in caplog.records) == 1
+
+
+def test_reading_may_time_out_and_go_on():
+    with read_live(ScriptedCamera((1, "hang"))) as reader:
+        assert reader.read(5).index == 0
+        start = time.monotonic()
+        assert reader.read(0.05) is None
+        assert 0.04 < time.monotonic() - start < 5
+        assert not reader.over
+
+
+def test_leaving_while_it_waits_for_a_reconnect():
+    patience = Patience(first_wait=60, longest_wait=60)
+    with read_live(ScriptedCamera((1, "stop"), (1, "end")), patience=patience) as reader:
+        wait_for(lambda: reader.state == "reconnecting")
+    assert reader.over
+
+
+def test_closing_from_another_thread_ends_the_reading():
+    with read_live(ScriptedCamera((0, "hang"))) as reader:
+        closer = threading.Timer(0.05, reader.close)
+        closer.start()
+        assert list(reader) == []
+        closer.join()
+
+
+def test_ctrl_c_while_a_camera_opens_leaves_nothing():
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    camera = ScriptedCamera((5, "end"))
+    pressing = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+
+    def open_slowly():
+        time.sleep(0.4)
+        return camera()
+
+    try:
+        pressing.start()
+        with pytest.raises(KeyboardInterrupt), read_live(open_slowly):
+            pass
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    pressing.join()
+    assert camera.opened == camera.closed == 1
+
+
+def test_damage_comes_after_the_frames_before_it(tmp_path):
+    write_images(tmp_path, ["1.png", "2.png", "3.png"])
+    cut_file(tmp_path / "1.png", 0.5, tmp_path / "3.png")
+    with read_live(str(tmp_path)) as reader:
+        assert [next(reader).index, next(reader).index] == [0, 1]
+        with pytest.raises(SourceError, match=r"3\.png.*cannot be read"):
+            next(reader)
+
+
+@pytest.mark.parametrize("source", ["nowhere.mp4", "synthetic:fps=0", ""])
+def test_a_wrong_name_is_the_users_mistake(source):
+    with pytest.raises(InputError), read_live(source):
+        pass
+
+
+def test_an_error_of_ours_is_not_swallowed():
+    def give():
+        yield number_frame(0)
+        raise ZeroDivisionError
+
+    with read_live(lambda: FrameSource("made", give(), live=True)) as reader:
+        next(reader)
+        with pytest.raises(ZeroDivisionError):
+            next(reader)
+
+
+@given(st.integers(1, 10**6))
+def test_waits_grow_to_their_limit(attempt):
+    patience = Patience(first_wait=0.5, longest_wait=10)
+    wait = patience.wait_before(attempt)
+    assert 0.5 <= wait <= 10
+    assert patience.wait_before(attempt + 1) >= wait
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stall": 0}, {"first_wait": -1}, {"longest_wait": 0.1}, {"attempts": -1}]
+)
+def test_impatience_is_refused(wrong):
+    with pytest.raises(InputError, match="patience"):
+        Patience(**wrong)

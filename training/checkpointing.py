@@ -1,0 +1,143 @@
+"""What a training run leaves on disk: its latest checkpoint, its log, and its curve."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from relo_edge.errors import CheckpointError
+from relo_edge.host.files import replace_file, write_text
+from relo_edge.network.relo import Relo
+
+__all__ = ["Journal"]
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+
+FIX = "train into another folder, or delete the file to begin again"
+BROKEN = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError)
+
+
+@dataclass
+class Journal:
+    """The state of one stage's run in its folder."""
+
+    folder: Path
+    stage: str
+    identity: dict[str, Any]
+    """What makes it this training: another one must not go on from here."""
+    step: int = 0
+    seconds: float = 0.0
+    clips: int = 0
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What the stage found before its first step and must not find anew."""
+    _optimizer: dict[str, Any] | None = None
+    _sums: dict[str, Tensor] = field(default_factory=dict)
+    _window: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest weights; `relo-edge export` takes them as they are."""
+        return self.folder / f"{self.stage}-{CHECKPOINT}"
+
+    @property
+    def log(self) -> Path:
+        """The figures, a line every few steps."""
+        return self.folder / f"{self.stage}-{LOG}"
+
+    def restore(self, network: Relo) -> bool:
+        """Take up a run that was broken off; False when there is none."""
+        if not self.checkpoint.exists():
+            self.log.unlink(missing_ok=True)  # of a run whose checkpoint was deleted
+            return False
+        try:
+            saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            identity = saved["identity"]
+            if identity == self.identity:
+                network.load_state_dict(saved["net"])
+                self.step, self.seconds = saved["step"], saved["seconds"]
+                self.clips, self._optimizer = saved["clips"], saved["optimizer"]
+                self.kept = saved.get("kept", {})
+        except (*BROKEN, pickle.UnpicklingError) as error:
+            found = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(
+                f"{self.checkpoint} is no training to go on with", found=found, fix=FIX
+            ) from None
+        self._check_identity(identity)
+        self._trim_log()
+        return True
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        for name in {**self.identity, **identity}:
+            value = self.identity.get(name)
+            if identity.get(name) != value:
+                raise CheckpointError(
+                    f"{self.checkpoint} is of another training",
+                    found=f"{name} {identity.get(name)}",
+                    expected=f"{name} {value}",
+                    fix=FIX,
+                )
+
+    def _trim_log(self) -> None:
+        """A kill leaves lines of steps that will be done again, or half of one."""
+        if not self.log.exists():
+            return
+        head, *rows = self.log.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        whole = (r for r in rows if r.endswith("\n") and r.count(",") == head.count(","))
+        kept = [row for row in whole if float(row.partition(",")[0]) <= self.step]
+        write_text(self.log, "".join([head, *kept]) if kept else "")
+
+    def restore_optimizer(self, optimizer: Optimizer) -> None:
+        """Momentum goes on where it was."""
+        if self._optimizer is not None:
+            optimizer.load_state_dict(self._optimizer)
+            self._optimizer = None
+
+    def note(self, figures: Mapping[str, Tensor], clips: int, seconds: float) -> None:
+        """One step is done."""
+        self.step += 1
+        self.clips += clips
+        self.seconds += seconds
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().float()
+        self._window = [a + b for a, b in zip(self._window, (1.0, clips, seconds), strict=True)]
+
+    def write_line(self) -> None:
+        """The means since the last line, to the log and the screen."""
+        if not self._sums:
+            return
+        steps, clips, seconds = self._window
+        row = {"step": float(self.step), "hours": self.seconds / 3600, "clips": float(self.clips)}
+        row |= {name: float(total) / steps for name, total in self._sums.items()}
+        row["clips_per_second"] = clips / max(seconds, 1e-9)
+        self._sums, self._window = {}, [0.0, 0.0, 0.0]
+        fresh = not self.log.exists() or not self.log.stat().st_size
+        with self.log.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if fresh:
+                writer.writeheader()
+            writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), file=sys.stderr)
+
+    def save(self, network: Relo, optimizer: Optimizer) -> None:
+        """Replace the checkpoint in one move."""
+        content = {
+            "net": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "clips": self.clips,
+            "identity": self.identity,
+            "kept": self.kept,
+        }
+        with replace_file(self.checkpoint) as part:
+            torch.save(content, part)

@@ -1,0 +1,145 @@
+"""Batches of real clips: what cannot be read is left out and told, never trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from relo_edge.doctor.evidence import count_cores
+from relo_edge.errors import ReloError, SourceError
+from relo_edge.host.opencv import cv2
+from relo_edge.spec import Variant
+from relo_edge.training.real_clips import Footage, UnfitShot
+from relo_edge.training.real_crops import Film, film_shot
+from relo_edge.training.render import ClipBatch
+from relo_edge.training.synthetic_batches import ClipSettings, load_steps
+
+__all__ = ["count_readers", "prove_footage", "stream_footage"]
+
+log = logging.getLogger("relo_edge")
+
+TRIES = 50
+"""Shots that are drawn for a clip before its material is called useless."""
+
+MOST_READERS = 16
+
+TOLD = 5
+"""Files that are named when they cannot be read; more are counted."""
+
+
+def stream_footage(
+    footage: Sequence[Footage],
+    variant: Variant,
+    settings: ClipSettings,
+    first_step: int = 0,
+    readers: int = 1,
+) -> Generator[ClipBatch, None, None]:
+    """Batches from `first_step` on, the same whatever the number of processes that read them."""
+    left_out = LeftOut()
+    clips = FootageClips(tuple(footage), variant, settings)
+    try:
+        with closing(load_steps(clips, first_step, readers)) as steps:
+            for drawn in steps:
+                left_out.note(drawn.faults)
+                yield drawn.unpack()
+    finally:
+        left_out.tell()
+
+
+def prove_footage(footage: Sequence[Footage], variant: Variant, settings: ClipSettings) -> None:
+    """A folder that gives no clip is refused before anything is trained."""
+    for source in footage:
+        FootageClips((source,), variant, replace(settings, clips=1))[0].unpack()
+
+
+def count_readers(device: torch.device) -> int:
+    """Where the GPU learns, the cores read; a CPU that learns has little to spare."""
+    return 1 if device.type == "cpu" else max(1, min(MOST_READERS, count_cores() - 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A step's batch, or why there is none: errors cross from a process as they are."""
+
+    batch: ClipBatch | None
+    faults: tuple[str, ...]
+    """What could not be read on the way."""
+    failure: ReloError | None = None
+
+    def unpack(self) -> ClipBatch:
+        """The batch."""
+        if self.failure:
+            raise self.failure
+        assert self.batch
+        return self.batch
+
+
+@dataclass(frozen=True, eq=False)
+class FootageClips(Dataset[Drawn]):
+    """The batch of each step, a function of seed, step and what lies on the disk."""
+
+    footage: tuple[Footage, ...]
+    variant: Variant
+    settings: ClipSettings
+
+    def __getitem__(self, step: int) -> Drawn:
+        """Draw a step's clips."""
+        faults: list[str] = []
+        try:
+            films = [self._draw_film(step, index, faults) for index in range(self.settings.clips)]
+        except ReloError as error:
+            return Drawn(None, tuple(faults), error)
+        return Drawn(_pack_films(films), tuple(faults))
+
+    def _draw_film(self, step: int, index: int, faults: list[str]) -> Film:
+        settings = self.settings
+        rng = np.random.default_rng([settings.seed, step, index])
+        for _ in range(TRIES):
+            # Each folder as often as any other, as in the paper.
+            source = self.footage[rng.integers(len(self.footage))]
+            try:
+                shot = source.draw(rng, settings.frames)
+                return film_shot(shot, self.variant, settings.jitter, rng)
+            except UnfitShot as unfit:
+                reason = str(unfit)
+            except (ReloError, OSError, cv2.error) as error:
+                reason = str(error)
+                faults.append(reason)
+        raise SourceError(
+            f"nothing to learn from in {source.describe()}", found=f"in {TRIES} tries: {reason}"
+        )
+
+
+class LeftOut:
+    """What was left out in a run."""
+
+    def __init__(self) -> None:
+        self._faults: set[str] = set()
+        self._draws = 0
+
+    def note(self, faults: Sequence[str]) -> None:
+        """Name the first few; the same fault once."""
+        self._draws += len(faults)
+        for fault in faults:
+            if fault not in self._faults and len(self._faults) < TOLD:
+                log.warning("left out: %s", fault)
+            self._faults.add(fault)
+
+    def tell(self) -> None:
+        """The count, where there is one."""
+        if self._faults:
+            count = len(self._faults)
+            log.warning("left out %d pictures or videos, drawn %d times", count, self._draws)
+
+
+def _pack_films(films: Sequence[Film]) -> ClipBatch:
+    templates, template_boxes, searches, boxes, seen = (
+        torch.from_numpy(np.stack(parts)) for parts in zip(*films, strict=True)
+    )
+    return ClipBatch(templates, template_boxes, searches, boxes, seen)

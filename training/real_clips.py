@@ -1,0 +1,141 @@
+"""Real material to learn from: which frames of which target make a clip, before one is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relo_edge.datasets.coco import BoxedPictures, holds_coco, read_coco
+from relo_edge.datasets.layouts import LAYOUTS, find_videos
+from relo_edge.datasets.sequences import ImageSequence
+from relo_edge.errors import InputError, ReloError
+
+__all__ = ["Footage", "Shot", "UnfitShot", "open_footage"]
+
+REACH = 200
+"""Frames after the template's in which a clip's search frames lie."""
+
+KEPT = 64
+"""Videos whose boxes and images' names a process remembers."""
+
+
+class UnfitShot(Exception):
+    """Nothing is wrong with it, but nothing can be learned from it either: another is drawn."""
+
+
+class Shot(NamedTuple):
+    """The template's frame, then the search frames in their order; all of one target."""
+
+    name: str
+    pictures: tuple[Path, ...]
+    boxes: NDArray[np.float64]
+    """[F+1,4] x, y, w, h, counted from 0."""
+    size: tuple[int, int] | None = None
+    """Width and height of the pictures, where the annotations tell them."""
+
+
+class Footage(Protocol):
+    """One folder to draw clips from."""
+
+    def describe(self) -> str:
+        """What it is, so that a run which goes on can tell whether it is the same."""
+
+    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+        """A shot of so many search frames."""
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Sequences in a layout that `eval` knows as well, each read when it is drawn."""
+
+    folder: Path
+    layout: str
+    places: tuple[Path, ...]
+
+    def describe(self) -> str:
+        """What it is, so that a run which goes on can tell whether it is the same."""
+        return f"{self.folder.name}: {len(self.places)} videos as {self.layout}"
+
+    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+        """A video, a target in it, and frames that show it."""
+        place = self.places[rng.integers(len(self.places))]
+        targets = _read_place(self.layout, place)
+        if not targets:
+            raise UnfitShot(f"{place} has no target")
+        target = targets[rng.integers(len(targets))]
+        visible = np.flatnonzero(target.visible)
+        if len(visible) < 2:
+            raise UnfitShot(f"{place} shows its target in {len(visible)} frames")
+        chosen = _choose_frames(rng, visible, frames)
+        pictures = tuple(target.images[index] for index in chosen)
+        return Shot(target.name, pictures, target.boxes[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Stills:
+    """Pictures, each a video that stands still."""
+
+    folder: Path
+    content: BoxedPictures
+
+    def describe(self) -> str:
+        """What it is, so that a run which goes on can tell whether it is the same."""
+        return f"{self.folder.name}: {len(self.content.boxes)} boxes as coco"
+
+    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+        """One box, its picture repeated."""
+        row = rng.integers(len(self.content.boxes))
+        owner = self.content.owners[row]
+        name = self.content.names[owner]
+        width, height = self.content.sizes[owner].tolist()
+        return Shot(
+            name,
+            (self.content.folder / name,) * (frames + 1),
+            np.repeat(self.content.boxes[row : row + 1], frames + 1, axis=0),
+            (width, height),
+        )
+
+
+def open_footage(folders: Sequence[Path]) -> tuple[Footage, ...]:
+    """What lies in the folders, each recognised by its layout."""
+    return tuple(map(_open_folder, folders))
+
+
+def _open_folder(folder: Path) -> Footage:
+    if folder.is_dir() and holds_coco(folder):
+        return Stills(folder.absolute(), read_coco(folder))
+    layout, places = find_videos(folder)
+    try:
+        withheld = any(target.withheld for target in _read_place(layout, places[0]))
+    except (ReloError, OSError):
+        withheld = False  # one broken video is told when it is drawn
+    if withheld:
+        raise InputError(
+            f"dataset {str(folder)!r} as {layout}",
+            found="first boxes only",
+            expected="a box for each frame",
+        )
+    return Videos(folder.absolute(), layout, tuple(places))
+
+
+@lru_cache(KEPT)
+def _read_place(layout: str, place: Path) -> list[ImageSequence]:
+    return LAYOUTS[layout].read(place, 0.0)
+
+
+def _choose_frames(
+    rng: np.random.Generator, visible: NDArray[np.int64], frames: int
+) -> NDArray[np.int64]:
+    """Any but the last visible frame, then later ones within reach, some twice if they are few."""
+    first = int(rng.integers(len(visible) - 1))
+    # However far the next visible frame is, it can be reached.
+    end = max(int(np.searchsorted(visible, visible[first] + REACH, "right")), first + 2)
+    later = np.arange(first + 1, end)
+    chosen = np.sort(rng.choice(later, frames, replace=len(later) < frames))
+    return visible[np.concatenate([[first], chosen])]

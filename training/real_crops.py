@@ -1,0 +1,207 @@
+"""From a shot to the crops a tracker would see of it: read, cut, mirrored, brightened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from relo_edge.clips.candidates import SMALLEST, clip_to_picture
+from relo_edge.errors import SourceError
+from relo_edge.geometry import Box, CropWindow, box_in_template, crop_into, place_crop, read_box
+from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.opencv import cv2
+from relo_edge.spec import Variant
+from relo_edge.training.real_clips import Shot, UnfitShot
+from relo_edge.training.render import LEAST_SEEN, Jitter, place_views
+from relo_edge.video.opening import Frame
+from relo_edge.video.sources.files import read_image
+
+__all__ = ["Film", "film_shot"]
+
+BRIGHTNESS = 0.2
+"""How far a crop's gain may be from 1."""
+
+REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    1: cv2.IMREAD_COLOR,
+}
+SPARE = 2
+"""Pixels that a picture read at a smaller size still has for one of the crop's: the tracker's crops
+of large targets skip pixels, and so must these."""
+
+WIDEST = 8192
+"""Pixels of a crop's side before it is scaled: nothing real is larger, and memory is finite."""
+
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+class Film(NamedTuple):
+    """One clip of F search frames; what the arrays mean is said by `ClipBatch`."""
+
+    template: NDArray[np.uint8]
+    template_box: NDArray[np.float32]
+    searches: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+
+class _View(NamedTuple):
+    """A square around a box of the whole picture, to be shown at so many pixels."""
+
+    box: Box
+    factor: float
+    size: int
+
+    @property
+    def reduction(self) -> int:
+        """How much smaller the picture may be read."""
+        side = place_crop(*self).side
+        return next(by for by in REDUCED if by == 1 or side >= by * SPARE * self.size)
+
+
+class _Reading(NamedTuple):
+    """A picture, and how much smaller than on the disk it was read."""
+
+    frame: Frame
+    reduction: int
+
+    def shrink(self, box: Box) -> Box:
+        """The box in this picture's pixels."""
+        x, y, width, height = (value / self.reduction for value in box)
+        return (x, y, width, height)
+
+
+def film_shot(shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Generator) -> Film:
+    """Cut the crops out of the shot's pictures, off their targets as in synthetic clips."""
+    _check_boxes(shot)
+    views = _place_views(shot, variant, jitter, rng)
+    readings = _read_pictures(shot, views)
+    mirrored = rng.random() < 0.5
+    crops, boxes = [], []
+    for view, path, row in zip(views, shot.pictures, shot.boxes, strict=True):
+        reading = readings[path]
+        shown = _keep_visible(shot, read_box(row), reading)
+        window = place_crop(reading.shrink(view.box), view.factor, view.size)
+        gain = 1 + BRIGHTNESS * rng.uniform(-1, 1)
+        crops.append(_cut_crop(shot, reading.frame, window, view.size, gain, mirrored))
+        boxes.append(_box_in_crop(shown, window, mirrored))
+    told = np.stack(boxes[1:])
+    inside = (told[:, :2] > 0) & (told[:, :2] < 1)
+    template_box = _box_template(views[0], readings[shot.pictures[0]])
+    seen = np.asarray(inside.all(axis=1))
+    return Film(crops[0], template_box, np.stack(crops[1:]), told.astype(np.float32), seen)
+
+
+def _check_boxes(shot: Shot) -> None:
+    """Before the first picture is read, which is what takes the time."""
+    sides = shot.boxes[:, 2:]
+    if not ((sides >= SMALLEST) & (sides < WIDEST)).all():
+        raise UnfitShot(f"{shot.name} has a target too small to follow, or wider than any picture")
+
+
+def _place_views(
+    shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Generator
+) -> list[_View]:
+    """The template's view is the tracker's, the others' centres and sides are wrong."""
+    protocol = variant.protocol()
+    boxes = torch.from_numpy(shot.boxes)[None]
+    generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+    centre = boxes[..., :2] + boxes[..., 2:] / 2
+    placed = place_views(centre, boxes[..., 2:], protocol, jitter, generator)
+    middles, sides = placed.middles[0, 1:].numpy(), placed.sides[0, 1:, None].numpy()
+    guessed = sides / protocol.search_factor
+    squares = np.hstack([middles - guessed / 2, guessed, guessed])
+    template = _View(read_box(shot.boxes[0]), protocol.template_factor, variant.template_size)
+    return [template] + [
+        _View(read_box(square), protocol.search_factor, variant.search_size) for square in squares
+    ]
+
+
+def _read_pictures(shot: Shot, views: list[_View]) -> dict[Path, _Reading]:
+    """Each picture once, as small as the view that needs most of it allows."""
+    reductions: dict[Path, int] = {}
+    for path, view in zip(shot.pictures, views, strict=True):
+        reductions[path] = min(view.reduction, reductions.get(path, max(REDUCED)))
+    readings = {path: _Reading(_read_reduced(path, by), by) for path, by in reductions.items()}
+    if shot.size:
+        for path, reading in readings.items():
+            _check_size(path, reading, shot.size)
+    return readings
+
+
+def _check_size(path: Path, reading: _Reading, size: tuple[int, int]) -> None:
+    """Sizes are known up to what the smaller picture rounds away."""
+    height, width = (side * reading.reduction for side in reading.frame.shape[:2])
+    if max(abs(width - size[0]), abs(height - size[1])) >= reading.reduction:
+        raise SourceError(
+            f"image {str(path)!r}",
+            found=f"{width}x{height} pixels",
+            expected="{}x{}, as annotated".format(*size),
+        )
+
+
+def _read_reduced(path: Path, reduction: int) -> Frame:
+    """A JPEG is decoded at the smaller size, which takes less time; other kinds are averaged."""
+    jpeg = _is_jpeg(path)
+    with hush_libraries():
+        image = read_image(path, REDUCED[reduction if jpeg else 1])
+    if jpeg or reduction == 1:
+        return image
+    height, width = (side // reduction for side in image.shape[:2])
+    whole = image[: height * reduction, : width * reduction]
+    averaged = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    return averaged.astype(np.uint8, copy=False)
+
+
+def _is_jpeg(path: Path) -> bool:
+    """By its first bytes; half a JPEG is refused, for OpenCV fills it with grey without a word."""
+    content = path.read_bytes() if path.is_file() else b""
+    if not content.startswith(JPEG_START):
+        return False
+    # Cameras append to their files, and a thumbnail at the start has an end of its own.
+    if content.rfind(JPEG_END) < len(content) / 2:
+        raise SourceError(f"image {str(path)!r}", found="half of it", expected="a whole JPEG")
+    return True
+
+
+def _keep_visible(shot: Shot, box: Box, reading: _Reading) -> Box:
+    """The part of the target that is in the picture, in its pixels as they were read."""
+    height, width = reading.frame.shape[:2]
+    x, y, *sides = reading.shrink(box)
+    shown = clip_to_picture((x, y, sides[0], sides[1]), (width, height))
+    if min(shown[2:]) <= 0 or shown[2] * shown[3] < LEAST_SEEN * sides[0] * sides[1]:
+        raise UnfitShot(f"{shot.name} has a target that its picture hardly shows")
+    return shown
+
+
+def _cut_crop(
+    shot: Shot, frame: Frame, window: CropWindow, size: int, gain: float, mirrored: bool
+) -> Frame:
+    """The tracker's own crop, in RGB, brighter or darker, perhaps mirrored."""
+    if window.side > WIDEST:
+        raise UnfitShot(f"{shot.name} needs a crop of {window.side} pixels")
+    crop = crop_into(np.empty((size, size, 3), np.uint8), frame, window)
+    lit = cv2.convertScaleAbs(crop, alpha=gain).astype(np.uint8, copy=False)
+    return np.ascontiguousarray(lit[:, ::-1, ::-1] if mirrored else lit[..., ::-1])
+
+
+def _box_template(view: _View, reading: _Reading) -> NDArray[np.float32]:
+    """It lies in the crop's middle, so its mirror image is itself."""
+    box = reading.shrink(view.box)
+    return box_in_template(box, place_crop(box, view.factor, view.size), view.size)
+
+
+def _box_in_crop(box: Box, window: CropWindow, mirrored: bool) -> NDArray[np.float64]:
+    """cx, cy, w, h from 0 to 1."""
+    x, y, width, height = box
+    cx, cy = x + width / 2 - window.left, y + height / 2 - window.top
+    shown = np.array([cx, cy, width, height]) / window.side
+    if mirrored:
+        shown[0] = 1 - shown[0]
+    return shown

@@ -1,0 +1,131 @@
+"""The endless stream of training clips: step by step, each a function of the seed alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from relo_edge.errors import InputError, SourceError
+from relo_edge.host.opencv import cv2
+from relo_edge.host.signals import WISHES
+from relo_edge.spec import Variant
+from relo_edge.training.render import ClipBatch, Jitter, render_clips
+from relo_edge.training.textures import Atlas
+
+__all__ = ["ClipSettings", "load_steps", "mix_clips", "name_lost_helpers", "split_clips"]
+__all__ += ["stream_clips"]
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """How many clips a step sees, how long they are, and how wrong their crops."""
+
+    clips: int
+    frames: int
+    jitter: Jitter
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _SyntheticClips(Dataset[ClipBatch]):
+    atlas: Atlas
+    variant: Variant
+    settings: ClipSettings
+
+    def __getitem__(self, step: int) -> ClipBatch:
+        settings = self.settings
+        generator = torch.Generator(self.atlas.grounds.device)
+        generator.manual_seed((settings.seed << 32) + step)
+        return render_clips(
+            self.atlas, self.variant, generator, settings.clips, settings.frames, settings.jitter
+        )
+
+
+def stream_clips(
+    atlas: Atlas, variant: Variant, settings: ClipSettings, first_step: int = 0
+) -> Generator[ClipBatch, None, None]:
+    """Batches from `first_step` on, so that a resumed training sees what an unbroken one would."""
+    on_gpu = atlas.grounds.device.type != "cpu"
+    # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
+    return load_steps(_SyntheticClips(atlas, variant, settings), first_step, 0 if on_gpu else 1)
+
+
+def mix_clips(streams: Sequence[Iterator[ClipBatch]], device: torch.device) -> Iterator[ClipBatch]:
+    """Clips of every stream in each batch."""
+    for batches in zip(*streams, strict=True):
+        moved = [vars(batch.to(device)) for batch in batches]
+        yield ClipBatch(**{name: torch.cat([one[name] for one in moved]) for name in moved[0]})
+
+
+def split_clips(settings: ClipSettings, share: float) -> tuple[ClipSettings, ClipSettings]:
+    """The settings of the real and of the synthetic clips in each step."""
+    synthetic = round(settings.clips * share)
+    if 0 < share < 1 and not 0 < synthetic < settings.clips:
+        raise InputError(
+            "--synthetic",
+            found=f"{synthetic} of {settings.clips} clips in a step",
+            expected="some of either kind",
+        )
+    return replace(settings, clips=settings.clips - synthetic), replace(settings, clips=synthetic)
+
+
+@contextmanager
+def name_lost_helpers() -> Iterator[None]:
+    """A process that draws clips can be killed, mostly for want of memory: told in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        # torch raises this wherever the training happens to be.
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise _miss_helper(str(error).partition(". ")[0]) from None
+
+
+def load_steps(
+    dataset: Dataset[Item], first_step: int, workers: int
+) -> Generator[Item, None, None]:
+    """The dataset's item of each step, in order, however many processes draw ahead."""
+    items = iter(
+        DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=count(first_step),
+            num_workers=workers,
+            worker_init_fn=_settle_worker,
+        )
+    )
+    try:
+        while True:
+            try:
+                item = next(items)
+            except (EOFError, OSError) as error:  # it ended while it handed over an item
+                raise _miss_helper(type(error).__name__) from None
+            yield item
+    finally:
+        # They take no notice of SIGTERM: a traceback that kept them would hang the program's end.
+        del items
+
+
+def _miss_helper(found: str) -> SourceError:
+    return SourceError(
+        "a process that draws clips ended",
+        found=found,
+        fix="see that there is memory, also in /dev/shm; the same command goes on",
+    )
+
+
+def _settle_worker(_: int) -> None:
+    """Ctrl-C reaches the whole process group; the main process decides when drawing ends."""
+    for wish in WISHES:
+        signal.signal(wish, signal.SIG_IGN)
+    # OpenCV's threads are not there any more after a fork.
+    cv2.setNumThreads(0)
