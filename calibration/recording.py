@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.cache_key import claim_folder, describe_recording
@@ -16,13 +15,11 @@ from relo_edge.calibration.plan import Run
 from relo_edge.calibration.recording_runtime import RecordingRuntime, open_encoder
 from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
 from relo_edge.errors import InputError
-from relo_edge.geometry import Box
-from relo_edge.measures.gates import NUDGES, follow_target, nudge_box
+from relo_edge.geometry import Box, Floats
+from relo_edge.measures.closed_loop import NUDGES, follow_target, nudge_box
 from relo_edge.runtime import Runtime, open_runtime
 
 __all__ = ["Recording", "count_tracked", "record_samples", "track_run"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

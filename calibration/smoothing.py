@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.calibration.norms import Constants, find_products
+from relo_edge.geometry import Floats
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,8 +23,6 @@ __all__ = ["list_norms", "smooth_norms"]
 SHARE = 0.5
 """How much of an outlier the weights take over."""
 FLOOR = 1e-5
-
-Floats = NDArray[np.float64]
 
 
 def list_norms(model: ModelProto) -> list[str]:

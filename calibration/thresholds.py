@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from relo_edge.calibration.samples import Feeds
 from relo_edge.errors import CalibrationError
+from relo_edge.geometry import Floats
+from relo_edge.graphs.sessions import _expose_tensors
 
 __all__ = ["METHODS", "Spread", "collect_peaks", "collect_spreads"]
 
 BINS = 2048
 LEVELS = 127  # symmetric int8 uses -127 … 127
 PERCENTILE = 99.99
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -89,23 +89,6 @@ def collect_peaks(
             peaks[name] = np.maximum(peaks.get(name, reached), reached)
         advance()
     return peaks
-
-
-def _expose_tensors(graph: Path, tensors: Sequence[str]) -> Any:
-    """A session whose outputs include these tensors of the graph."""
-    import onnx
-    import onnxruntime
-
-    model = onnx.load(graph)
-    present = {output.name for output in model.graph.output}
-    model.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        for name in tensors
-        if name not in present
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
 def _check_finite(tensors: Sequence[str], values: Sequence[NDArray[np.float32]]) -> None:

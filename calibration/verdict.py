@@ -9,25 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
+from relo_edge.geometry import Floats
 from relo_edge.graphs.sessions import open_exposed
 from relo_edge.measures.accuracy import measure_auc
+from relo_edge.measures.closed_loop import measure_overlaps_or_nan
 from relo_edge.measures.gates import (
     GATES,
     TRACKS,
-    ErrorTally,
-    OutputError,
     Sway,
     choose_held,
     find_held,
     judge_outputs,
     judge_track,
-    measure_overlaps_or_nan,
 )
+from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 from relo_edge.runtime import open_runtime
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "score_track",
 ]
 
-Floats = NDArray[np.float64]
 
 # What the bundle's outputs are made of: an average over them would hide the loss of one.
 OUTPUTS = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from relo_edge.errors import ReloError
-    from relo_edge.lost import Recovery
+    from relo_edge.lost import LostRule, Recovery
     from relo_edge.runtime import open_runtime
-    from relo_edge.tracker import LostRule, MultiTracker, Track, Tracker
+    from relo_edge.tracker import MultiTracker, Track, Tracker
     from relo_edge.video.live import read_live
 
 __all__ = [

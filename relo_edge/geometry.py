@@ -12,14 +12,18 @@ from relo_edge.errors import InputError
 from relo_edge.host.opencv import cv2
 
 __all__ = [
+    "SMALLEST",
     "Box",
     "CropWindow",
     "box_in_template",
     "box_iou",
     "box_to_image",
     "clip_box",
+    "clip_to_picture",
     "crop_into",
     "hann_window",
+    "has_area",
+    "is_usable",
     "place_crop",
     "read_box",
 ]
@@ -128,3 +132,35 @@ def _pad_patch(
         row, column = top - window.top, left - window.left
         canvas[row : row + patch.shape[0], column : column + patch.shape[1]] = patch
     return canvas
+
+
+Boxes = NDArray[np.float64]
+"""[n,4] x, y, w, h; a row with a NaN or without area is no box."""
+
+
+Floats = NDArray[np.float64]
+
+
+Flags = NDArray[np.bool_]
+
+
+def has_area(boxes: Boxes) -> Flags:
+    """The rows that are boxes: finite, with width and height."""
+    finite = np.isfinite(boxes).all(axis=1)
+    return np.asarray(finite & (np.nan_to_num(boxes[:, 2:]) > 0).all(axis=1))
+
+
+SMALLEST = 4.0
+"""Pixels that a side must have in the picture: less shows nothing to follow."""
+
+
+def clip_to_picture(box: Box, size: tuple[int, int]) -> Box:
+    """The part of a box that the picture shows; its sides are 0 or less where it shows none."""
+    x, y, width, height = box
+    left, top = max(x, 0.0), max(y, 0.0)
+    return (left, top, min(x + width, size[0]) - left, min(y + height, size[1]) - top)
+
+
+def is_usable(box: Box) -> bool:
+    """Whether there is enough to follow; a box with NaN in it is not."""
+    return box[2] >= SMALLEST and box[3] >= SMALLEST

@@ -1,4 +1,4 @@
-"""Looking for a lost target: off unless asked for, so that boxes stay the release's."""
+"""When a target counts as lost, and how it is looked for: off unless asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from relo_edge.errors import InputError
 
-__all__ = ["Recovery"]
+__all__ = ["LostRule", "Recovery"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,22 @@ class Recovery:
     def widen(self, looks: int) -> float:
         """How wide the next look is, after so many in vain."""
         return self.steps[looks % len(self.steps)]
+
+
+@dataclass(frozen=True)
+class LostRule:
+    """A target counts as lost once its confidence stays under `threshold` for `patience` frames.
+
+    The first frame at or above the threshold finds it again.
+    """
+
+    threshold: float = 0.25
+    patience: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1 or self.patience < 1:
+            raise InputError(
+                "lost rule",
+                found=f"threshold {self.threshold}, patience {self.patience}",
+                expected="a threshold from 0 to 1 and a patience of 1 frame or more",
+            )

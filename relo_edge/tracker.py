@@ -22,11 +22,11 @@ from relo_edge.geometry import (
     place_crop,
 )
 from relo_edge.host.opencv import cv2
-from relo_edge.lost import Recovery
+from relo_edge.lost import LostRule, Recovery
 from relo_edge.runtime import Runtime
 from relo_edge.spec import TrackerProtocol
 
-__all__ = ["LostRule", "MultiTracker", "SearchView", "Track", "Tracker"]
+__all__ = ["MultiTracker", "SearchView", "Track", "Tracker"]
 
 Frame = NDArray[np.uint8]
 Color = Literal["bgr", "rgb"]
@@ -45,25 +45,6 @@ class Track:
     """How much of the policy's probability lies in the 3x3 cells around the chosen one."""
     lost: bool
     """What the lost rule says; it never changes the box."""
-
-
-@dataclass(frozen=True)
-class LostRule:
-    """A target counts as lost once its confidence stays under `threshold` for `patience` frames.
-
-    The first frame at or above the threshold finds it again.
-    """
-
-    threshold: float = 0.25
-    patience: int = 3
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1 or self.patience < 1:
-            raise InputError(
-                "lost rule",
-                found=f"threshold {self.threshold}, patience {self.patience}",
-                expected="a threshold from 0 to 1 and a patience of 1 frame or more",
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from relo_edge.geometry import read_box
 from relo_edge.measures.accuracy import measure_auc
-from relo_edge.measures.gates import follow_target, measure_overlaps_or_nan
+from relo_edge.measures.closed_loop import follow_target, measure_overlaps_or_nan
 from relo_edge.runtime import Runtime, open_runtime
 from relo_edge.synthetic.clip import make_clip
 

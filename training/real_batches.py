@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from relo_edge.doctor.evidence import count_cores
 from relo_edge.errors import ReloError, SourceError
+from relo_edge.host.cpu import count_cores
 from relo_edge.host.opencv import cv2
 from relo_edge.spec import Variant
 from relo_edge.training.real_clips import Footage, UnfitShot

@@ -9,9 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from relo_edge.clips.candidates import SMALLEST, clip_to_picture
 from relo_edge.errors import SourceError
-from relo_edge.geometry import Box, CropWindow, box_in_template, crop_into, place_crop, read_box
+from relo_edge.geometry import (
+    SMALLEST,
+    Box,
+    CropWindow,
+    box_in_template,
+    clip_to_picture,
+    crop_into,
+    place_crop,
+    read_box,
+)
 from relo_edge.host.native_stderr import hush_libraries
 from relo_edge.host.opencv import cv2
 from relo_edge.spec import Variant

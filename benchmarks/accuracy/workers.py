@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.datasets.sequences import ImageSequence
-from relo_edge.doctor.evidence import count_cores
 from relo_edge.errors import InputError, RuntimeUnavailable, SourceError
 from relo_edge.geometry import Box, read_box
+from relo_edge.host.cpu import count_cores
 from relo_edge.runtime import Runtime, open_runtime
 from relo_edge.spec import TrackerProtocol
 from relo_edge.tracker import Tracker

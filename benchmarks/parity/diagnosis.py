@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from relo_edge.benchmarks.parity.mistakes import EXPLAINS, explain_pixels
 from relo_edge.benchmarks.parity.paired_runtime import FramePair, TwinRuntime
-from relo_edge.measures.gates import ErrorTally, Gate, judge_outputs
+from relo_edge.measures.gates import Gate, judge_outputs
+from relo_edge.measures.tensor_errors import ErrorTally
 
 __all__ = ["Cause", "find_causes"]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.measures.gates import ErrorTally
+from relo_edge.measures.tensor_errors import ErrorTally
 from relo_edge.runtime import Runtime, StepResult
 
 __all__ = ["FrameNote", "FramePair", "StepCall", "TemplateCall", "TwinRuntime"]

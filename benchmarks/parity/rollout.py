@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
 from relo_edge.clips.clip import Clip, find_clips, make_synthetic_clip
 from relo_edge.errors import SourceError
-from relo_edge.geometry import Box
-from relo_edge.measures.gates import NUDGES, follow_target, measure_overlaps_or_nan, nudge_box
+from relo_edge.geometry import Box, Floats
+from relo_edge.measures.closed_loop import NUDGES, follow_target, measure_overlaps_or_nan, nudge_box
 from relo_edge.runtime import Runtime
 
 __all__ = ["Rollout", "Stretch", "compare_clips", "count_frames", "find_stretches", "track_nudged"]
@@ -23,8 +22,6 @@ SEEDS = range(2)
 FRAMES = 30
 LONGEST = 90
 """Frames of a user's clip that are compared."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

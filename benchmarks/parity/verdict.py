@@ -8,7 +8,6 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.benchmarks.parity.diagnosis import Cause, find_causes
 from relo_edge.benchmarks.parity.layers import LayerWalk
@@ -16,22 +15,21 @@ from relo_edge.benchmarks.parity.paired_runtime import FrameNote
 from relo_edge.benchmarks.parity.rollout import Rollout
 from relo_edge.benchmarks.parity.worst_frames import Picture, draw_partings
 from relo_edge.errors import InputError
+from relo_edge.geometry import Flags
 from relo_edge.measures.gates import (
     GATES,
     TRACKS,
-    ErrorTally,
     Gate,
-    OutputError,
     Sway,
     choose_held,
     find_held,
     judge_outputs,
     judge_track,
 )
+from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 
 __all__ = ["ClipParity", "Divergence", "FrameParity", "ParityResult", "find_gate", "judge_parity"]
 
-Flags = NDArray[np.bool_]
 JUDGED = ("policy_logits", "temporal_tokens")
 """The box is judged where both choose the same cell."""
 

@@ -6,11 +6,12 @@ import time
 from contextlib import closing
 
 from relo_edge.benchmarks.soak.log import TARGETS, Diary, MortalCamera
+from relo_edge.box_files import BoxRecorder, record_boxes
 from relo_edge.runtime import Runtime
 from relo_edge.tracker import MultiTracker
 from relo_edge.video.feed import Feed, FeedFrame
 from relo_edge.video.live import Patience, read_live
-from relo_edge.video.recorder import BoxRecorder, VideoRecorder, record_boxes
+from relo_edge.video.recorder import VideoRecorder
 
 __all__ = ["soak_loop"]
 

@@ -23,9 +23,9 @@ from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import BenchResult, BenchRow, Proof
 from relo_edge.benchmarks.speed.startup import StartUp
 from relo_edge.clips.clip import Clip, find_clips, make_synthetic_clip
-from relo_edge.doctor.evidence import count_cores
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box
+from relo_edge.host.cpu import count_cores
 from relo_edge.host.opencv import cv2
 from relo_edge.runtime import Runtime
 from relo_edge.video.opening import Frame

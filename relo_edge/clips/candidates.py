@@ -7,14 +7,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.geometry import Box, box_iou
+from relo_edge.geometry import SMALLEST, Box, Floats, box_iou
 from relo_edge.host.opencv import cv2
 from relo_edge.video.opening import Frame
 
-__all__ = ["SMALLEST", "choose_targets", "clip_to_picture", "is_usable"]
+__all__ = ["choose_targets"]
 
-SMALLEST = 4.0
-"""Pixels that a side must have in the picture: less shows nothing to follow."""
 
 TARGETS = 3
 """How many boxes one picture gives at most."""
@@ -28,20 +26,6 @@ MARGIN = 0.05
 
 FLAT = 4.0
 """Squared grey levels per pixel: a compressed video's empty wall has less in either direction."""
-
-Floats = NDArray[np.float64]
-
-
-def clip_to_picture(box: Box, size: tuple[int, int]) -> Box:
-    """The part of a box that the picture shows; its sides are 0 or less where it shows none."""
-    x, y, width, height = box
-    left, top = max(x, 0.0), max(y, 0.0)
-    return (left, top, min(x + width, size[0]) - left, min(y + height, size[1]) - top)
-
-
-def is_usable(box: Box) -> bool:
-    """Whether there is enough to follow; a box with NaN in it is not."""
-    return box[2] >= SMALLEST and box[3] >= SMALLEST
 
 
 def choose_targets(frame: Frame, seed: int) -> list[Box]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.clips.candidates import choose_targets, clip_to_picture, is_usable
+from relo_edge.clips.candidates import choose_targets
 from relo_edge.datasets.sequences import TRUTH_FILES, ImageSequence, find_truth, read_sequence
 from relo_edge.errors import InputError, SourceError
-from relo_edge.geometry import Box
+from relo_edge.geometry import Box, clip_to_picture, is_usable
 from relo_edge.host.files import hash_file
 from relo_edge.synthetic.clip import RATE, make_clip
 from relo_edge.video.opening import Frame, FrameSource, open_source

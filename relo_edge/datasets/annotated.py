@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.box_files import read_boxes
 from relo_edge.datasets.matching import cut_images, number_image, withhold_boxes
 from relo_edge.datasets.published_splits import UAV_STARTS
-from relo_edge.datasets.sequences import ImageSequence, build_sequence, read_boxes
+from relo_edge.datasets.sequences import ImageSequence, build_sequence
 from relo_edge.errors import SourceError
 from relo_edge.video.opening import list_images
 

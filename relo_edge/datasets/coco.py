@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.clips.candidates import SMALLEST
 from relo_edge.errors import InputError, SourceError
-from relo_edge.measures.accuracy import has_area
+from relo_edge.geometry import SMALLEST, has_area
 
 __all__ = ["BoxedPictures", "holds_coco", "read_coco"]
 

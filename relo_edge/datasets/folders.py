@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.box_files import read_boxes
 from relo_edge.datasets.matching import cut_images, number_image, withhold_boxes
 from relo_edge.datasets.published_splits import LASOT_TEST, OTB_OMITTED, OTB_RANGES
 from relo_edge.datasets.sequences import (
     ImageSequence,
     build_sequence,
     find_truth,
-    read_boxes,
     read_origin,
     read_sequence,
 )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.box_files import read_boxes
 from relo_edge.errors import InputError, SourceError
-from relo_edge.measures.accuracy import has_area
+from relo_edge.geometry import has_area
 from relo_edge.video.opening import list_images
 
 __all__ = [
@@ -21,15 +21,12 @@ __all__ = [
     "ImageSequence",
     "build_sequence",
     "find_truth",
-    "read_boxes",
     "read_origin",
     "read_sequence",
 ]
 
 TRUTH_FILES = ("groundtruth.txt", "groundtruth_rect.txt")
 META = "meta.json"
-SEPARATOR = re.compile(r"\s*,\s*|\s+")
-COLUMNS = "four numbers x,y,w,h"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,19 +96,6 @@ def build_sequence(
     return ImageSequence(name, tuple(images), boxes, absent)
 
 
-def read_boxes(
-    truth: Path, choose: Callable[[list[str]], list[str]] = lambda words: words
-) -> NDArray[np.float64]:
-    """The boxes of a text file, one in a line; `choose` finds the four words in a line's."""
-    try:
-        # Files from Windows may open with a byte order mark.
-        lines = truth.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{truth} cannot be read", found=error, expected="text") from None
-    boxes = [_parse_line(truth, number, line, choose) for number, line in enumerate(lines, 1)]
-    return np.array(boxes, np.float64).reshape(-1, 4)
-
-
 def read_origin(folder: Path, otherwise: float = 0.0) -> float:
     """What the first pixel is counted as: 0, unless the sequence or the caller says 1."""
     file = folder / META
@@ -125,17 +109,3 @@ def read_origin(folder: Path, otherwise: float = 0.0) -> float:
         expected = '{"origin": 0} or {"origin": 1}'
         raise SourceError(f"{file}", found="no origin that boxes count from", expected=expected)
     return origin
-
-
-def _parse_line(
-    truth: Path, number: int, line: str, choose: Callable[[list[str]], list[str]]
-) -> list[float]:
-    try:
-        values = [float(word) for word in choose(SEPARATOR.split(line.strip()))]
-    except ValueError:
-        found = repr(line if len(line) <= 40 else f"{line[:40]}…")
-        raise SourceError(f"{truth} line {number}", found=found, expected=COLUMNS) from None
-    if len(values) != 4:
-        found = f"{len(values)} numbers"
-        raise SourceError(f"{truth} line {number}", found=found, expected=COLUMNS)
-    return values

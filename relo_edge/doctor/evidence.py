@@ -13,6 +13,7 @@ from pathlib import Path
 
 from relo_edge.doctor.probe import PROBES
 from relo_edge.doctor.subprocesses import Answer, ask_children, read_nvidia_smi
+from relo_edge.host.cpu import count_cores, read_text
 
 __all__ = ["Evidence", "Package", "collect_evidence"]
 
@@ -79,21 +80,6 @@ def collect_evidence() -> Evidence:
         packages=tuple(list_packages()),
         answers=answers,
     )
-
-
-def read_text(path: str) -> str:
-    """A file's text; nothing where there is no such file."""
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def count_cores() -> int:
-    """The cores this process may use, which can be fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def find_system_modules(root: Path) -> Iterator[str]:

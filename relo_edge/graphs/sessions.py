@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +43,20 @@ def open_exposed(graph: Path, names: Collection[str] | None = None) -> Exposed:
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     return Exposed(model, session)
+
+
+def _expose_tensors(graph: Path, tensors: Sequence[str]) -> Any:
+    """A session whose outputs include these tensors of the graph."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(graph)
+    present = {output.name for output in model.graph.output}
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        for name in tensors
+        if name not in present
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options)

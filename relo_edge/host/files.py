@@ -12,8 +12,17 @@ from pathlib import Path
 
 from relo_edge.errors import InputError, SourceError
 
-__all__ = ["find_cache", "hash_file", "publish_folder", "replace_file", "share_file"]
-__all__ += ["write_bytes", "write_text"]
+__all__ = [
+    "check_output",
+    "explain_failure",
+    "find_cache",
+    "hash_file",
+    "publish_folder",
+    "replace_file",
+    "share_file",
+    "write_bytes",
+    "write_text",
+]
 
 CHUNK = 1 << 20
 
@@ -105,3 +114,40 @@ def _swap_folder(new: Path, path: Path) -> None:
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+LONGEST_NAME = 200
+"""Bytes: what disks take, less what a temporary sibling's name adds."""
+
+
+def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
+    """Say before the work starts that its result could not be written."""
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            f"output {str(path)!r}",
+            found=path.suffix or "no extension",
+            expected=" or ".join(suffixes),
+        )
+    folder = path.parent
+    if "\0" in str(path) or len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InputError("output", found=ascii(str(path)), expected="a name that a disk can hold")
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+        raise InputError(f"output folder {str(folder)!r}", found=found, fix=f"mkdir -p {folder}")
+    if path.is_dir():
+        raise InputError(f"output {str(path)!r}", found="a folder", expected="a file's name")
+    if not os.access(path if path.exists() else folder, os.W_OK) or not os.access(folder, os.W_OK):
+        raise InputError(
+            f"output {str(path)!r}", found="no right to write", fix="choose another folder"
+        )
+    return path
+
+
+@contextmanager
+def explain_failure(path: Path) -> Iterator[None]:
+    """Turn what the disk refuses into one line about the output."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SourceError(f"output {str(path)!r} cannot be written", found=reason) from error

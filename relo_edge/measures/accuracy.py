@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from relo_edge.errors import InputError
+from relo_edge.geometry import Boxes, Flags, Floats, has_area
 
 __all__ = [
     "ABSENCE_RULES",
@@ -27,17 +27,12 @@ __all__ = [
     "Curves",
     "Score",
     "draw_success",
-    "has_area",
     "measure_auc",
     "measure_toolkit_overlaps",
     "merge_scores",
     "score_boxes",
 ]
 
-Boxes = NDArray[np.float64]
-"""[n,4] x, y, w, h; a row with a NaN or without area is no box."""
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 OVERLAP_THRESHOLDS = np.arange(21, dtype=np.float64) * 0.05
 CENTRE_THRESHOLDS = np.arange(51.0)
@@ -140,12 +135,6 @@ class Score:
             "frames": self.frames,
             "scored": len(self.overlaps),
         }
-
-
-def has_area(boxes: Boxes) -> Flags:
-    """The rows that are boxes: finite, with width and height."""
-    finite = np.isfinite(boxes).all(axis=1)
-    return np.asarray(finite & (np.nan_to_num(boxes[:, 2:]) > 0).all(axis=1))
 
 
 def score_boxes(

@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.geometry import Box, box_iou, read_box
-from relo_edge.runtime import Runtime
-from relo_edge.tracker import Tracker
-from relo_edge.video.opening import Frame
+from relo_edge.geometry import Flags, Floats
+from relo_edge.measures.tensor_errors import OutputError
 
 __all__ = [
     "GATES",
-    "NUDGES",
     "TRACKS",
-    "ErrorTally",
     "Gate",
-    "OutputError",
     "Sway",
     "choose_held",
     "find_held",
-    "follow_target",
     "judge_outputs",
     "judge_track",
-    "measure_overlaps_or_nan",
-    "nudge_box",
 ]
 
 TRACKS = 0.5
 """A reference that overlaps the truth by less does not track the clips itself: its cells are near
 ties, and whether another follows it in closed loop says nothing. That is reported only."""
-
-NUDGES = ((0.02, 0.0), (0.0, 0.02))
-"""Right and down, in shares of the target's size: starts a hair off, to see how a tracker sways."""
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -78,78 +64,6 @@ class Sway:
 
     closed_loop_iou: float
     auc_loss: float = 0.0
-
-
-@dataclass(frozen=True)
-class OutputError:
-    """One output over all samples; relative is to the reference's largest entry."""
-
-    max_abs: float
-    relative: float
-    cosine: float
-
-
-class ErrorTally:
-    """Sums that give an output's errors without keeping its tensors."""
-
-    def __init__(self) -> None:
-        self.product = self.reference = self.candidate = self.error = self.largest = 0.0
-
-    def add(self, reference: NDArray[Any], candidate: NDArray[Any]) -> None:
-        """One sample's tensors."""
-        want, got = reference.astype(np.float64), candidate.astype(np.float64)
-        self.product += float((want * got).sum())
-        self.reference += float((want * want).sum())
-        self.candidate += float((got * got).sum())
-        # np.maximum keeps a NaN that max() would lose.
-        self.error = float(np.maximum(self.error, np.abs(want - got).max()))
-        self.largest = max(self.largest, float(np.abs(want).max()))
-
-    def merge(self, other: ErrorTally) -> ErrorTally:
-        """Both sides' samples together."""
-        both = ErrorTally()
-        for name in ("product", "reference", "candidate"):
-            setattr(both, name, getattr(self, name) + getattr(other, name))
-        both.error = float(np.maximum(self.error, other.error))
-        both.largest = max(self.largest, other.largest)
-        return both
-
-    def sum_up(self) -> OutputError:
-        """The errors of all samples together."""
-        norms = np.sqrt(self.reference * self.candidate)
-        cosine = self.product / norms if norms else float(self.reference == self.candidate)
-        return OutputError(self.error, self.error / max(self.largest, 1e-12), float(cosine))
-
-
-def follow_target(
-    runtime: Runtime, frames: Iterator[Frame], box: Box, advance: Callable[[], None]
-) -> Floats:
-    """The boxes of the frames after the first, in which the target is at `box`: [n,4] x, y, w, h.
-
-    `advance` is called after each frame tracked.
-    """
-    tracker = Tracker(runtime, color="bgr")
-    tracker.init(next(frames), box)
-    boxes = []
-    for frame in frames:
-        boxes.append(tracker.update(frame).box)
-        advance()
-    return np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def nudge_box(box: Box) -> list[Box]:
-    """The box a hair off, as several people would draw it."""
-    size = (box[2] * box[3]) ** 0.5
-    return [(box[0] + right * size, box[1] + down * size, *box[2:]) for right, down in NUDGES]
-
-
-def measure_overlaps_or_nan(first: Floats, second: Floats | None) -> Floats:
-    """The IoU of each pair of rows; NaN where one of the two is not there, as an unknown truth."""
-    if second is None:
-        return np.full(len(first), np.nan)
-    pairs = zip(first, second, strict=True)
-    present = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
-    return np.where(present, [box_iou(read_box(a), read_box(b)) for a, b in pairs], np.nan)
 
 
 def find_held(overlaps: Floats) -> Flags:

@@ -10,7 +10,7 @@ from relo_edge.measures.timed_runtime import TimedRuntime
 from relo_edge.runtime import Runtime
 from relo_edge.serve.snapshots import NamedTrack
 from relo_edge.tracker import MultiTracker, Track
-from relo_edge.tracking.loop import GIVEN
+from relo_edge.tracking.targets import GIVEN
 from relo_edge.video.sources.frames import Frame
 
 __all__ = ["Roster", "build_roster"]

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from relo_edge.box_files import BoxRecorder, record_boxes
 from relo_edge.errors import InputError, SourceError
 from relo_edge.serve.snapshots import NamedTrack
 from relo_edge.tracking.overlay import draw_rate, draw_track
 from relo_edge.video.live import LiveFrame
-from relo_edge.video.recorder import BoxRecorder, VideoRecorder, record_boxes
+from relo_edge.video.recorder import VideoRecorder
 from relo_edge.video.sources.frames import Frame
 
 __all__ = ["SavedTake", "Takes"]

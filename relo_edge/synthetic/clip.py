@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import InputError
+from relo_edge.geometry import Floats
 from relo_edge.host.opencv import cv2
 from relo_edge.synthetic.sprites import (
     bound_ellipses,
@@ -39,7 +40,6 @@ PLAY = 64
 """Pixels by which the one noise picture is shifted about, to look new in every frame."""
 
 Image = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

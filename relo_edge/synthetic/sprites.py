@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.geometry import Floats
 from relo_edge.host.opencv import cv2
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 
 RIM = 4
 """Pixels of texture beyond the disc, so that its edge blends with nothing black."""

@@ -15,7 +15,8 @@ from relo_edge.host.opencv import cv2
 from relo_edge.runtime import open_runtime
 from relo_edge.synthetic.clip import RATE, make_clip
 from relo_edge.tracker import MultiTracker, Track
-from relo_edge.tracking.loop import Sinks, TrackSummary, track_feed
+from relo_edge.tracking.loop import TrackSummary, track_feed
+from relo_edge.tracking.outputs import Sinks
 from relo_edge.tracking.targets import Start
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live

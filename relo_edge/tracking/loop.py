@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
-from relo_edge.tracker import MultiTracker, SearchView, Track
-from relo_edge.tracking.overlay import draw_rate, draw_track, draw_view
-from relo_edge.tracking.targets import Start, check_starts
+from relo_edge.tracker import MultiTracker, Track
+from relo_edge.tracking.outputs import Outputs, Sinks, Tracks
+from relo_edge.tracking.targets import GIVEN, Start, check_starts
 from relo_edge.video.feed import Feed, FeedFrame
-from relo_edge.video.recorder import VideoRecorder, record_boxes
-from relo_edge.video.window import Window
 
-__all__ = ["GIVEN", "Sinks", "TrackSummary", "track_feed"]
-
-GIVEN = 1.0
-"""Score and confidence of a target's start frame, whose box is given and not tracked."""
-
-Tracks = Mapping[int | str, Track]
+__all__ = ["TrackSummary", "track_feed"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +57,6 @@ class TrackSummary:
         return "\n".join([", ".join(parts), *(f"wrote {path}" for path in self.outputs)])
 
 
-@dataclass(frozen=True)
-class Sinks:
-    """Where a run's results go."""
-
-    video: Path | None = None
-    boxes: Path | None = None
-    show: bool = False
-    heatmap: bool = False
-    """Draw where the tracker looked, and how the policy rated it."""
-
-
 @dataclass
 class _Tally:
     """What is summed up while tracking."""
@@ -112,54 +93,6 @@ class _Tally:
             interrupted=interrupted,
             outputs=outputs,
         )
-
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-_Closing = TypeVar("_Closing", bound=_Closable)
-
-
-class _Outputs:
-    """The video, the boxes and the window that were asked for, opened and closed together."""
-
-    def __init__(self, name: str, fps: float, sinks: Sinks) -> None:
-        with contextlib.ExitStack() as stack:
-            self._window = _hold(stack, Window(f"relo-edge: {name}") if sinks.show else None)
-            self._video = _hold(stack, VideoRecorder(sinks.video, fps) if sinks.video else None)
-            self._boxes = _hold(stack, record_boxes(sinks.boxes) if sinks.boxes else None)
-            self._open = stack.pop_all()
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return tuple(recorder.path for recorder in (self._video, self._boxes) if recorder)
-
-    def write(
-        self, frame: FeedFrame, tracks: Tracks, views: Sequence[SearchView], fps: float | None
-    ) -> bool:
-        """Record a frame; False when the window's user wants no more."""
-        for name, track in tracks.items():
-            if self._boxes:
-                self._boxes.write(frame.number, name, track, frame.time)
-        if not self._video and not self._window:
-            return True
-        picture = frame.image.copy()
-        for view in views:
-            draw_view(picture, view)
-        for name, track in tracks.items():
-            draw_track(picture, track, str(name))
-        if fps is not None:
-            draw_rate(picture, fps)
-        if self._video:
-            self._video.write(picture, frame.number)
-        return self._window.show(picture) if self._window else True
-
-    def __enter__(self) -> _Outputs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
 
 
 class _Cast:
@@ -213,7 +146,7 @@ def track_feed(
     left = reader.frame_count - feed.start if reader.frame_count else None
     with (
         catch_interrupt() as pressed,
-        _Outputs(reader.name, reader.fps, sinks) as outputs,
+        Outputs(reader.name, reader.fps, sinks) as outputs,
         show_progress(f"tracking {reader.name}", left) as advance,
     ):
         feed.take()
@@ -228,9 +161,3 @@ def track_feed(
             tracks = cast.step(frame) if frame else {}
         tally.loop_seconds = time.perf_counter() - begin
     return tally.summarize(feed.dropped, pressed.is_set(), outputs.paths)
-
-
-def _hold(stack: contextlib.ExitStack, item: _Closing | None) -> _Closing | None:
-    if item is not None:
-        stack.callback(item.close)
-    return item

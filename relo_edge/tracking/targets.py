@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from relo_edge.datasets.sequences import read_boxes
+from relo_edge.box_files import BOX_COLUMNS, read_boxes
 from relo_edge.errors import InputError, SourceError
 from relo_edge.geometry import Box, read_box
 from relo_edge.video.feed import FeedFrame
-from relo_edge.video.recorder import BOX_COLUMNS
 from relo_edge.video.window import select_boxes
 
-__all__ = ["Start", "check_starts", "gather_starts", "parse_start", "select_starts"]
+__all__ = ["GIVEN", "Start", "check_starts", "gather_starts", "parse_start", "select_starts"]
 
 LONGEST_NAME = 40
 LARGEST_FILE = 1 << 28
@@ -176,3 +175,7 @@ def _pick_row(path: Path, frame: int) -> Box:
             f"--init-from {path}", found=f"{len(boxes)} rows", expected=f"one for frame {frame}"
         )
     return read_box(boxes[row])
+
+
+GIVEN = 1.0
+"""Score and confidence of a target's start frame, whose box is given and not tracked."""

@@ -82,11 +82,11 @@ def track(
     from relo_edge.lost import Recovery
     from relo_edge.runtime import open_runtime
     from relo_edge.tracker import MultiTracker
-    from relo_edge.tracking.loop import Sinks, track_feed
+    from relo_edge.tracking.loop import track_feed
+    from relo_edge.tracking.outputs import Sinks, check_outputs
     from relo_edge.tracking.targets import check_starts, gather_starts, select_starts
     from relo_edge.video.feed import Feed
     from relo_edge.video.live import read_live
-    from relo_edge.video.recorder import check_outputs
 
     starts = gather_starts(init or [], init_from, start)
     check_outputs(source, save, boxes, [init_from] if init_from else [])

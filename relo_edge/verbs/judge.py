@@ -44,9 +44,9 @@ def parity(
     from relo_edge.benchmarks.parity.plot import PLOT_SUFFIXES, plot_parity
     from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
     from relo_edge.benchmarks.parity.verdict import find_gate, judge_parity
+    from relo_edge.host.files import check_output
     from relo_edge.host.progress import show_progress
     from relo_edge.runtime import RuntimeRequest, open_runtime
-    from relo_edge.video.recorder import check_output
 
     if plot:
         check_output(plot, PLOT_SUFFIXES)
@@ -201,7 +201,7 @@ def report(
     """Show measurements in one HTML file. It needs nothing but a browser."""
     from relo_edge.benchmarks.report.html import REPORT_SUFFIXES, write_report
     from relo_edge.benchmarks.report.inputs import read_findings
-    from relo_edge.video.recorder import check_output
+    from relo_edge.host.files import check_output
 
     check_output(output, REPORT_SUFFIXES)
     write_report(read_findings(bench, parity or [], evaluated or []), output)

@@ -25,7 +25,8 @@ from relo_edge.calibration.verdict import (
 from relo_edge.contract import PIXELS
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
-from relo_edge.measures.gates import Gate, OutputError, Sway
+from relo_edge.measures.gates import Gate, Sway
+from relo_edge.measures.tensor_errors import OutputError
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
 

@@ -12,7 +12,8 @@ from relo_edge.calibration.sensitivity import (
     write_costs,
 )
 from relo_edge.calibration.verdict import TrackScore
-from relo_edge.measures.gates import OutputError, Sway
+from relo_edge.measures.gates import Sway
+from relo_edge.measures.tensor_errors import OutputError
 
 PRODUCTS = [
     "patch_embed/matmul",

@@ -10,11 +10,12 @@ from support import load_vectors
 
 from relo_edge.errors import InputError
 from relo_edge.geometry import hann_window
+from relo_edge.lost import LostRule
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import StepResult
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS
-from relo_edge.tracker import LostRule, MultiTracker, Tracker, measure_confidence
+from relo_edge.tracker import MultiTracker, Tracker, measure_confidence
 
 BOX_TOLERANCE = 0.05  # pixels
 SCORE_TOLERANCE = 1e-4

@@ -6,7 +6,7 @@ from clips import StillRuntime
 
 from relo_edge.geometry import read_box
 from relo_edge.measures.accuracy import measure_auc
-from relo_edge.measures.gates import follow_target, measure_overlaps_or_nan
+from relo_edge.measures.closed_loop import follow_target, measure_overlaps_or_nan
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.training import closed_loop_trial as trial
 

@@ -8,7 +8,7 @@ import torch
 from small_training import SMALL, small_atlas, small_batch
 
 from relo_edge.geometry import read_box
-from relo_edge.measures.gates import follow_target, measure_overlaps_or_nan
+from relo_edge.measures.closed_loop import follow_target, measure_overlaps_or_nan
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.network.relo import Relo

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relo_edge.clips.candidates import choose_targets, clip_to_picture, is_usable
-from relo_edge.geometry import box_iou
+from relo_edge.clips.candidates import choose_targets
+from relo_edge.geometry import box_iou, clip_to_picture, is_usable
 
 
 def make_picture(width=320, height=240):

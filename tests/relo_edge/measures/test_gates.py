@@ -6,17 +6,9 @@ from clips import StillRuntime, draw_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.measures.gates import (
-    GATES,
-    ErrorTally,
-    OutputError,
-    Sway,
-    follow_target,
-    judge_outputs,
-    judge_track,
-    measure_overlaps_or_nan,
-    nudge_box,
-)
+from relo_edge.measures.closed_loop import follow_target, measure_overlaps_or_nan, nudge_box
+from relo_edge.measures.gates import GATES, Sway, judge_outputs, judge_track
+from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 
 NAN = float("nan")
 STEADY = Sway(1.0)

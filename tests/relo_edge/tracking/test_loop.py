@@ -14,7 +14,8 @@ from clips import StillRuntime, count_frames, cut_file, draw_frame, write_video
 from relo_edge.errors import InputError, MissingDependency, SourceError
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.tracker import MultiTracker
-from relo_edge.tracking.loop import Sinks, track_feed
+from relo_edge.tracking.loop import track_feed
+from relo_edge.tracking.outputs import Sinks
 from relo_edge.tracking.targets import Start
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from relo_edge.box_files import record_boxes
 from relo_edge.errors import InputError, MissingDependency, ReloError
 from relo_edge.tracker import Track
 from relo_edge.tracking.targets import (
@@ -18,7 +19,6 @@ from relo_edge.tracking.targets import (
     select_starts,
 )
 from relo_edge.video.feed import FeedFrame
-from relo_edge.video.recorder import record_boxes
 
 BOX = (1.0, 2.0, 3.0, 4.0)
 

@@ -11,11 +11,14 @@ from clips import count_frames, draw_frame, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relo_edge.box_files import record_boxes
 from relo_edge.errors import InputError, SourceError
+from relo_edge.host.files import check_output
 from relo_edge.host.opencv import cv2
 from relo_edge.tracker import Track
+from relo_edge.tracking.outputs import check_outputs
 from relo_edge.video.opening import open_source
-from relo_edge.video.recorder import VideoRecorder, check_output, check_outputs, record_boxes
+from relo_edge.video.recorder import VideoRecorder
 
 HEADER = "frame,target,x,y,w,h,score,confidence,lost"
 
