@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import InputError
+from relo_edge.graphs.sessions import open_session
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -46,7 +47,7 @@ def measure_ranges(
 
     model = onnx.load(model_path)
     probes = _add_probes(model)
-    session, count = _open_session(model), 0
+    session, count = open_session(model, plan_memory=False), 0
     largest, total = np.zeros(len(probes)), np.zeros(len(probes))
     for feeds in samples:
         values = np.array(session.run(list(probes), dict(feeds)), np.float64)
@@ -98,17 +99,6 @@ def _add_probes(model: ModelProto) -> dict[str, tuple[str, str]]:
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(probe, FLOAT, []) for probe in probes)
     return probes
-
-
-def _open_session(model: ModelProto) -> Any:
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.log_severity_level = 3
-    # A memory pattern would hold every tensor at once, and be slow to plan.
-    options.enable_mem_pattern = False
-    providers = ["CPUExecutionProvider"]
-    return InferenceSession(model.SerializeToString(), options, providers=providers)
 
 
 def _collect_ranges(

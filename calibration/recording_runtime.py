@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.samples import Feeds, SampleWriter
+from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import Runtime, StepResult
 
 __all__ = ["Encoder", "RecordingRuntime", "open_encoder"]
@@ -86,10 +86,7 @@ class RecordingRuntime:
 
 def open_encoder(bundle: Bundle) -> Encoder:
     """The bundle's float32 template graph."""
-    import onnxruntime
-
-    graph = bundle.graph("template", "fp32")
-    session: Any = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = open_session(bundle.graph("template", "fp32"))
 
     def encode(feeds: Feeds) -> Array:
         tokens: Array = session.run(["template_tokens"], feeds)[0]

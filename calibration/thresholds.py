@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from relo_edge.calibration.samples import Feeds
 from relo_edge.errors import CalibrationError
 from relo_edge.geometry import Floats
-from relo_edge.graphs.sessions import _expose_tensors
+from relo_edge.graphs.sessions import open_exposed
 
 __all__ = ["METHODS", "Spread", "collect_peaks", "collect_spreads"]
 
@@ -53,7 +53,7 @@ def collect_spreads(
     """
     from onnxruntime.quantization.calibrate import HistogramCollector
 
-    session = _expose_tensors(graph, tensors)
+    session = open_exposed(graph, tensors)
     collector = HistogramCollector("entropy", True, BINS, LEVELS + 1, PERCENTILE, "same")
     for sample in feeds:
         values = session.run(list(tensors), sample)
@@ -80,7 +80,7 @@ def collect_peaks(
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Floats]:
     """The largest magnitude of every channel (last axis) of each tensor, over the samples."""
-    session, peaks = _expose_tensors(graph, tensors), dict[str, Floats]()
+    session, peaks = open_exposed(graph, tensors), dict[str, Floats]()
     for sample in feeds:
         values = session.run(list(tensors), sample)
         _check_finite(tensors, values)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import GateError
 from relo_edge.geometry import box_in_template, crop_into, hann_window, place_crop, read_box
+from relo_edge.graphs.sessions import open_session
 from relo_edge.spec import Variant
 from relo_edge.synthetic.clip import make_clip
 
@@ -62,14 +63,7 @@ class _Rollout:
 
 def verify_graphs(folder: Path, network: Relo) -> list[FrameErrors]:
     """Errors frame by frame; raises when one is beyond tolerance or the state has no effect."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    template, step = (
-        onnxruntime.InferenceSession(folder / f"{name}.onnx", options, ["CPUExecutionProvider"])
-        for name in ("template", "step")
-    )
+    template, step = (open_session(folder / f"{name}.onnx") for name in ("template", "step"))
     variant = network.variant
     crops = _Crops(variant)
     tokens = _compare_templates(template, network, crops)

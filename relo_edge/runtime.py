@@ -33,6 +33,7 @@ __all__ = [
     "open_runtime",
     "open_runtimes",
     "read_step_stages",
+    "resolve_bundle",
 ]
 
 log = logging.getLogger("relo_edge")
@@ -183,13 +184,7 @@ class RuntimeRequest:
                 expected="a bundle",
                 fix="make one with `relo-edge export`, or use `--runtime pytorch`",
             )
-        if isinstance(self.source, Bundle):
-            return self.source
-        if str(self.source) == "demo":
-            from relo_edge.export.demo import find_demo_bundle
-
-            return find_demo_bundle()
-        return open_bundle(self.source)
+        return resolve_bundle(self.source)
 
     def choose_precision(self, *offered: str) -> str:
         """The precision asked for, or the first offered, which is the runtime's best."""
@@ -206,6 +201,22 @@ class RuntimeRequest:
                 fix=f"make it with `{words}`" if makeable else None,
             )
         return self.precision
+
+
+def resolve_bundle(source: str | Path | Bundle) -> Bundle:
+    """The bundle that a caller names: a folder, an open bundle, or the word `demo`.
+
+    Raises:
+        InputError: there is no such folder.
+        BundleError: the folder is no bundle, or a damaged one.
+    """
+    if isinstance(source, Bundle):
+        return source
+    if str(source) == "demo":
+        from relo_edge.export.demo import find_demo_bundle
+
+        return find_demo_bundle()
+    return open_bundle(source)
 
 
 def open_runtime(
@@ -248,7 +259,7 @@ def open_runtimes(
     threads: int | None = None,
 ) -> list[Runtime]:
     """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
-    source = RuntimeRequest(bundle, "each").bundle
+    source = resolve_bundle(bundle)
     opened: list[Runtime] = []
     for word in names or RUNTIMES:
         name, _, precision = word.partition(":")

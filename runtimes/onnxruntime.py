@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import BATCH, GRAPHS, check_inputs
-from relo_edge.errors import BundleError, MissingDependency
+from relo_edge.contract import GRAPHS, check_inputs
+from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
 
-__all__ = ["OUTPUTS", "OnnxRuntime", "import_onnxruntime", "open_runtime"]
+__all__ = ["OUTPUTS", "OnnxRuntime", "open_runtime"]
 
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 
@@ -56,36 +55,9 @@ class OnnxRuntime(SlotwiseRuntime):
         return box, score, logits
 
 
-def import_onnxruntime() -> Any:
-    """The package, or how to get it."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependency(
-            "onnxruntime does not import", found=error, fix="`pip install 'relo-edge[cpu]'`"
-        ) from None
-    return onnxruntime
-
-
 def _open_checked(bundle: Bundle, name: str, precision: str, threads: int | None) -> Any:
     path = bundle.graph(name, precision)
-    session = _open_session(path, threads)
+    session = open_session(path, batch=1, threads=threads)
     shapes = {value.name: value.shape for value in session.get_inputs()}
     check_inputs(path, bundle.variant, name, shapes)
     return session
-
-
-def _open_session(graph: Path, threads: int | None) -> Any:
-    """A CPU session at batch 1."""
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.add_free_dimension_override_by_name(BATCH, 1)
-    options.log_severity_level = 3
-    # Between frames the threads would go on spinning: no faster, and a fifth of the CPU lost.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    if threads:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own errors share no public base class
-        raise BundleError(f"onnxruntime cannot open {graph}", found=error) from None

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import describe_graph
 from relo_edge.errors import BundleError, RuntimeUnavailable
+from relo_edge.graphs.sessions import import_onnxruntime
 from relo_edge.runtime import LastStep, RuntimeRequest, StepResult, demand_open
-from relo_edge.runtimes.onnxruntime import OUTPUTS, import_onnxruntime
+from relo_edge.runtimes.onnxruntime import OUTPUTS
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]
 

@@ -26,7 +26,7 @@ from relo_edge.benchmarks.speed.startup import StartUp, measure_start
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.host.opencv import cv2
 from relo_edge.host.progress import show_progress
-from relo_edge.runtime import Runtime, RuntimeRequest, open_runtime, open_runtimes
+from relo_edge.runtime import Runtime, open_runtime, open_runtimes
 
 __all__ = ["BenchRequest", "run_bench"]
 
@@ -68,7 +68,7 @@ def run_bench(request: BenchRequest) -> BenchResult:
 
 def _describe_request(request: BenchRequest) -> dict[str, str]:
     """What was measured, without the folders of this machine."""
-    bundle = RuntimeRequest(request.bundle, "each").bundle
+    bundle = resolve_bundle(request.bundle)
     checkpoint = request.checkpoint or bundle.manifest["checkpoint"]["path"]
     return {
         "bundle": bundle.path.name,
@@ -98,7 +98,7 @@ def _open_contenders(request: BenchRequest, scene: Scene, stack: ExitStack) -> I
 
 def _open_reference(request: BenchRequest) -> Runtime:
     return open_runtime(
-        RuntimeRequest(request.bundle, REFERENCE).bundle,
+        resolve_bundle(request.bundle),
         REFERENCE,
         checkpoint=request.checkpoint,
         threads=request.threads,
@@ -128,7 +128,7 @@ def _prove(request: BenchRequest, contenders: list[Contender]) -> dict[int, Proo
 
 def _measure_starts(request: BenchRequest, contenders: list[Contender]) -> dict[int, StartUp]:
     """Begin each runtime in a process of its own; peers have none."""
-    path = str(RuntimeRequest(request.bundle, "each").bundle.path.resolve())
+    path = str(resolve_bundle(request.bundle).path.resolve())
     chosen = {
         place: contender
         for place, contender in enumerate(contenders)

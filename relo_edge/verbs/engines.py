@@ -49,7 +49,7 @@ def build_engine(
     from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
     from relo_edge.calibration.quantize import record_clips
     from relo_edge.pipeline.engines import EngineReport
-    from relo_edge.runtime import RuntimeRequest
+    from relo_edge.runtime import resolve_bundle
     from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
 
     asked = [n for n, on in {"fp16": fp16, "int8": int8, "fp32": fp32}.items() if on]
@@ -61,7 +61,7 @@ def build_engine(
     def record(of: Any) -> Any:
         return record_clips(of, clips or [])
 
-    opened = add_precision(RuntimeRequest(bundle, "build-engine").bundle, precision, record)
+    opened = add_precision(resolve_bundle(bundle), precision, record)
     with TemporaryDirectory() as scratch:
         graphs = prepare_graphs(opened, precision, record, Path(scratch))
         built = build_engines(opened, precision, graphs, target)

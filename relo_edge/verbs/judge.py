@@ -46,7 +46,7 @@ def parity(
     from relo_edge.benchmarks.parity.verdict import find_gate, judge_parity
     from relo_edge.host.files import check_output
     from relo_edge.host.progress import show_progress
-    from relo_edge.runtime import RuntimeRequest, open_runtime
+    from relo_edge.runtime import open_runtime, resolve_bundle
 
     if plot:
         check_output(plot, PLOT_SUFFIXES)
@@ -56,7 +56,7 @@ def parity(
         closing(open_runtime(bundle, runtime, precision)) as candidate,
     ):
         find_gate(candidate.precision)
-        opened = RuntimeRequest(bundle, "layers").bundle if layers else None
+        opened = resolve_bundle(bundle) if layers else None
         side = check_side(opened, candidate.precision) if opened else None
         with show_progress("parity", count_frames(stretches)) as advance:
             rollouts = compare_clips(reference, candidate, stretches, advance)
@@ -159,10 +159,10 @@ def evaluate(
     """Measure AUC, precision, AO and SR on a dataset. What is done already is not run again."""
     from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, evaluate_dataset
     from relo_edge.datasets.layouts import read_dataset
-    from relo_edge.runtime import RuntimeRequest
+    from relo_edge.runtime import resolve_bundle
 
     request = EvalRequest(
-        RuntimeRequest(bundle, "eval").bundle,
+        resolve_bundle(bundle),
         runtime,
         precision,
         checkpoint,

@@ -89,7 +89,7 @@ def quantize(
     )
     from relo_edge.calibration.trained_ranges import check_ranges, quantize_given
     from relo_edge.graphs.int8_ranges import read_ranges
-    from relo_edge.runtime import RuntimeRequest
+    from relo_edge.runtime import resolve_bundle
 
     if int8 == fp16:
         raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
@@ -101,7 +101,7 @@ def quantize(
         fix = "leave them out: the file says what is quantized, and how"
         raise InputError("--method, --attention, --search", found="with --ranges", fix=fix)
     check_method(method)
-    opened = RuntimeRequest(bundle, "quantize").bundle
+    opened = resolve_bundle(bundle)
     given = read_ranges(ranges) if ranges else None
     if given:
         check_ranges(opened, given)  # before the long recording
@@ -119,9 +119,9 @@ def quantize(
 def inspect(bundle: Bundle, as_json: Json = False) -> None:
     """List a bundle's graphs, engines and parity. Exit 1 when a file is not as published."""
     from relo_edge.pipeline.inspection import inspect_bundle
-    from relo_edge.runtime import RuntimeRequest
+    from relo_edge.runtime import resolve_bundle
 
-    inspection = inspect_bundle(RuntimeRequest(bundle, "inspect").bundle)
+    inspection = inspect_bundle(resolve_bundle(bundle))
     print_result(inspection, as_json)
     if not inspection.is_sound:
         raise typer.Exit(1)
