@@ -26,7 +26,7 @@ from relo_edge.benchmarks.speed.startup import StartUp, measure_start
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.host.opencv import cv2
 from relo_edge.host.progress import show_progress
-from relo_edge.runtime import Runtime, open_runtime, open_runtimes
+from relo_edge.runtime import Runtime, open_runtime, open_runtimes, resolve_bundle
 
 __all__ = ["BenchRequest", "run_bench"]
 
