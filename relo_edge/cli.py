@@ -11,6 +11,7 @@ import typer
 
 from relo_edge.errors import ReloError
 from relo_edge.verbs import engines, follow, judge, make
+from relo_edge.verbs.renamed import replace_renamed
 from relo_edge.verbs.shared import INTERRUPTED, app
 
 __all__ = ["app", "engines", "follow", "judge", "main", "make"]
@@ -27,7 +28,7 @@ def main() -> None:
     log.setLevel(logging.INFO)
     log.addHandler(chatter)
     try:
-        code = app(standalone_mode=False)
+        code = app(args=replace_renamed(sys.argv[1:]), standalone_mode=False)
         sys.stdout.flush()
     except ReloError as error:
         code = _complain(str(error), error.exit_code)

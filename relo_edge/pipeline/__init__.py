@@ -1,1 +1,66 @@
-"""What the verbs do, callable from Python."""
+"""What the verbs do, callable from Python: one function a verb, none of them prints a result.
+
+Nothing is imported before it is used, so that `import relo_edge.pipeline` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relo_edge.pipeline.benchmarking import compare, evaluate, run_bench, write_report
+    from relo_edge.pipeline.engines import build_engines
+    from relo_edge.pipeline.export import export_bundle
+    from relo_edge.pipeline.hub import fetch_checkpoint
+    from relo_edge.pipeline.inspection import inspect_bundle
+    from relo_edge.pipeline.parity import check_parity
+    from relo_edge.pipeline.quantize import quantize_bundle
+    from relo_edge.pipeline.tracking import serve, track
+    from relo_edge.pipeline.training import train
+    from relo_edge.tracking.demo import run_demo
+
+__all__ = [
+    "build_engines",
+    "check_parity",
+    "compare",
+    "evaluate",
+    "export_bundle",
+    "fetch_checkpoint",
+    "inspect_bundle",
+    "quantize_bundle",
+    "run_bench",
+    "run_demo",
+    "serve",
+    "track",
+    "train",
+    "write_report",
+]
+
+_HOME = {
+    "build_engines": "relo_edge.pipeline.engines",
+    "check_parity": "relo_edge.pipeline.parity",
+    "compare": "relo_edge.pipeline.benchmarking",
+    "evaluate": "relo_edge.pipeline.benchmarking",
+    "export_bundle": "relo_edge.pipeline.export",
+    "fetch_checkpoint": "relo_edge.pipeline.hub",
+    "inspect_bundle": "relo_edge.pipeline.inspection",
+    "quantize_bundle": "relo_edge.pipeline.quantize",
+    "run_bench": "relo_edge.pipeline.benchmarking",
+    "run_demo": "relo_edge.tracking.demo",
+    "serve": "relo_edge.pipeline.tracking",
+    "track": "relo_edge.pipeline.tracking",
+    "train": "relo_edge.pipeline.training",
+    "write_report": "relo_edge.pipeline.benchmarking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'relo_edge.pipeline' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,12 +1,27 @@
-"""What is said of engines once they are built: on a GPU, also whether they are worth it."""
+"""TensorRT engines from a bundle: `relo-edge build-engine`, its Python twin and its report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["EngineReport", "Measured", "judge_speed"]
+from relo_edge.bundle import Bundle
+from relo_edge.errors import RuntimeUnavailable
+from relo_edge.host.progress import show_progress
+from relo_edge.runtime import Runtime, open_runtime, resolve_bundle
+
+if TYPE_CHECKING:
+    from relo_edge.calibration.recording import Recording
+    from relo_edge.runtimes.tensorrt.engines import Target
+
+__all__ = ["EngineReport", "Measured", "build_engines", "judge_speed"]
+
+log = logging.getLogger("relo_edge")
 
 WORTH_IT = 1.05
 """A lower precision that gains less is not worth its errors."""
@@ -46,6 +61,11 @@ class EngineReport:
     built: Part
     measured: Measured | None
 
+    @property
+    def passed(self) -> bool:
+        """Whether nothing that was measured speaks against the engines."""
+        return self.measured is None or self.measured.passed
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         plain = self.built.to_dict()
@@ -63,6 +83,84 @@ class EngineReport:
             told = (self.measured.parity, self.measured.layers, self.measured.speed)
             parts += [part.describe() for part in told] + [self.measured.verdict]
         return "\n".join(parts)
+
+
+def build_engines(
+    bundle: str | Path | Bundle,
+    precision: str = "fp16",
+    *,
+    batch: int = 1,
+    clips: Sequence[str] = (),
+    library: str | None = None,
+    compatible: str | None = None,
+) -> EngineReport:
+    """Build the TensorRT engines of one precision; graphs that are missing are made first.
+
+    Args:
+        bundle: a bundle folder, an open bundle, or the word `demo`.
+        precision: fp16, int8 or fp32.
+        batch: the most targets that step together.
+        clips: what to calibrate with if a graph is missing, as for `quantize_bundle`.
+        library: tensorrt or tensorrt-rtx; the one that fits the GPU if None.
+        compatible: version or hardware: an engine that others can run, and a slower one.
+
+    Returns:
+        The engines and, on a machine with a GPU, their parity, times and verdict.
+
+    Raises:
+        MissingDependency: TensorRT is not installed.
+        RuntimeUnavailable: the library cannot build for this GPU.
+        InputError: an unknown bundle, precision, library or clip.
+    """
+    from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
+    from relo_edge.calibration.quantize import record_clips
+    from relo_edge.runtimes.tensorrt import engines
+
+    target = engines.open_target(library, batch, compatible)
+
+    def record(of: Bundle) -> Recording:
+        return record_clips(of, clips)
+
+    opened = add_precision(resolve_bundle(bundle), precision, record)
+    with TemporaryDirectory() as scratch:
+        graphs = prepare_graphs(opened, precision, record, Path(scratch))
+        built = engines.build_engines(opened, precision, graphs, target)
+    return EngineReport(built, _measure_engines(opened, precision, target) if target.gpu else None)
+
+
+def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured:
+    """Parity with float32 on the CPU, then every precision built here in turns, on this GPU.
+
+    All at the batch that was asked for: an engine is built for its largest, and ratios hold between
+    equals.
+    """
+    from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
+    from relo_edge.benchmarks.parity.verdict import judge_parity
+    from relo_edge.benchmarks.speed.latency import count_turns, time_runtimes
+    from relo_edge.runtimes.tensorrt.sidecar import list_sidecars
+
+    stretches, runtime = find_stretches([]), target.library.flavour
+    with ExitStack() as stack:
+
+        def open_engines(kind: str) -> Runtime:
+            return stack.enter_context(
+                closing(open_runtime(bundle, runtime, kind, batch=target.batch))
+            )
+
+        reference = stack.enter_context(closing(open_runtime(bundle, "onnxruntime", "fp32")))
+        opened = [open_engines(precision)]
+        for other in sorted({s.precision for s in list_sidecars(bundle, runtime)} - {precision}):
+            try:
+                opened.append(open_engines(other))
+            except RuntimeUnavailable as error:
+                log.info("%s is not compared: %s", other, error)
+        with show_progress("parity", count_frames(stretches)) as advance:
+            parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
+        with show_progress("bench", count_turns(len(opened)), "turns") as advance:
+            speed = time_runtimes(opened, advance)
+        milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}
+        layers = opened[0].summarize_layers()  # type: ignore[attr-defined]
+        return Measured(parity, parity.passed, speed, milliseconds, layers, target.batch)
 
 
 def judge_speed(milliseconds: Mapping[str, float], batch: int = 1) -> str:

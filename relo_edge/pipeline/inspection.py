@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.bundle import Bundle
+from relo_edge.runtime import resolve_bundle
 
 __all__ = ["Inspection", "inspect_bundle"]
 
@@ -101,8 +102,20 @@ class Inspection:
         ]
 
 
-def inspect_bundle(bundle: Bundle) -> Inspection:
-    """Check every file and gather what is known of it."""
+def inspect_bundle(bundle: str | Path | Bundle) -> Inspection:
+    """Check every file of a bundle and list its graphs, engines and verdicts.
+
+    Args:
+        bundle: a bundle folder, an open bundle, or the word `demo`.
+
+    Returns:
+        What the bundle holds; `is_sound` says whether every file is as published.
+
+    Raises:
+        InputError: there is no such folder.
+        BundleError: the manifest cannot be read.
+    """
+    bundle = resolve_bundle(bundle)
     return Inspection(
         bundle.path, bundle.manifest, bundle.find_damage(), tuple(_list_engines(bundle))
     )

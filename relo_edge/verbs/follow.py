@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from relo_edge.errors import InputError
 from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, print_result
 
 __all__ = ["demo", "doctor", "serve", "track"]
 
 
+Protocol = Annotated[
+    str, typer.Option(help="default, or the dataset whose tracker settings apply.")
+]
 Init = Annotated[
     list[str] | None,
     typer.Option(
@@ -58,7 +60,7 @@ def track(
     checkpoint: Checkpoint = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
-    dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
+    protocol: Protocol = "default",
     recover: Annotated[
         bool, typer.Option("--recover", help="Look for a target once it is lost.")
     ] = False,
@@ -77,43 +79,26 @@ def track(
     as_json: Json = False,
 ) -> None:
     """Follow targets in a video, images, a camera or a stream."""
-    from contextlib import closing
+    from relo_edge.pipeline import tracking
 
-    from relo_edge.lost import Recovery
-    from relo_edge.runtime import open_runtime
-    from relo_edge.tracker import MultiTracker
-    from relo_edge.tracking.loop import track_feed
-    from relo_edge.tracking.outputs import Sinks, check_outputs
-    from relo_edge.tracking.targets import check_starts, gather_starts, select_starts
-    from relo_edge.video.feed import Feed
-    from relo_edge.video.live import read_live
-
-    starts = gather_starts(init or [], init_from, start)
-    check_outputs(source, save, boxes, [init_from] if init_from else [])
-    if not select:
-        check_starts(starts, start)
-    with read_live(source) as reader:
-        feed = Feed(reader, start)
-        if select:
-            starts = select_starts(feed.peek(), starts)
-        with closing(
-            open_runtime(
-                bundle,
-                runtime,
-                precision,
-                checkpoint=checkpoint,
-                threads=threads,
-                batch=max(len(starts), 1),
-            )
-        ) as opened:
-            tracker = MultiTracker(
-                opened,
-                opened.variant.protocol(dataset),
-                color="bgr",
-                recovery=Recovery() if recover else None,
-            )
-            sinks = Sinks(save, boxes, show, heatmap)
-            summary = track_feed(feed, tracker, starts, sinks)
+    summary = tracking.track(
+        source,
+        init=init or [],
+        init_from=init_from,
+        select=select,
+        start=start,
+        bundle=bundle,
+        checkpoint=checkpoint,
+        runtime=runtime,
+        precision=precision,
+        protocol=protocol,
+        recover=recover,
+        save=save,
+        boxes=boxes,
+        heatmap=heatmap,
+        show=show,
+        threads=threads,
+    )
     print_result(summary, as_json)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -137,7 +122,7 @@ def serve(
     checkpoint: Checkpoint = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
-    dataset: Annotated[str, typer.Option(help="Whose tracker settings to use.")] = "default",
+    protocol: Protocol = "default",
     recover: Annotated[
         bool, typer.Option("--recover", help="Look for a target once it is lost.")
     ] = False,
@@ -145,28 +130,23 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Show a source live in a browser. Targets are drawn, followed and recorded there."""
-    from relo_edge.lost import Recovery
-    from relo_edge.runtime import open_runtime
-    from relo_edge.serve.named_targets import Roster, build_roster
-    from relo_edge.serve.recordings import Takes
-    from relo_edge.serve.server import serve_page
-    from relo_edge.serve.worker import TrackingThread
-    from relo_edge.tracking.targets import check_starts, gather_starts
-    from relo_edge.video.live import read_live
+    from relo_edge.pipeline import tracking
 
-    starts = check_starts(gather_starts(init, None, 0), 0) if init else []
-    if len(starts) > targets:
-        found, fix = f"{len(starts)} boxes", f"give --targets {len(starts)}"
-        raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
-
-    def open_roster() -> Roster:
-        opened = open_runtime(
-            bundle, runtime, precision, checkpoint=checkpoint, batch=targets, threads=threads
-        )
-        return build_roster(opened, dataset, Recovery() if recover else None)
-
-    tracking = TrackingThread(lambda: read_live(source), open_roster, Takes(recordings), starts)
-    summary = serve_page(tracking, host, port)
+    summary = tracking.serve(
+        source,
+        init=init or [],
+        host=host,
+        port=port,
+        recordings=recordings,
+        targets=targets,
+        bundle=bundle,
+        checkpoint=checkpoint,
+        runtime=runtime,
+        precision=precision,
+        protocol=protocol,
+        recover=recover,
+        threads=threads,
+    )
     print_result(summary, as_json)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,11 +17,7 @@ from relo_edge.verbs.shared import (
     print_result,
 )
 
-if TYPE_CHECKING:
-    from relo_edge.benchmarks.parity.layers import LayerWalk, Side
-    from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
-
-__all__ = ["bench", "compare", "evaluate", "parity", "report"]
+__all__ = ["bench", "compare", "eval_", "parity", "report"]
 
 
 @app.command(epilog="Example: relo-edge parity relo-t256 --runtime openvino --clips street.mp4")
@@ -38,52 +34,20 @@ def parity(
     as_json: Json = False,
 ) -> None:
     """Hold a runtime against the reference network. Exit 1 when it is not the same tracker."""
-    from contextlib import closing
+    from relo_edge.pipeline.parity import check_parity
 
-    from relo_edge.benchmarks.parity.layers import check_side
-    from relo_edge.benchmarks.parity.plot import PLOT_SUFFIXES, plot_parity
-    from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
-    from relo_edge.benchmarks.parity.verdict import find_gate, judge_parity
-    from relo_edge.host.files import check_output
-    from relo_edge.host.progress import show_progress
-    from relo_edge.runtime import open_runtime, resolve_bundle
-
-    if plot:
-        check_output(plot, PLOT_SUFFIXES)
-    stretches = find_stretches(clips or [])
-    with (
-        closing(open_runtime(bundle, "pytorch", checkpoint=checkpoint)) as reference,
-        closing(open_runtime(bundle, runtime, precision)) as candidate,
-    ):
-        find_gate(candidate.precision)
-        opened = resolve_bundle(bundle) if layers else None
-        side = check_side(opened, candidate.precision) if opened else None
-        with show_progress("parity", count_frames(stretches)) as advance:
-            rollouts = compare_clips(reference, candidate, stretches, advance)
-        walk = _walk_layers(rollouts[0].twin, side, checkpoint) if side else None
-        result = judge_parity(rollouts, walk)
+    result = check_parity(
+        bundle,
+        runtime,
+        precision,
+        checkpoint=checkpoint,
+        clips=clips or [],
+        layers=layers,
+        plot=plot,
+    )
     print_result(result, as_json)
-    if plot:
-        plot_parity(result, plot)
     if not result.passed:
         raise typer.Exit(1)
-
-
-def _walk_layers(twin: TwinRuntime, side: Side, checkpoint: Path | None) -> LayerWalk:
-    """A lower precision beside the float graph; that one beside a new export of the weights."""
-    from tempfile import TemporaryDirectory
-
-    from relo_edge.benchmarks.parity.layers import Side, walk_layers
-    from relo_edge.export.publishing import export_bundle
-    from relo_edge.runtime import RuntimeRequest
-    from relo_edge.runtimes.pytorch import find_checkpoint
-
-    if side.precision != "fp32":
-        return walk_layers(twin, Side(side.bundle, "fp32"), side)
-    weights = find_checkpoint(RuntimeRequest(side.bundle, "pytorch", checkpoint=checkpoint))
-    with TemporaryDirectory() as scratch:
-        fresh = export_bundle(weights, Path(scratch) / "reference")
-        return walk_layers(twin, Side(fresh, "fp32"), side)
 
 
 @app.command(epilog="Example: relo-edge bench relo-t256 --runtime pytorch --runtime openvino:bf16")
@@ -108,12 +72,17 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time runtimes in turns, each with its proof. Exit 1 when one is not the same tracker."""
-    from relo_edge.benchmarks.speed.bench import BenchRequest, run_bench
+    from relo_edge.pipeline.benchmarking import run_bench
 
-    request = BenchRequest(
-        bundle, runtime, tuple(batch or [1]), clip, tuple(peer or []), checkpoint, threads
+    result = run_bench(
+        bundle,
+        runtime,
+        batches=batch or [1],
+        clip=clip,
+        peers=peer or [],
+        checkpoint=checkpoint,
+        threads=threads,
     )
-    result = run_bench(request)
     print_result(result, as_json)
     if not result.passed:
         raise typer.Exit(1)
@@ -122,9 +91,9 @@ def bench(
 @app.command(
     "eval", epilog="Example: relo-edge eval relo-t256 LaSOT --runtime openvino --precision int8"
 )
-def evaluate(
+def eval_(
     bundle: Bundle,
-    folder: Annotated[
+    dataset: Annotated[
         Path, typer.Argument(metavar="DATASET", help="OTB, LaSOT, GOT-10k/val … or plain folder.")
     ],
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
@@ -137,8 +106,9 @@ def evaluate(
             "found from the folder if absent."
         ),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Whose tracker settings to use; the layout's own if absent.")
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="The dataset whose tracker settings apply; the layout's own if absent."),
     ] = None,
     one_based: Annotated[
         bool, typer.Option("--one-based", help="Boxes count pixels from 1, not from 0.")
@@ -157,22 +127,22 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure AUC, precision, AO and SR on a dataset. What is done already is not run again."""
-    from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, evaluate_dataset
-    from relo_edge.datasets.layouts import read_dataset
-    from relo_edge.runtime import resolve_bundle
+    from relo_edge.pipeline.benchmarking import evaluate
 
-    request = EvalRequest(
-        resolve_bundle(bundle),
-        runtime,
-        precision,
-        checkpoint,
-        settings=dataset,
+    result = evaluate(
+        bundle,
+        dataset,
+        runtime=runtime,
+        precision=precision,
+        checkpoint=checkpoint,
+        layout=layout,
+        protocol=protocol,
+        one_based=one_based,
         output=output,
         jobs=jobs,
         ray=ray,
     )
-    sequences = read_dataset(folder, layout, origin=float(one_based))
-    print_result(evaluate_dataset(request, sequences), as_json)
+    print_result(result, as_json)
 
 
 @app.command(epilog="Example: relo-edge compare eval_out/fp32 eval_out/int8")
@@ -182,9 +152,9 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Say where two results differ, and if by more than chance."""
-    from relo_edge.benchmarks.accuracy.comparison import compare_results
+    from relo_edge.pipeline import benchmarking
 
-    print_result(compare_results(first, second), as_json)
+    print_result(benchmarking.compare(first, second), as_json)
 
 
 @app.command(epilog="Example: relo-edge report --bench b.json --eval eval_out/fp32 -o report.html")
@@ -199,10 +169,6 @@ def report(
     ] = None,
 ) -> None:
     """Show measurements in one HTML file. It needs nothing but a browser."""
-    from relo_edge.benchmarks.report.html import REPORT_SUFFIXES, write_report
-    from relo_edge.benchmarks.report.inputs import read_findings
-    from relo_edge.host.files import check_output
+    from relo_edge.pipeline.benchmarking import write_report
 
-    check_output(output, REPORT_SUFFIXES)
-    write_report(read_findings(bench, parity or [], evaluated or []), output)
-    print(output)
+    print(write_report(output, bench=bench, parity=parity or [], evaluations=evaluated or []))

@@ -46,12 +46,10 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Turn a checkpoint into a bundle. It is verified against the reference network."""
-    from relo_edge.export.publishing import check_output, export_bundle
-    from relo_edge.network.checkpoint import read_checkpoint
+    from relo_edge.pipeline.export import export_bundle
     from relo_edge.pipeline.inspection import inspect_bundle
 
-    check_output(output, replace=force)
-    bundle = export_bundle(read_checkpoint(checkpoint, variant), output, replace=force)
+    bundle = export_bundle(checkpoint, output, variant=variant, replace=force)
     print_result(inspect_bundle(bundle), as_json)
 
 
@@ -81,37 +79,19 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Add a lower precision, calibrated while really tracking. Exit 1 when it is not kept."""
-    from relo_edge.calibration.quantize import (
-        check_method,
-        quantize_half,
-        quantize_int8,
-        record_clips,
-    )
-    from relo_edge.calibration.trained_ranges import check_ranges, quantize_given
-    from relo_edge.graphs.int8_ranges import read_ranges
-    from relo_edge.runtime import resolve_bundle
+    from relo_edge.pipeline.quantize import quantize_bundle
 
     if int8 == fp16:
         raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
-    chosen = attention or search or method != "auto"
-    if fp16 and (chosen or ranges):
-        fix = "leave them out, or ask for --int8"
-        raise InputError("--method, --attention, --search, --ranges", found="with --fp16", fix=fix)
-    if ranges and chosen:
-        fix = "leave them out: the file says what is quantized, and how"
-        raise InputError("--method, --attention, --search", found="with --ranges", fix=fix)
-    check_method(method)
-    opened = resolve_bundle(bundle)
-    given = read_ranges(ranges) if ranges else None
-    if given:
-        check_ranges(opened, given)  # before the long recording
-    recording = record_clips(opened, clips or [])
-    if given:
-        quantized = quantize_given(opened, recording, given)
-    elif int8:
-        quantized = quantize_int8(opened, recording, method, attention=attention, search=search)
-    else:
-        quantized = quantize_half(opened, recording)
+    quantized = quantize_bundle(
+        bundle,
+        "int8" if int8 else "fp16",
+        clips=clips or [],
+        method=method,
+        attention=attention,
+        search=search,
+        ranges=ranges,
+    )
     print_result(quantized, as_json)
 
 
@@ -119,9 +99,8 @@ def quantize(
 def inspect(bundle: Bundle, as_json: Json = False) -> None:
     """List a bundle's graphs, engines and parity. Exit 1 when a file is not as published."""
     from relo_edge.pipeline.inspection import inspect_bundle
-    from relo_edge.runtime import resolve_bundle
 
-    inspection = inspect_bundle(resolve_bundle(bundle))
+    inspection = inspect_bundle(bundle)
     print_result(inspection, as_json)
     if not inspection.is_sound:
         raise typer.Exit(1)
@@ -132,8 +111,9 @@ def train(
     stage: Annotated[str, typer.Argument(help="warmup, reinforce or qat.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
-    start: Annotated[
-        Path | None, typer.Option(help="Checkpoint to start from; fresh weights if absent.")
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--from", help="Checkpoint to start from; fresh weights if absent."),
     ] = None,
     textures: Annotated[
         list[Path] | None,
@@ -152,7 +132,7 @@ def train(
         float | None, typer.Option(help="Share of synthetic clips beside --data; none if absent.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
-    clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
+    batch_clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights and clips.")] = 0,
     algorithm: Annotated[
@@ -168,26 +148,24 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one of the paper's stages, or qat for INT8. The same command resumes it."""
-    from relo_edge.training.run import TrainRequest, run_training
+    from relo_edge.pipeline.training import train as run
 
-    result = run_training(
-        TrainRequest(
-            stage,
-            output,
-            variant,
-            start,
-            tuple(textures or ()),
-            steps,
-            clips,
-            rate,
-            seed,
-            algorithm,
-            fresh_policy,
-            threads,
-            tuple(data or ()),
-            synthetic,
-            attention,
-        )
+    result = run(
+        stage,
+        output,
+        variant=variant,
+        start=checkpoint,
+        videos=tuple(textures or ()),
+        steps=steps,
+        clips=batch_clips,
+        rate=rate,
+        seed=seed,
+        algorithm=algorithm,
+        fresh_policy=fresh_policy,
+        threads=threads,
+        data=tuple(data or ()),
+        synthetic=synthetic,
+        attention=attention,
     )
     print_result(result, as_json)
     if not result.finished:

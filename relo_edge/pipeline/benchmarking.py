@@ -1,0 +1,158 @@
+"""Speed, accuracy and their report: `bench`, `eval`, `compare`, `report` and their Python twins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relo_edge.bundle import Bundle
+from relo_edge.runtime import resolve_bundle
+
+if TYPE_CHECKING:
+    from relo_edge.benchmarks.accuracy.comparison import Comparison
+    from relo_edge.benchmarks.accuracy.results import EvalResult
+    from relo_edge.benchmarks.speed.results import BenchResult
+
+__all__ = ["compare", "evaluate", "run_bench", "write_report"]
+
+
+def run_bench(
+    bundle: str | Path,
+    runtimes: Sequence[str] | None = None,
+    *,
+    batches: Sequence[int] = (1,),
+    clip: str | None = None,
+    peers: Sequence[str] = (),
+    checkpoint: str | Path | None = None,
+    threads: int | None = None,
+) -> BenchResult:
+    """Time runtimes in turns, each with its parity.
+
+    Args:
+        bundle: a bundle folder, or the word `demo`.
+        runtimes: NAME or NAME:PRECISION each; every one that opens here if None.
+        batches: targets in each step.
+        clip: a video or sequence folder that is also timed end to end.
+        peers: compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx.
+        checkpoint: weights for the reference network, in place of the bundle's own.
+        threads: CPU threads; all cores if None.
+
+    Returns:
+        A row for each runtime and batch; `passed` says whether all are the same tracker.
+
+    Raises:
+        InputError: an unknown bundle, runtime, peer or clip.
+        RuntimeUnavailable: a runtime asked for by name cannot be opened.
+    """
+    from relo_edge.benchmarks.speed import bench
+
+    names = None if runtimes is None else list(runtimes)
+    weights = None if checkpoint is None else Path(checkpoint)
+    request = bench.BenchRequest(
+        str(bundle), names, tuple(batches), clip, tuple(peers), weights, threads
+    )
+    return bench.run_bench(request)
+
+
+def evaluate(
+    bundle: str | Path | Bundle,
+    dataset: str | Path,
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+    checkpoint: str | Path | None = None,
+    layout: str | None = None,
+    protocol: str | None = None,
+    one_based: bool = False,
+    output: str | Path | None = None,
+    jobs: int | None = None,
+    ray: str | None = None,
+) -> EvalResult:
+    """Track a dataset in one pass and score it; sequences that are done are not run again.
+
+    Args:
+        bundle: a bundle folder, an open bundle, or the word `demo`.
+        dataset: a folder in the layout of OTB, LaSOT, GOT-10k …, or of plain sequences.
+        runtime: auto, or a runtime's name.
+        precision: auto, or a precision of the runtime.
+        checkpoint: weights for the pytorch runtime, in place of the bundle's own.
+        layout: the dataset's layout; recognised from the folder if None.
+        protocol: the dataset whose tracker settings apply; the layout's own if None.
+        one_based: whether boxes count pixels from 1.
+        output: the results folder; one in `eval_out/` if None.
+        jobs: processes side by side; 1 if None.
+        ray: the address of a Ray cluster, or `local`.
+
+    Returns:
+        AUC, precision, AO and SR, overall and for each sequence.
+
+    Raises:
+        InputError: an unknown bundle, dataset, layout or protocol.
+        SourceError: a sequence whose files cannot be read.
+    """
+    from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, evaluate_dataset
+    from relo_edge.datasets.layouts import read_dataset
+
+    request = EvalRequest(
+        resolve_bundle(bundle),
+        runtime,
+        precision,
+        None if checkpoint is None else Path(checkpoint),
+        settings=protocol,
+        output=None if output is None else Path(output),
+        jobs=jobs,
+        ray=ray,
+    )
+    return evaluate_dataset(request, read_dataset(Path(dataset), layout, origin=float(one_based)))
+
+
+def compare(first: str | Path, second: str | Path) -> Comparison:
+    """Where two results folders of `evaluate` differ, and whether by more than chance.
+
+    Args:
+        first: a results folder.
+        second: another one, of the same sequences.
+
+    Returns:
+        The difference of each sequence, with a bootstrap interval of the mean.
+
+    Raises:
+        InputError: a folder without results, or results of other sequences.
+    """
+    from relo_edge.benchmarks.accuracy.comparison import compare_results
+
+    return compare_results(Path(first), Path(second))
+
+
+def write_report(
+    output: str | Path,
+    *,
+    bench: str | Path | None = None,
+    parity: Sequence[str | Path] = (),
+    evaluations: Sequence[str | Path] = (),
+) -> Path:
+    """Write measurements as one HTML file that needs nothing but a browser.
+
+    Args:
+        output: the HTML file to write.
+        bench: what `bench --json` printed.
+        parity: what `parity --json` printed, one file each.
+        evaluations: results folders of `evaluate`.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: an output that cannot be written, or a file that is no such result.
+    """
+    from relo_edge.benchmarks.report import html
+    from relo_edge.benchmarks.report.inputs import read_findings
+    from relo_edge.host.files import check_output
+
+    path = check_output(Path(output), html.REPORT_SUFFIXES)
+    timed = None if bench is None else Path(bench)
+    html.write_report(
+        read_findings(timed, list(map(Path, parity)), [*map(Path, evaluations)]), path
+    )
+    return path

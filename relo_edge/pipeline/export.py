@@ -1,0 +1,41 @@
+"""A checkpoint into a verified bundle: `relo-edge export` and its Python twin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from relo_edge.bundle import Bundle
+
+__all__ = ["export_bundle"]
+
+
+def export_bundle(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    variant: str | None = None,
+    replace: bool = False,
+) -> Bundle:
+    """Export a checkpoint and verify the graphs against the reference network.
+
+    Args:
+        checkpoint: released, saved or safetensors weights.
+        output: the bundle folder to write; a failure leaves nothing there.
+        variant: t256, b256, l256 or demo; recognised from the weights if None.
+        replace: whether a bundle that is already there may be replaced.
+
+    Returns:
+        The published bundle.
+
+    Raises:
+        CheckpointError: the file does not hold the weights of a known variant.
+        InputError: the output exists, or cannot be written.
+        GateError: a graph disagrees with the reference network.
+        MissingDependency: torch, onnx or onnxruntime is not installed.
+    """
+    from relo_edge.export import publishing
+    from relo_edge.network.checkpoint import read_checkpoint
+
+    checkpoint, output = Path(checkpoint), Path(output)
+    publishing.check_output(output, replace=replace)
+    return publishing.export_bundle(read_checkpoint(checkpoint, variant), output, replace=replace)
