@@ -1,4 +1,8 @@
-"""relo-edge: take a trained RELO checkpoint to the edge, exactly."""
+"""relo-edge: take a trained RELO tracker to the edge, and prove that it is still the same tracker.
+
+The public API is what `__all__` names; `relo_edge.pipeline` has a function for each verb of the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,79 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relo_edge.errors import ReloError
+    from relo_edge.bundle import Bundle, open_bundle
+    from relo_edge.errors import (
+        BundleError,
+        CalibrationError,
+        CheckpointError,
+        DeviceError,
+        GateError,
+        InputError,
+        MissingDependency,
+        PrecisionError,
+        ReloError,
+        RuntimeUnavailable,
+        SourceError,
+    )
     from relo_edge.lost import LostRule, Recovery
-    from relo_edge.runtime import open_runtime
+    from relo_edge.runtime import Runtime, StepResult, open_runtime
+    from relo_edge.spec import TrackerProtocol, Variant
     from relo_edge.tracker import MultiTracker, Track, Tracker
-    from relo_edge.video.live import read_live
-
-__all__ = [
-    "LostRule",
-    "MultiTracker",
-    "Recovery",
-    "ReloError",
-    "Track",
-    "Tracker",
-    "open_runtime",
-    "read_live",
-]
+    from relo_edge.video.live import LiveFrame, LiveReader, read_live
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "LostRule": "relo_edge.tracker",
-    "MultiTracker": "relo_edge.tracker",
-    "Recovery": "relo_edge.lost",
-    "ReloError": "relo_edge.errors",
-    "Track": "relo_edge.tracker",
-    "Tracker": "relo_edge.tracker",
-    "open_runtime": "relo_edge.runtime",
-    "read_live": "relo_edge.video.live",
+_ROOMS = {
+    "relo_edge.bundle": ("Bundle", "open_bundle"),
+    "relo_edge.errors": (
+        "BundleError",
+        "CalibrationError",
+        "CheckpointError",
+        "DeviceError",
+        "GateError",
+        "InputError",
+        "MissingDependency",
+        "PrecisionError",
+        "ReloError",
+        "RuntimeUnavailable",
+        "SourceError",
+    ),
+    "relo_edge.lost": ("LostRule", "Recovery"),
+    "relo_edge.runtime": ("Runtime", "StepResult", "open_runtime"),
+    "relo_edge.spec": ("TrackerProtocol", "Variant"),
+    "relo_edge.tracker": ("MultiTracker", "Track", "Tracker"),
+    "relo_edge.video.live": ("LiveFrame", "LiveReader", "read_live"),
 }
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "CalibrationError",
+    "CheckpointError",
+    "DeviceError",
+    "GateError",
+    "InputError",
+    "LiveFrame",
+    "LiveReader",
+    "LostRule",
+    "MissingDependency",
+    "MultiTracker",
+    "PrecisionError",
+    "Recovery",
+    "ReloError",
+    "Runtime",
+    "RuntimeUnavailable",
+    "SourceError",
+    "StepResult",
+    "Track",
+    "Tracker",
+    "TrackerProtocol",
+    "Variant",
+    "open_bundle",
+    "open_runtime",
+    "read_live",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The house rules, read off the source: who may import whom, and what stays light."""
 
 import ast
+import inspect
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import relo_edge
+from relo_edge import pipeline
 
 ROOT = Path(__file__).parents[1]
 WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
@@ -127,13 +129,69 @@ def test_the_house_is_read_at_all():
     assert ("logging", True) in found
 
 
+PUBLIC = [
+    "Bundle",
+    "BundleError",
+    "CalibrationError",
+    "CheckpointError",
+    "DeviceError",
+    "GateError",
+    "InputError",
+    "LiveFrame",
+    "LiveReader",
+    "LostRule",
+    "MissingDependency",
+    "MultiTracker",
+    "PrecisionError",
+    "Recovery",
+    "ReloError",
+    "Runtime",
+    "RuntimeUnavailable",
+    "SourceError",
+    "StepResult",
+    "Track",
+    "Tracker",
+    "TrackerProtocol",
+    "Variant",
+    "open_bundle",
+    "open_runtime",
+    "read_live",
+]
+
+
 def test_the_public_names_are_deliberate():
-    classes = ["LostRule", "MultiTracker", "Recovery", "ReloError", "Track", "Tracker"]
-    assert relo_edge.__all__ == [*classes, "open_runtime", "read_live"]
+    assert relo_edge.__all__ == PUBLIC
     for name in relo_edge.__all__:
         assert getattr(relo_edge, name).__name__ == name
+        assert getattr(relo_edge, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'tracker_'"):
         relo_edge.tracker_  # noqa: B018
+
+
+def test_every_verb_has_a_python_twin():
+    twins = {
+        "bench": "run_bench",
+        "build-engine": "build_engines",
+        "compare": "compare",
+        "demo": "run_demo",
+        "eval": "evaluate",
+        "export": "export_bundle",
+        "fetch": "fetch_checkpoint",
+        "inspect": "inspect_bundle",
+        "parity": "check_parity",
+        "quantize": "quantize_bundle",
+        "report": "write_report",
+        "serve": "serve",
+        "track": "track",
+        "train": "train",
+    }
+    assert set(twins) == set(VERBS) - {"doctor"}
+    assert sorted(twins.values()) == pipeline.__all__
+    for name in pipeline.__all__:
+        described = inspect.getdoc(getattr(pipeline, name))
+        assert "Args:" in described, name
+        assert "Returns:" in described, name
+        assert "Raises:" in described, name
 
 
 def run_fresh(code, *arguments):

@@ -46,7 +46,20 @@ class Fetched:
 
 
 def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
-    """Download a variant's weights into the folder; what a broken download left is resumed."""
+    """Download a variant's public weights; a broken download is resumed.
+
+    Args:
+        variant: t256, b256 or l256.
+        folder: where the checkpoint goes.
+
+    Returns:
+        The checkpoint's path and hash.
+
+    Raises:
+        InputError: there are no public weights of that name.
+        MissingDependency: huggingface_hub is not installed.
+        SourceError: the hub cannot be reached, or refuses.
+    """
     if variant not in FILES:
         raise InputError("public weights", found=variant, expected=" | ".join(FILES))
     try:

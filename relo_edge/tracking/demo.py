@@ -65,7 +65,18 @@ def draw_sheet(video: Path, picture: Path) -> None:
 
 
 def run_demo(folder: Path) -> DemoResult:
-    """Track the demo clip on this machine's CPU; leave video, picture and boxes in the folder."""
+    """Track a synthetic clip with the built-in weights.
+
+    Args:
+        folder: where the video, a picture of it and the boxes are written.
+
+    Returns:
+        What ran, how well the boxes overlap the truth, and the files written.
+
+    Raises:
+        SourceError: the folder cannot be made or written.
+        RuntimeUnavailable: no runtime opens on this machine.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -54,7 +54,7 @@ odd_options = st.one_of(
     st.tuples(st.just("--init-from"), beginnings),
     st.tuples(st.just("--start"), st.sampled_from(["99", "-1", "x", "9" * 30])),
     st.tuples(st.sampled_from(["--boxes", "--save"]), outputs),
-    st.tuples(st.just("--dataset"), st.sampled_from(["lasot", "nope", ""])),
+    st.tuples(st.just("--protocol"), st.sampled_from(["lasot", "nope", ""])),
     st.tuples(st.sampled_from(["--nope", "--select", "--show", ""])),
 )
 command_lines = st.tuples(

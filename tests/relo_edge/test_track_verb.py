@@ -138,7 +138,7 @@ WRONG = {
     "outside": (["--init", "200,20,24,18"], "box outside the frame: found 200,20,24,18"),
     "no area": (["--init", "30,20,0,18"], "expected a width and height above 0"),
     "not finite": (["--init", "nan,20,24,18"], "expected finite numbers"),
-    "dataset": (["--init", "30,20,24,18", "--dataset", "kitti"], "dataset: found kitti"),
+    "protocol": (["--init", "30,20,24,18", "--protocol", "kitti"], "protocol: found kitti"),
     "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4 or .webm"),
     "boxes": (["--init", "30,20,24,18", "--boxes", "o.xml"], "expected .csv or .json or .jsonl"),
     "no target": ([], "targets: found none, expected a box to start from; give --init"),

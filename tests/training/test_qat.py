@@ -279,11 +279,11 @@ def test_a_change_of_mind_about_attention_is_another_training(
         capsys,
         "train",
         "qat",
-        "--start",
+        "--from",
         start,
         "-o",
         tmp_path / "run",
-        "--clips",
+        "--batch-clips",
         2,
         "--attention",
     )

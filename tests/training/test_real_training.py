@@ -16,7 +16,7 @@ from verbs import run_verb
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.training import run
 
-WORDS = ("--clips", "2", "--threads", "1", "--json")
+WORDS = ("--batch-clips", "2", "--threads", "1", "--json")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_both_stages_learn_from_real_clips(tmp_path, data, capsys):
     with (tmp_path / "run" / "warmup-log.csv").open() as file:
         assert all(float(row["loss"]) > 0 for row in csv.DictReader(file))
     start = tmp_path / "run" / "warmup-checkpoint.pt"
-    words = ["reinforce", "--start", start, "-o", tmp_path / "run", "--steps", "1"]
+    words = ["reinforce", "--from", start, "-o", tmp_path / "run", "--steps", "1"]
     code, result, err = train(capsys, *words, *data)
     assert code == 0, err
     assert 0 <= result["trial"]["auc"] <= 1
@@ -57,7 +57,7 @@ def test_no_textures_are_painted_where_no_clip_is_synthetic(tmp_path, data, caps
     painted = []
     build = run.build_atlas
     monkeypatch.setattr(run, "build_atlas", lambda *rest: painted.append(rest) or build(*rest))
-    words = ["warmup", "--start", make_start(tmp_path), "--steps", "1", *data]
+    words = ["warmup", "--from", make_start(tmp_path), "--steps", "1", *data]
     assert train(capsys, *words, "-o", tmp_path / "real")[0] == 0
     assert not painted
     assert train(capsys, *words, "-o", tmp_path / "mixed", "--synthetic", "0.5")[0] == 0
@@ -75,7 +75,7 @@ def make_start(tmp_path):
 
 def test_a_resumed_run_sees_what_an_unbroken_one_does(tmp_path, data, capsys, monkeypatch):
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
-    words = ["warmup", "--start", make_start(tmp_path), "--synthetic", "0.5", *data]
+    words = ["warmup", "--from", make_start(tmp_path), "--synthetic", "0.5", *data]
     assert train(capsys, *words, "-o", tmp_path / "whole", "--steps", "3")[0] == 0
     assert train(capsys, *words, "-o", tmp_path / "cut", "--steps", "1")[0] == 0
     assert train(capsys, *words, "-o", tmp_path / "cut", "--steps", "3")[0] == 0
@@ -87,7 +87,7 @@ def test_a_resumed_run_sees_what_an_unbroken_one_does(tmp_path, data, capsys, mo
 
 
 def test_a_run_goes_on_from_its_own_clips_only(tmp_path, data, capsys):
-    words = ["warmup", "-o", tmp_path / "run", "--start", make_start(tmp_path), "--steps", "1"]
+    words = ["warmup", "-o", tmp_path / "run", "--from", make_start(tmp_path), "--steps", "1"]
     assert train(capsys, *words, *data)[0] == 0
     code, _, err = train(capsys, *words, *data[:2])
     assert code == 1

@@ -127,11 +127,11 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
 ):
     monkeypatch.setattr(run, "ATLAS", 6)
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
-    words = ["--steps", "1", "--clips", "2", "--threads", "1", "--json"]
+    words = ["--steps", "1", "--batch-clips", "2", "--threads", "1", "--json"]
     code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, *words)
     assert code == 0, out
     start = tmp_path / "warmup-checkpoint.pt"
-    code, out, _ = run_verb(capsys, "train", "reinforce", "--start", start, "-o", tmp_path, *words)
+    code, out, _ = run_verb(capsys, "train", "reinforce", "--from", start, "-o", tmp_path, *words)
     assert code == 0, out
     assert 0 <= json.loads(out)["trial"]["auc"] <= 1
     whole = read_checkpoint(tmp_path / "reinforce-checkpoint.pt")
@@ -152,11 +152,11 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
         (["warmup", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with warmup"),
         (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --start"),
         (["warmup", "-o", "x", "--algorithm", "q"], "expected actor-critic | ppo | grpo"),
-        (["warmup", "-o", "x", "--start", "none.pt"], "none.pt cannot be opened"),
+        (["warmup", "-o", "x", "--from", "none.pt"], "none.pt cannot be opened"),
         (["qat", "-o", "x"], "qat: found no weights, expected trained ones"),
-        (["qat", "-o", "x", "--start", "none.pt"], "none.pt cannot be opened"),
+        (["qat", "-o", "x", "--from", "none.pt"], "none.pt cannot be opened"),
         (["qat", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with qat"),
-        (["qat", "-o", "x", "--start", "a", "--fresh-policy"], "--fresh-policy: found with qat"),
+        (["qat", "-o", "x", "--from", "a", "--fresh-policy"], "--fresh-policy: found with qat"),
         (["warmup", "-o", "x", "--attention"], "--attention: found with warmup, expected with qat"),
     ],
 )

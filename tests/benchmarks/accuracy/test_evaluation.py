@@ -268,7 +268,7 @@ def test_a_folder_with_another_datasets_results_is_refused(evaluate, data, tmp_p
     [
         (["--jobs", "0"], "jobs: found 0, expected 1 or more"),
         (["--layout", "coco"], "layout: found coco, expected got10k | trackingnet"),
-        (["--dataset", "coco"], "dataset: found coco, expected default | lasot"),
+        (["--protocol", "coco"], "protocol: found coco, expected default | lasot"),
         (["--precision", "int3"], "found int3"),
     ],
 )
