@@ -1,4 +1,17 @@
-"""One small exception tree: every mistake a user can make ends in one line that helps."""
+"""One small exception tree: every mistake a user can make ends in one line that helps.
+
+ReloError                   exit code 1
+├── InputError              exit code 2: the caller asked for something that cannot be
+│   └── PrecisionError      a precision that this runtime or bundle does not have
+├── BundleError             a bundle that is incomplete, damaged, or of another version
+├── CalibrationError        samples or ranges that no quantization can be built on
+├── CheckpointError         a file that does not hold the weights it should
+├── DeviceError             a GPU that failed while it was used
+├── GateError               a measurement below its gate
+├── MissingDependency       an optional package or system library that is not installed
+├── RuntimeUnavailable      a runtime that cannot be opened as asked on this machine
+└── SourceError             a source that cannot be read, or an output that cannot be written
+"""
 
 __all__ = [
     "BundleError",
@@ -16,7 +29,16 @@ __all__ = [
 
 
 class ReloError(Exception):
-    """Anything relo-edge refuses to do; the message is one line: what, found, expected, fix."""
+    """Anything that relo-edge refuses to do.
+
+    Args:
+        what: what is wrong, in lower case unless it begins with a name, an option or a path.
+        found: a noun phrase: what is there instead.
+        expected: a noun phrase: what should be there.
+        fix: an imperative: what to do, with the command where there is one.
+
+    The message is one line: `what: found X, expected Y; fix`.
+    """
 
     exit_code = 1
 
@@ -65,12 +87,12 @@ class RuntimeUnavailable(ReloError):
 
 
 class DeviceError(ReloError):
-    """A GPU that failed or ran out of memory while it was used; what was opened on it is closed."""
+    """A GPU that failed or ran out of memory while in use; everything opened on it is closed."""
 
 
 class MissingDependency(ReloError):
-    """An optional package, or a system library under one, that is not there."""
+    """An optional package, or a system library that one needs, that is not installed."""
 
 
 class GateError(ReloError):
-    """A measurement below its gate: the artifact is not the same tracker."""
+    """A measurement below its gate: what was made is not the same tracker."""

@@ -179,9 +179,8 @@ class RuntimeRequest:
         """The bundle on disk; the word `demo` stands for the built-in one."""
         if self.source is None:
             raise InputError(
-                f"runtime {self.name}",
+                f"{self.name} needs a bundle",
                 found="a checkpoint alone",
-                expected="a bundle",
                 fix="make one with `relo-edge export`, or use `--runtime pytorch`",
             )
         return resolve_bundle(self.source)
@@ -236,9 +235,7 @@ def open_runtime(
     request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads)
     if bundle is None and checkpoint is None:
         raise InputError(
-            "runtime",
-            found="neither bundle nor checkpoint",
-            expected="one of them",
+            "a bundle or a checkpoint is needed",
             fix="name a bundle; the word demo stands for the built-in one",
         )
     if name == "auto":
@@ -246,7 +243,9 @@ def open_runtime(
     if name not in RUNTIMES:
         raise InputError("runtime", found=name, expected=" | ".join(["auto", *RUNTIMES]))
     if checkpoint is not None and name != "pytorch":
-        raise InputError(f"runtime {name}", found="a checkpoint", expected="a bundle alone")
+        raise InputError(
+            f"{name} takes no checkpoint", fix="leave it out, or use `--runtime pytorch`"
+        )
     return _open_named(request)
 
 

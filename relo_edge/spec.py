@@ -1,7 +1,8 @@
-"""What a RELO is: every size of every variant, and how each tracks. No size stands elsewhere."""
+"""Every size of every variant, and how each tracks; no size is written anywhere else."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
@@ -27,9 +28,21 @@ PIXEL_STD = (0.229, 0.224, 0.225)
 LAYER_NORM_EPSILON = 1e-6
 BATCH_NORM_EPSILON = 1e-5
 SIZE_FLOOR = 1e-4
-"""The least share of the crop's side that a box may have, and 1 less it the most."""
+"""The smallest share of the crop's side that a box may have; the largest is 1 minus this."""
 
 NEVER = 999999
+
+COUNTS = (
+    "width",
+    "depth",
+    "heads",
+    "temporal_tokens",
+    "templates",
+    "head_channels",
+    "search_size",
+    "template_size",
+)
+"""The sizes of a variant that are at least 1."""
 
 DATASETS = ("default", "lasot", "lasotext", "trackingnet", "got10k", "tnl2k", "nfs", "uav")
 
@@ -46,14 +59,21 @@ class TrackerProtocol:
     margin: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.window_factor < 0:
-            raise InputError("window factor", found=self.window_factor, expected="0 or more")
-        if self.update_interval < 1:
-            raise InputError(
-                "template update interval", found=self.update_interval, expected=">= 1"
-            )
-        if min(self.search_factor, self.template_factor) <= 0:
-            raise InputError("crop factors", found="0 or less", expected="above 0")
+        # Comparisons are written so that NaN is refused.
+        for name in ("window_factor", "margin"):
+            if not 0 <= getattr(self, name) < math.inf:
+                found = getattr(self, name)
+                raise InputError(_spell(name), found=found, expected="a number, 0 or more")
+        for name in ("search_factor", "template_factor"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(
+                    _spell(name), found=getattr(self, name), expected="a number above 0"
+                )
+        if not self.update_interval >= 1:
+            expected = "1 frame or more"
+            raise InputError("update interval", found=self.update_interval, expected=expected)
+        if math.isnan(self.update_threshold):
+            raise InputError("update threshold", found=self.update_threshold, expected="a number")
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,14 @@ class Variant:
     patch = 16  # the 4x4 patch embed and two 2x2 merges: fixed by the architecture
 
     def __post_init__(self) -> None:
+        for name in COUNTS:
+            if getattr(self, name) < 1:
+                found = getattr(self, name)
+                raise InputError(f"{self.name}: {_spell(name)}", found=found, expected="1 or more")
+        if len(self.stage_blocks) != 2 or min(self.stage_blocks) < 0:
+            expected = "two counts, 0 or more each"
+            what = f"{self.name}: stage blocks"
+            raise InputError(what, found=self.stage_blocks, expected=expected)
         if self.width % self.heads or self.width % 4:
             raise InputError(
                 f"{self.name}: width",
@@ -149,6 +177,11 @@ class Variant:
         values["stage_blocks"] = tuple(values["stage_blocks"])
         values["protocols"] = {n: TrackerProtocol(**p) for n, p in values["protocols"].items()}
         return cls(**values)
+
+
+def _spell(name: str) -> str:
+    """A field's name as an error line has it."""
+    return name.replace("_", " ")
 
 
 def _window_factors(**factors: float) -> dict[str, TrackerProtocol]:

@@ -5,12 +5,37 @@ from pathlib import Path
 
 import pytest
 import torch
+from error_form import find_faults
 
 from relo_edge.bundle import Bundle
+from relo_edge.errors import ReloError
 from relo_edge.export.publishing import export_bundle
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
+
+
+@pytest.fixture(scope="session")
+def error_lines():
+    """Every message that a ReloError is made with, while the suite runs in this process."""
+    lines, build = [], ReloError.__init__
+
+    def note(self, *args, **options):
+        build(self, *args, **options)
+        lines.append(str(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReloError, "__init__", note)
+        yield lines
+
+
+@pytest.fixture(autouse=True)
+def check_error_lines(error_lines):
+    """Whatever a test makes relo-edge say has the form of an error line."""
+    error_lines.clear()
+    yield
+    faults = {line: find_faults(line) for line in error_lines}
+    assert not {line: found for line, found in faults.items() if found}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,7 +66,7 @@ def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
         ({"batch": 0}, "batch: found 0"),
         ({"threads": 0}, "threads: found 0"),
         ({"threads": 10**6}, "threads: found 1000000"),
-        ({"name": "onnxruntime", "checkpoint": "x"}, "expected a bundle alone"),
+        ({"name": "onnxruntime", "checkpoint": "x"}, "takes no checkpoint"),
     ],
 )
 def test_wrong_requests_are_told(demo_bundle, arguments, word):
@@ -75,7 +75,7 @@ def test_wrong_requests_are_told(demo_bundle, arguments, word):
 
 
 def test_neither_bundle_nor_checkpoint():
-    with pytest.raises(InputError, match="neither bundle nor checkpoint.*the word demo"):
+    with pytest.raises(InputError, match="a bundle or a checkpoint is needed.*the word demo"):
         open_runtime(None)
 
 

@@ -161,7 +161,7 @@ def test_no_weights_is_one_line_and_exit_2(clip):
     command = [sys.executable, "-m", "relo_edge", "track", str(clip), "--init", "30,20,24,18"]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (child.returncode, child.stdout, child.stderr.count("\n")) == (2, "", 1)
-    assert "found neither bundle nor checkpoint" in child.stderr
+    assert "a bundle or a checkpoint is needed" in child.stderr
 
 
 @pytest.mark.parametrize(
