@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.samples import Feeds, SampleWriter
 from relo_edge.graphs.sessions import open_session
-from relo_edge.runtime import Runtime, StepResult
+from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
 __all__ = ["Encoder", "RecordingRuntime", "open_encoder"]
 
@@ -20,7 +20,7 @@ Encoder = Callable[[Feeds], Array]
 """The template graph: what it is fed → its tokens."""
 
 
-class RecordingRuntime:
+class RecordingRuntime(ClosedOnExit):
     """Answers as the runtime below it; one target, one run."""
 
     batch = 1

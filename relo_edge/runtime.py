@@ -9,7 +9,8 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from shlex import quote
-from typing import Protocol, cast
+from types import TracebackType
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,12 @@ from relo_edge.spec import Variant
 
 __all__ = [
     "RUNTIMES",
+    "ClosedOnExit",
     "LastStep",
     "Runtime",
     "RuntimeRequest",
     "StepResult",
+    "check_slots",
     "demand_open",
     "open_runtime",
     "open_runtimes",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 log = logging.getLogger("relo_edge")
+
+Opened = TypeVar("Opened")
 
 QUANTIZED = ("int8", "fp16")
 
@@ -107,6 +112,35 @@ class Runtime(Protocol):
     def close(self) -> None:
         """Give back what the runtime holds; closing twice is fine, using it afterwards an error."""
 
+    def __enter__(self: Opened) -> Opened:
+        """A runtime is a context manager: `with open_runtime(...) as runtime`."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the runtime, whatever ended the block."""
+
+
+class ClosedOnExit:
+    """Makes a runtime with `close` a context manager."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+    def __enter__(self: Opened) -> Opened:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
 
 class LastStep:
     """Whom a runtime's last step moved, and whether they had a history before: for `rewind`."""
@@ -145,6 +179,13 @@ def demand_open(name: str, held: Sized) -> None:
     """Refuse a runtime that was closed: `held` is what it gave back then."""
     if not held:
         raise RuntimeUnavailable(f"this {name} runtime is closed", fix="open another")
+
+
+def check_slots(slots: Sequence[int], batch: int) -> None:
+    """Refuse a slot that the runtime does not have."""
+    for slot in slots:
+        if not 0 <= slot < batch:
+            raise InputError("slot", found=slot, expected=f"0 to {batch - 1}")
 
 
 def read_step_stages(runtime: Runtime) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.runtime import LastStep, StepResult, demand_open
+from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, demand_open
 from relo_edge.spec import Variant
 
 __all__ = ["Answer", "Slot", "SlotwiseRuntime"]
@@ -32,7 +32,7 @@ class Slot:
         self.turn = 0
 
 
-class SlotwiseRuntime(ABC):
+class SlotwiseRuntime(ClosedOnExit, ABC):
     """The Runtime protocol over a template call and a step call for one slot."""
 
     name: str
@@ -65,6 +65,7 @@ class SlotwiseRuntime(ABC):
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
+        demand_open(self.name, self._slots)
         count, grid = len(slots), self.variant.grid
         boxes, scores = np.empty((count, 4), np.float32), np.empty(count, np.float32)
         logits = np.empty((count, grid, grid), np.float32)
@@ -89,8 +90,11 @@ class SlotwiseRuntime(ABC):
         self._slots.clear()
 
     def _find(self, slot: int) -> Slot:
-        demand_open(self.name, self._slots)
-        return self._slots[slot]
+        """Looked up before it is judged: another thread may close the runtime meanwhile."""
+        slots = self._slots[:]
+        demand_open(self.name, slots)
+        check_slots([slot], len(slots))
+        return slots[slot]
 
     @abstractmethod
     def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:

@@ -13,7 +13,14 @@ from relo_edge.bundle import Bundle
 from relo_edge.contract import describe_graph
 from relo_edge.errors import BundleError, RuntimeUnavailable
 from relo_edge.graphs.sessions import import_onnxruntime
-from relo_edge.runtime import LastStep, RuntimeRequest, StepResult, demand_open
+from relo_edge.runtime import (
+    ClosedOnExit,
+    LastStep,
+    RuntimeRequest,
+    StepResult,
+    check_slots,
+    demand_open,
+)
 from relo_edge.runtimes.onnxruntime import OUTPUTS
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]
@@ -39,7 +46,7 @@ def open_runtime(request: RuntimeRequest) -> OnnxGpuRuntime:
     return OnnxGpuRuntime(request.bundle, precision, request.name, provider, batch=request.batch)
 
 
-class OnnxGpuRuntime:
+class OnnxGpuRuntime(ClosedOnExit):
     """All slots step together at a fixed batch; two state buffers are used in turn."""
 
     def __init__(
@@ -74,7 +81,7 @@ class OnnxGpuRuntime:
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
     ) -> None:
         """Keep the template's tokens in the slot; templates change rarely, so all are sent anew."""
-        demand_open(self.name, self._states)
+        self._check([slot])
         tokens = self._template.run(None, {"template": template[None], "box": box[None]})[0]
         rows = self.variant.tokens_per_template
         host = self._host["template_tokens"]
@@ -83,11 +90,13 @@ class OnnxGpuRuntime:
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
+        self._check([slot])
         self._host["has_history"][slot] = 0
         self._last.drop(slot)
 
     def rewind(self, slot: int) -> None:
         """Turn back where the last step stands for no other slot; else copy the state before it."""
+        self._check([slot])
         had_history = self._last.take_back(slot)
         self._host["has_history"][slot] = had_history
         if not self._last:
@@ -97,8 +106,8 @@ class OnnxGpuRuntime:
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
-        demand_open(self.name, self._states)
         rows = list(slots)
+        self._check(rows)
         self._last.clear()
         self._host["search"][rows] = searches
         self._inputs["search"].update_inplace(self._host["search"])
@@ -117,7 +126,7 @@ class OnnxGpuRuntime:
 
     def read_state(self, slot: int) -> Array:
         """A copy of the slot's temporal tokens, brought from the device."""
-        demand_open(self.name, self._states)
+        self._check([slot])
         state: Array = self._states[self._turn].numpy()[slot].astype(np.float32)
         return state
 
@@ -128,6 +137,10 @@ class OnnxGpuRuntime:
         self._inputs.clear()
         self._outputs.clear()
         self._states.clear()
+
+    def _check(self, slots: Sequence[int]) -> None:
+        demand_open(self.name, self._states)
+        check_slots(slots, self.batch)
 
     def _keep_idle_states(self, rows: list[int]) -> None:
         """Carry over targets that sat this step out."""

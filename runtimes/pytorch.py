@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.host.files import hash_file
-from relo_edge.runtime import LastStep, RuntimeRequest, StepResult, demand_open
+from relo_edge.runtime import (
+    ClosedOnExit,
+    LastStep,
+    RuntimeRequest,
+    StepResult,
+    check_slots,
+    demand_open,
+)
 from relo_edge.spec import Variant
 
 if TYPE_CHECKING:
@@ -62,7 +69,7 @@ def find_checkpoint(request: RuntimeRequest) -> Checkpoint:
     return read_checkpoint(path, bundle.variant.name)
 
 
-class PytorchRuntime:
+class PytorchRuntime(ClosedOnExit):
     """Runs the network eagerly in float32, on the CPU or the first CUDA device."""
 
     name = "pytorch"
@@ -100,7 +107,7 @@ class PytorchRuntime:
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
         """Keep the template's tokens in the slot."""
-        demand_open(self.name, self._turns)
+        self._check([slot])
         with self._torch.inference_mode():
             tokens = self._network.encode_template(
                 self._send(template[None]), self._send(box[None])
@@ -109,11 +116,13 @@ class PytorchRuntime:
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
+        self._check([slot])
         self._has_history[slot] = 0
         self._last.drop(slot)
 
     def rewind(self, slot: int) -> None:
         """Turn the slot back to the buffer that its last step read and left alone."""
+        self._check([slot])
         self._has_history[slot] = self._last.take_back(slot)
         self._turns[slot] = 1 - self._turns[slot]
 
@@ -124,8 +133,8 @@ class PytorchRuntime:
         window: NDArray[np.float32],
     ) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
-        demand_open(self.name, self._turns)
         rows = list(slots)
+        self._check(rows)
         turns = [self._turns[row] for row in rows]
         had_history = self._has_history[rows]
         self._last.clear()
@@ -145,7 +154,7 @@ class PytorchRuntime:
 
     def read_state(self, slot: int) -> NDArray[np.float32]:
         """A copy of the slot's temporal tokens."""
-        demand_open(self.name, self._turns)
+        self._check([slot])
         state: NDArray[np.float32] = self._states[self._turns[slot], slot].cpu().numpy().copy()
         return state
 
@@ -160,6 +169,10 @@ class PytorchRuntime:
         self._last.clear()
         for held in ("_network", "_templates", "_states"):
             self.__dict__.pop(held, None)
+
+    def _check(self, slots: Sequence[int]) -> None:
+        demand_open(self.name, self._turns)
+        check_slots(slots, self.batch)
 
     def _send(self, array: NDArray[np.generic]) -> Tensor:
         return self._torch.from_numpy(array).to(self.device)

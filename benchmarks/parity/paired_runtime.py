@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.measures.tensor_errors import ErrorTally
-from relo_edge.runtime import Runtime, StepResult
+from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
 __all__ = ["FrameNote", "FramePair", "StepCall", "TemplateCall", "TwinRuntime"]
 
@@ -90,7 +90,7 @@ class FrameNote:
 
 
 @dataclass(eq=False)
-class TwinRuntime:
+class TwinRuntime(ClosedOnExit):
     """A runtime that answers as the reference does and notes what the candidate says."""
 
     reference: Runtime

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.runtime import Runtime, StepResult
+from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
 __all__ = ["TimedRuntime"]
 
 
 @dataclass(eq=False)
-class TimedRuntime:
+class TimedRuntime(ClosedOnExit):
     """Passes everything on and notes when each step began and ended."""
 
     inner: Runtime
@@ -34,3 +34,7 @@ class TimedRuntime:
         answer = self.inner.step(slots, searches, window)
         self.steps.append((start, time.perf_counter()))
         return answer
+
+    def close(self) -> None:
+        """Close the runtime below."""
+        self.inner.close()

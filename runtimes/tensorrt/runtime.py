@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import GRAPHS, TensorSpec, describe_graph
 from relo_edge.errors import DeviceError, PrecisionError, RuntimeUnavailable
-from relo_edge.runtime import LastStep, RuntimeRequest, StepResult
+from relo_edge.runtime import ClosedOnExit, LastStep, RuntimeRequest, StepResult, check_slots
 from relo_edge.runtimes.tensorrt.buffers import Mirror, allocate, count_bytes
 from relo_edge.runtimes.tensorrt.device import Device, open_device
 from relo_edge.runtimes.tensorrt.engine import Context, Engine, load_engine
@@ -77,7 +77,7 @@ def choose_engines(request: RuntimeRequest, capability: tuple[int, int]) -> Engi
     return found[precision]
 
 
-class TensorRtRuntime:
+class TensorRtRuntime(ClosedOnExit):
     """Slots are rows of fixed device buffers. A step runs rows 0 to the last slot named.
 
     All rows change sides together: a step reads one state buffer and writes the other. Rows that
@@ -111,7 +111,7 @@ class TensorRtRuntime:
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
     ) -> None:
         """Keep the template's tokens in the slot; they are made on the device and stay there."""
-        with self._use():
+        with self._use(slot):
             self._template.host("template")[0] = template
             self._template.host("box")[0] = box
             self._template.send(self._stream, 1)
@@ -123,13 +123,13 @@ class TensorRtRuntime:
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
-        with self._use():
+        with self._use(slot):
             self._sent.host("has_history")[slot] = 0
             self._last.drop(slot)
 
     def rewind(self, slot: int) -> None:
         """Turn back where the last step stands for no other slot; else move the state before it."""
-        with self._use():
+        with self._use(slot):
             had_history = self._last.take_back(slot)
             self._sent.host("has_history")[slot] = had_history
             before, after = self._states[1 - self._turn], self._states[self._turn]
@@ -141,7 +141,7 @@ class TensorRtRuntime:
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
         """Localize one search crop for each slot and keep its new state."""
         rows = list(slots)
-        with self._use():
+        with self._use(*rows):
             self._last.clear()
             self._sent.host("search")[rows] = searches
             self._sent.host("window")[...] = window
@@ -159,7 +159,7 @@ class TensorRtRuntime:
 
     def read_state(self, slot: int) -> Array:
         """A copy of the slot's temporal tokens, brought from the device."""
-        with self._use():
+        with self._use(slot):
             state = np.empty(self.variant.state_shape, self._state.dtype)
             source = self._states[self._turn] + slot * count_bytes(self._state)
             self._device.fetch(state, source, self._stream)
@@ -293,13 +293,14 @@ class TensorRtRuntime:
         self._device.move(target + row * size, source + row * size, size, self._stream)
 
     @contextmanager
-    def _use(self) -> Iterator[None]:
+    def _use(self, *slots: int) -> Iterator[None]:
         """One call at a time; after an error of the device there is none any more."""
         with self._lock:
             if self._ended:
                 raise DeviceError(
                     f"this {self.name} runtime is closed", found=self._ended, fix="open another"
                 )
+            check_slots(slots, self.batch)
             try:
                 with self._device.activate():
                     yield

@@ -311,6 +311,30 @@ def test_once_closed_it_is_refused_in_one_line(opener, inputs):
         runtime.rewind(0)
 
 
+def test_a_block_closes_it_whatever_ends_the_block(opener, inputs):
+    runtime = opener()
+    with pytest.raises(KeyError), runtime as entered:
+        raise KeyError(entered is runtime or pytest.fail("another runtime"))
+    for use in (lambda: runtime.forget(0), lambda: runtime.step([], inputs[0][0, :0], WINDOW)):
+        with pytest.raises(ReloError, match=rf"this {runtime.name} runtime is closed"):
+            use()
+
+
+@pytest.mark.parametrize("slot", [-1, 2])
+def test_a_slot_it_lacks_is_refused_in_one_line(opener, inputs, slot):
+    runtime = opener(2)
+    searches, templates, box = inputs
+    for use in (
+        lambda: runtime.encode_template(slot, 0, templates[0], box),
+        lambda: runtime.forget(slot),
+        lambda: runtime.rewind(slot),
+        lambda: runtime.read_state(slot),
+        lambda: runtime.step([slot], searches[0, :1], WINDOW),
+    ):
+        with pytest.raises(InputError, match=f"slot: found {slot}, expected 0 to 1"):
+            use()
+
+
 @pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "openvino"])
 def test_a_precision_it_lacks_is_refused(demo_bundle, name):
     with pytest.raises(InputError, match=r"expected .*fp32"):
