@@ -47,7 +47,7 @@ def _require_packages() -> None:
     for package in ("torch", "onnx", "onnxruntime"):
         if find_spec(package) is None:
             fix = "`pip install 'relo-edge[export]'`"
-            raise MissingDependency("export", found=f"no {package}", expected="it", fix=fix)
+            raise MissingDependency(f"{package} is not installed", fix=fix)
 
 
 def check_output(output: Path, *, replace: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +56,8 @@ def check_parity(
     picture = check_output(Path(plot), PLOT_SUFFIXES) if plot else None
     stretches = find_stretches(list(clips))
     with (
-        closing(open_runtime(bundle, "pytorch", checkpoint=checkpoint)) as reference,
-        closing(open_runtime(bundle, runtime, precision)) as candidate,
+        open_runtime(bundle, "pytorch", checkpoint=checkpoint) as reference,
+        open_runtime(bundle, runtime, precision) as candidate,
     ):
         find_gate(candidate.precision)
         side = check_side(resolve_bundle(bundle), candidate.precision) if layers else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,15 +82,13 @@ def track(
         feed = Feed(reader, start)
         if select:
             starts = select_starts(feed.peek(), starts)
-        with closing(
-            open_runtime(
-                bundle,
-                runtime,
-                precision,
-                checkpoint=checkpoint,
-                threads=threads,
-                batch=max(len(starts), 1),
-            )
+        with open_runtime(
+            bundle,
+            runtime,
+            precision,
+            checkpoint=checkpoint,
+            threads=threads,
+            batch=max(len(starts), 1),
         ) as opened:
             settings = opened.variant.protocol(protocol)
             recovery = Recovery() if recover else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +86,7 @@ def run_demo(folder: Path) -> DemoResult:
     tracks: list[Track] = []
     with (
         read_live(lambda: FrameSource("demo", clip.frames(), RATE, FRAMES)) as reader,
-        closing(open_runtime("demo")) as runtime,
+        open_runtime("demo") as runtime,
     ):
         summary = track_feed(
             Feed(reader),

@@ -112,9 +112,7 @@ def open_target(flavour: str | None, batch: int, compatible: str | None) -> Targ
     library = find_library(flavour or choose_flavour(gpu.capability if gpu else None))
     if gpu is None and library.needs_gpu_to_build:
         raise RuntimeUnavailable(
-            f"{library.flavour} builds on the GPU that will run the engine",
-            found="no GPU",
-            expected="one",
+            f"{library.flavour} builds on the GPU that will run the engine, and there is none",
             fix="build ahead of time with `--library tensorrt-rtx`, or on the device",
         )
     return Target(library, gpu, batch, compatible)

@@ -42,7 +42,7 @@ def open_runtime(request: RuntimeRequest) -> TensorRtRuntime:
     gpu = find_gpu()
     if gpu is None:
         raise RuntimeUnavailable(
-            request.name, found="no NVIDIA GPU", expected="one", fix="see `relo-edge doctor`"
+            f"{request.name} needs an NVIDIA GPU", fix="see `relo-edge doctor`"
         )
     sidecars = choose_engines(request, gpu.capability)
     library = find_library(request.name)
@@ -61,9 +61,7 @@ def choose_engines(request: RuntimeRequest, capability: tuple[int, int]) -> Engi
     whole = [p for p in BEST_FIRST if set(found.get(p, ())) == set(GRAPHS)]
     if not whole:
         raise RuntimeUnavailable(
-            f"{request.name} and {bundle.path}",
-            found="no engine",
-            expected="one",
+            f"{bundle.path} holds no engine for {request.name}",
             fix=advise_build(bundle, BEST_FIRST[0], request.batch),
         )
     precision = whole[0] if request.precision == "auto" else request.precision

@@ -42,7 +42,7 @@ def test_a_plan_that_does_not_load_is_named(demo_bundle, monkeypatch):
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
 def test_without_a_gpu_it_says_so(demo_bundle, monkeypatch, name):
     monkeypatch.setattr(module, "find_gpu", lambda: None)
-    with pytest.raises(RuntimeUnavailable, match=f"{name}: found no NVIDIA GPU"):
+    with pytest.raises(RuntimeUnavailable, match=f"{name} needs an NVIDIA GPU"):
         open_runtime(demo_bundle, name)
 
 
