@@ -68,5 +68,5 @@ def test_the_best_whole_precision_is_chosen(demo_bundle, monkeypatch):
     assert choose("fp16", *orin)["step"] is orin[1]
     with pytest.raises(PrecisionError, match=r"found int8, expected fp16 \| fp32; .*--int8"):
         choose("int8", *floats, *halves)
-    with pytest.raises(RuntimeUnavailable, match=r"found no engine.*build-engine .*--fp16"):
+    with pytest.raises(RuntimeUnavailable, match=r"holds no engine.*build-engine .*--fp16"):
         choose("auto", floats[0])
