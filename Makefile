@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test dev gpu-check lint results clean
+.PHONY: demo test quick dev gpu-check lint results clean
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -21,7 +21,10 @@ demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
 test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
 	$(PIP) install --editable '.[dev]'
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
+
+quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that take seconds
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile -m 'not slow and not gpu'
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow
 	$(PIP) install --editable '.[dev]' --config-settings editable_mode=strict

@@ -1,13 +1,15 @@
 """What is dear to make and shared by many tests: an exported bundle with recipe weights."""
 
 import ctypes
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from error_form import find_faults
 
-from relo_edge.bundle import Bundle
+from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import ReloError
 from relo_edge.export.publishing import export_bundle
 from relo_edge.network.checkpoint import read_checkpoint
@@ -38,11 +40,21 @@ def check_error_lines(error_lines):
     assert not {line: found for line, found in faults.items() if found}
 
 
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory) -> Path:
+    """One folder for all processes of a run: what is expensive is made by the first and shared."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
+def own_cache(shared_folder):
     """Tests leave the user's cache alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(shared_folder / "cache"))
+        (shared_folder / "cache").mkdir(exist_ok=True)
         yield
 
 
@@ -64,14 +76,22 @@ def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_bundle(tmp_path_factory) -> Bundle:
+def demo_bundle(shared_folder) -> Bundle:
     """The demo variant, exported; not to be changed."""
-    folder = tmp_path_factory.mktemp("demo")
-    return export_bundle(read_checkpoint(write_checkpoint(folder, "demo")), folder / "bundle")
+    return _share_bundle(shared_folder, "demo")
 
 
 @pytest.fixture(scope="session")
-def t256_bundle(tmp_path_factory) -> Bundle:
+def t256_bundle(shared_folder) -> Bundle:
     """T256 with the weights of the recorded vectors; not to be changed."""
-    folder = tmp_path_factory.mktemp("t256")
-    return export_bundle(read_checkpoint(write_checkpoint(folder, "t256")), folder / "bundle")
+    return _share_bundle(shared_folder, "t256")
+
+
+def _share_bundle(root: Path, variant: str) -> Bundle:
+    """The variant's bundle with fixed weights, exported by whichever process comes first."""
+    folder = root / variant
+    with (root / f"{variant}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            export_bundle(read_checkpoint(write_checkpoint(root, variant)), folder)
+    return open_bundle(folder)
