@@ -93,7 +93,18 @@ class Bundle:
 
 
 def open_bundle(path: str | Path) -> Bundle:
-    """Read a bundle's manifest; the files it names are checked when they are used."""
+    """Read a bundle's manifest; the files it names are checked when they are used.
+
+    Args:
+        path: the bundle's folder.
+
+    Returns:
+        The bundle.
+
+    Raises:
+        InputError: there is no such folder.
+        BundleError: the folder is no bundle, or its manifest is damaged or too new.
+    """
     path = Path(path)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"

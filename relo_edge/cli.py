@@ -1,4 +1,4 @@
-"""The command line's entry: registers the verbs, and ends whatever goes wrong in one line."""
+"""The entry of the command line: registers the verbs; an error ends in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def main() -> None:
-    """Run a verb; whatever goes wrong ends in one line and the right exit code."""
+    """Run a verb; an error ends in one line and the right exit code."""
     _replace_closed_streams()
     log, chatter = logging.getLogger("relo_edge"), logging.StreamHandler()
     log.setLevel(logging.INFO)

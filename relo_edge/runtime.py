@@ -1,4 +1,4 @@
-"""What every runtime offers, so that no tracker or benchmark asks which one it has."""
+"""The `Runtime` protocol, and opening one by name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Opened = TypeVar("Opened")
 QUANTIZED = ("int8", "fp16")
 
 MOST_THREADS = 1024
-"""More than any CPU has use for; runtimes start a million if told to, and never get to work."""
+"""More than any CPU has; runtimes would start any number, and never get to work."""
 
 # Each module has `open_runtime(request)`. In the order in which `auto` tries them: fastest first.
 RUNTIMES = {
@@ -143,7 +143,7 @@ class ClosedOnExit:
 
 
 class LastStep:
-    """Whom a runtime's last step moved, and whether they had a history before: for `rewind`."""
+    """Which slots a runtime's last step advanced, and whether they had a history: for `rewind`."""
 
     def __init__(self) -> None:
         self._had_history: dict[int, float] = {}
@@ -176,7 +176,7 @@ class LastStep:
 
 
 def demand_open(name: str, held: Sized) -> None:
-    """Refuse a runtime that was closed: `held` is what it gave back then."""
+    """Refuse a runtime that was closed: `held` is empty then."""
     if not held:
         raise RuntimeUnavailable(f"this {name} runtime is closed", fix="open another")
 
@@ -200,7 +200,7 @@ def read_step_stages(runtime: Runtime) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class RuntimeRequest:
-    """What the caller asked for; a runtime opens exactly that or says why it cannot."""
+    """What the caller asked for: a runtime opens exactly that, or says why it cannot."""
 
     source: str | Path | Bundle | None
     name: str
@@ -268,10 +268,24 @@ def open_runtime(
     batch: int = 1,
     threads: int | None = None,
 ) -> Runtime:
-    """Open a bundle for up to `batch` targets; `auto` takes the fastest runtime that opens here.
+    """Open a bundle in one runtime and precision; use it in a `with`, or close it.
 
-    `checkpoint` gives the pytorch runtime its weights; without one it takes the checkpoint that
-    the bundle was exported from.
+    Args:
+        bundle: a bundle folder, an open bundle, or the word `demo`; None with a checkpoint alone.
+        name: a runtime's name; `auto` takes the fastest that opens here, and logs which and why.
+        precision: a precision of the runtime; `auto` takes its best.
+        checkpoint: weights for the pytorch runtime; those the bundle was exported from if None.
+        batch: the most targets that step together.
+        threads: CPU threads; all cores if None.
+
+    Returns:
+        The runtime, ready to encode templates.
+
+    Raises:
+        InputError: an unknown bundle, runtime or precision, or options that exclude each other.
+        BundleError: the bundle is damaged.
+        MissingDependency: the runtime's package is not installed.
+        RuntimeUnavailable: the runtime cannot be opened as asked on this machine.
     """
     request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads)
     if bundle is None and checkpoint is None:

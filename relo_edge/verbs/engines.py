@@ -1,4 +1,4 @@
-"""What turns a bundle's graphs into TensorRT engines, and says whether they are worth it here."""
+"""The verb that builds TensorRT engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows targets, and says what this machine can run."""
+"""The verbs that track: demo, track, serve; and doctor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def track(
         Path | None, typer.Option(help="Boxes to start from: JSON, our CSV, or ground truth.")
     ] = None,
     select: Annotated[
-        bool, typer.Option("--select", help="Draw the boxes with the mouse; needs a screen.")
+        bool, typer.Option("--select", help="Draw the boxes with the mouse; needs a display.")
     ] = False,
     start: Annotated[int, typer.Option(help="Number of the first frame to track.")] = 0,
     bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
@@ -62,7 +62,7 @@ def track(
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
     protocol: Protocol = "default",
     recover: Annotated[
-        bool, typer.Option("--recover", help="Look for a target once it is lost.")
+        bool, typer.Option("--recover", help="Search for a target once it is lost.")
     ] = False,
     save: Annotated[
         Path | None, typer.Option(help="Annotated video to write (.mp4 or .webm).")
@@ -72,10 +72,10 @@ def track(
         typer.Option(help="Boxes to write: .csv, .json, .jsonl, .txt (OTB) or .mot.txt."),
     ] = None,
     heatmap: Annotated[
-        bool, typer.Option("--heatmap", help="Draw the search window and the policy's map.")
+        bool, typer.Option("--heatmap", help="Draw the search window and the policy map.")
     ] = False,
     threads: Threads = None,
-    show: Annotated[bool, typer.Option("--show", help="Watch in a window; q ends it.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show a window; q ends the run.")] = False,
     as_json: Json = False,
 ) -> None:
     """Follow targets in a video, images, a camera or a stream."""
@@ -124,12 +124,12 @@ def serve(
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
     protocol: Protocol = "default",
     recover: Annotated[
-        bool, typer.Option("--recover", help="Look for a target once it is lost.")
+        bool, typer.Option("--recover", help="Search for a target once it is lost.")
     ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Show a source live in a browser. Targets are drawn, followed and recorded there."""
+    """Show a source live in a browser, where targets are drawn, followed and recorded."""
     from relo_edge.pipeline import tracking
 
     summary = tracking.serve(
@@ -154,7 +154,7 @@ def serve(
 
 @app.command(epilog="Example: relo-edge doctor --json")
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can run, and why not the rest."""
+    """Show what this machine can run, and why not the rest."""
     from relo_edge.doctor import collect_evidence, judge_evidence
     from relo_edge.doctor.report import print_json, print_report
 

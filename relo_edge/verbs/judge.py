@@ -1,4 +1,4 @@
-"""What proves that it is still the same tracker, and how fast."""
+"""The verbs that measure: parity, bench, eval, compare, report."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def parity(
     checkpoint: Checkpoint = None,
     clips: Clips = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Also walk the graphs: where is the error born?")
+        bool,
+        typer.Option("--layers", help="Also compare layer by layer."),
     ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw errors and track as PNG or SVG.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Errors and track as PNG or SVG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold a runtime against the reference network. Exit 1 when it is not the same tracker."""
+    """Compare a runtime with the reference network. Exit 1 when it is not the same tracker."""
     from relo_edge.pipeline.parity import check_parity
 
     result = check_parity(
@@ -71,7 +72,7 @@ def bench(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Time runtimes in turns, each with its proof. Exit 1 when one is not the same tracker."""
+    """Time runtimes in turns, each with its parity. Exit 1 when one is not the same tracker."""
     from relo_edge.pipeline.benchmarking import run_bench
 
     result = run_bench(
@@ -126,7 +127,7 @@ def eval_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure AUC, precision, AO and SR on a dataset. What is done already is not run again."""
+    """Measure AUC, precision, AO and SR on a dataset. Finished sequences are not run again."""
     from relo_edge.pipeline.benchmarking import evaluate
 
     result = evaluate(
@@ -151,7 +152,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, of the same sequences.")],
     as_json: Json = False,
 ) -> None:
-    """Say where two results differ, and if by more than chance."""
+    """Show where two results differ, and whether by more than chance."""
     from relo_edge.pipeline import benchmarking
 
     print_result(benchmarking.compare(first, second), as_json)

@@ -1,4 +1,4 @@
-"""What makes a bundle and its precisions out of a checkpoint."""
+"""The verbs that make things: fetch, export, quantize, inspect, train."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def fetch(
 
 @app.command(epilog="Example: relo-edge export --checkpoint RELO_ep0090.pth.tar -o relo-t256")
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="Released, saved or safetensors weights.")],
+    checkpoint: Annotated[Path, typer.Option(help="Release file, state dict or safetensors.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
     variant: Annotated[
         str | None, typer.Option(help="t256, b256, l256 or demo; found from the weights if absent.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn a checkpoint into a bundle. It is verified against the reference network."""
+    """Export a checkpoint to a bundle, verified against the reference network."""
     from relo_edge.pipeline.export import export_bundle
     from relo_edge.pipeline.inspection import inspect_bundle
 
@@ -63,22 +63,23 @@ def quantize(
         str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
     ] = "auto",
     attention: Annotated[
-        bool, typer.Option("--attention", help="INT8 for attention's own two products as well.")
+        bool, typer.Option("--attention", help="Quantize attention's own two products as well.")
     ] = False,
     search: Annotated[
         bool,
         typer.Option(
             "--search",
-            help="Measure what each part costs in INT8; keep the costliest float until it passes.",
+            help="Measure what each part costs in INT8; keep the costliest in float32 until "
+            "the gate is met.",
         ),
     ] = False,
     ranges: Annotated[
         Path | None,
-        typer.Option(help="What `train qat` wrote for these weights: ranges taken over as given."),
+        typer.Option(help="Ranges that `train qat` wrote for these weights; used unchanged."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Add a lower precision, calibrated while really tracking. Exit 1 when it is not kept."""
+    """Add a lower precision, calibrated while tracking. Exit 1 when its gate is not met."""
     from relo_edge.pipeline.quantize import quantize_bundle
 
     if int8 == fp16:
@@ -97,7 +98,7 @@ def quantize(
 
 @app.command(epilog="Example: relo-edge inspect relo-t256")
 def inspect(bundle: Bundle, as_json: Json = False) -> None:
-    """List a bundle's graphs, engines and parity. Exit 1 when a file is not as published."""
+    """List a bundle's graphs, engines and parity. Exit 1 when a file is damaged."""
     from relo_edge.pipeline.inspection import inspect_bundle
 
     inspection = inspect_bundle(bundle)
@@ -134,12 +135,13 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
     batch_clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights and clips.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and clips.")] = 0,
     algorithm: Annotated[
         str, typer.Option(help="actor-critic, ppo or grpo: how reinforce learns.")
     ] = "actor-critic",
     fresh_policy: Annotated[
-        bool, typer.Option("--fresh-policy", help="Forget the start's policy, as the paper does.")
+        bool,
+        typer.Option("--fresh-policy", help="Begin with a new policy head (the paper)."),
     ] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="qat: INT8 for attention's own two products too.")

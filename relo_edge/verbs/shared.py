@@ -1,4 +1,4 @@
-"""What every verb shares: the app they register with, their common options, and how they answer."""
+"""What the verbs share: the app, common options, and how results are printed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ app = typer.Typer(
 
 Bundle = Annotated[str, typer.Argument(help="Bundle folder, or demo.")]
 Checkpoint = Annotated[
-    Path | None, typer.Option(help="Weights for the pytorch runtime: in place of a bundle's own.")
+    Path | None, typer.Option(help="Weights for the pytorch runtime, in place of the bundle's own.")
 ]
 Clips = Annotated[
     list[str] | None,
@@ -39,7 +39,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 class Result(Protocol):
-    """What a verb has to say, for a program and for a reader."""
+    """A verb's result, for a program and for a reader."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
@@ -59,7 +59,7 @@ def relo_edge(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
     ] = False,
 ) -> None:
-    """Verbs share these rules: results on stdout, progress on stderr, one line per error."""
+    """Results go to stdout, progress to stderr; an error is one line."""
 
 
 def print_result(result: Result, as_json: bool) -> None:
