@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from relo_edge.errors import CalibrationError
+from relo_edge.host.telemetry import import_silenced
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -48,9 +49,9 @@ def quantize_graph(
     model: ModelProto, products: Iterable[str], thresholds: Mapping[str, float]
 ) -> ModelProto:
     """The same graph with explicit symmetric int8 around the products; everything else float32."""
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    quantization = import_silenced("onnxruntime.quantization")
+    calibrate = import_silenced("onnxruntime.quantization.calibrate")
+    qdq = import_silenced("onnxruntime.quantization.qdq_quantizer")
 
     products = list(products)
     missing = [name for name in list_activations(model, products) if name not in thresholds]
@@ -59,13 +60,13 @@ def quantize_graph(
     import numpy as np
 
     ranges = {n: (np.float32(-t), np.float32(t)) for n, t in thresholds.items()}
-    quantizer = QDQQuantizer(
+    quantizer = qdq.QDQQuantizer(
         model,
         per_channel=True,
         reduce_range=False,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QInt8,
-        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+        weight_qType=quantization.QuantType.QInt8,
+        activation_qType=quantization.QuantType.QInt8,
+        tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, ranges),
         nodes_to_quantize=products,
         nodes_to_exclude=[],
         op_types_to_quantize=list(QUANTIZED_OPS),

@@ -16,6 +16,7 @@ from relo_edge.calibration.samples import Feeds
 from relo_edge.errors import CalibrationError
 from relo_edge.geometry import Floats
 from relo_edge.graphs.sessions import open_exposed
+from relo_edge.host.telemetry import import_silenced
 
 __all__ = ["METHODS", "Spread", "collect_peaks", "collect_spreads"]
 
@@ -51,10 +52,9 @@ def collect_spreads(
 
     The search by entropy is slow: without it, the spreads cannot be asked for that threshold.
     """
-    from onnxruntime.quantization.calibrate import HistogramCollector
-
+    calibrate = import_silenced("onnxruntime.quantization.calibrate")
     session = open_exposed(graph, tensors)
-    collector = HistogramCollector("entropy", True, BINS, LEVELS + 1, PERCENTILE, "same")
+    collector = calibrate.HistogramCollector("entropy", True, BINS, LEVELS + 1, PERCENTILE, "same")
     for sample in feeds:
         values = session.run(list(tensors), sample)
         _check_finite(tensors, values)

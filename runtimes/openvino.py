@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import GRAPHS, check_inputs
 from relo_edge.errors import BundleError, MissingDependency, RuntimeUnavailable
+from relo_edge.host.telemetry import import_silenced
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
 
@@ -85,12 +86,11 @@ class OpenVinoRuntime(SlotwiseRuntime):
 def import_openvino() -> Any:
     """The package, or how to get it."""
     try:
-        import openvino
+        return import_silenced("openvino")
     except ImportError as error:
         raise MissingDependency(
             "openvino does not import", found=error, fix="`pip install 'relo-edge[cpu]'`"
         ) from None
-    return openvino
 
 
 def supports_bf16() -> bool:

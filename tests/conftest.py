@@ -12,9 +12,12 @@ from error_form import find_faults
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import ReloError
 from relo_edge.export.publishing import export_bundle
+from relo_edge.host.telemetry import silence_libraries
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
+
+silence_libraries()  # some tests import these libraries themselves
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from relo_edge.benchmarks.accuracy.workers import PATIENCE, Crew, Stop, Tracked,
 from relo_edge.benchmarks.accuracy.workers import track_sequence as track
 from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
+from relo_edge.host.telemetry import import_silenced
 from relo_edge.tracker import Tracker
 
 __all__ = ["find_share", "track_on_ray"]
@@ -74,8 +75,8 @@ def track_on_ray(
 
 def _import_ray() -> Any:
     try:
-        import ray
-        import ray.util
+        ray = import_silenced("ray")
+        import_silenced("ray.util")
     except ImportError as error:
         raise MissingDependency(
             "`--ray` needs ray", found=error, fix="pip install 'relo-edge[ray]'"

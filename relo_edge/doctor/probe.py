@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from relo_edge.host.telemetry import import_silenced
+
 __all__ = ["PROBES", "answer_parent"]
 
 # One Identity node (x -> y, one float, opset 13) as ONNX: enough for a provider to really start.
@@ -22,7 +24,7 @@ _IDENTITY = (
 
 def load_package(name: str) -> ModuleType:
     """Import a package; the bare folder that an uninstall leaves imports too, and is refused."""
-    module = importlib.import_module(name)
+    module: ModuleType = import_silenced(name)
     if getattr(module, "__file__", None) is None:
         raise ImportError(f"{name} is a folder without its code, as an uninstall can leave it")
     return module

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.contract import BATCH
 from relo_edge.errors import BundleError, MissingDependency
+from relo_edge.host.telemetry import import_silenced
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,12 +31,11 @@ class Exposed:
 def import_onnxruntime() -> Any:
     """The package, or how to get it."""
     try:
-        import onnxruntime
+        return import_silenced("onnxruntime")
     except ImportError as error:
         raise MissingDependency(
             "onnxruntime does not import", found=error, fix="`pip install 'relo-edge[cpu]'`"
         ) from None
-    return onnxruntime
 
 
 def open_session(

@@ -12,6 +12,7 @@ from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
 from relo_edge.host.files import hash_file
+from relo_edge.host.telemetry import import_silenced
 
 __all__ = ["FILES", "Fetched", "fetch_checkpoint"]
 
@@ -63,18 +64,18 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
     if variant not in FILES:
         raise InputError("public weights", found=variant, expected=" | ".join(FILES))
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.utils import logging
+        hub = import_silenced("huggingface_hub")
+        logging = import_silenced("huggingface_hub.utils").logging
     except ImportError as error:
         raise MissingDependency(
             "huggingface_hub does not import", found=error, fix="`pip install 'relo-edge[export]'`"
         ) from None
     logging.set_verbosity_error()  # each of its retries would be a line of its own
-    barrier = _find_barrier(FILES[variant])
+    barrier = _find_barrier(hub, FILES[variant])
     try:
         # Without a way to the hub, what is whole in the folder will do.
         path = Path(
-            hf_hub_download(
+            hub.hf_hub_download(
                 REPOSITORY,
                 FILES[variant],
                 local_dir=folder,
@@ -94,16 +95,14 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
     return Fetched(variant, path, hash_file(path))
 
 
-def _find_barrier(file: str) -> Exception | None:
+def _find_barrier(hub: Any, file: str) -> Exception | None:
     """What keeps this machine from the hub, if trying again is of no use.
 
     The hub's download itself tries again for half a minute whatever it is. A slow answer is none
     of this: it is left to the download.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
     try:
-        get_hf_file_metadata(hf_hub_url(REPOSITORY, file))
+        hub.get_hf_file_metadata(hub.hf_hub_url(REPOSITORY, file))
     except Exception as error:
         cause = _find_cause(error)
         unreachable = isinstance(cause, OSError) and cause.errno in NO_WAY
