@@ -12,7 +12,7 @@ from typing import Any
 
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.host.files import hash_file, publish_folder, share_file, write_text
+from relo_edge.host.files import hash_file, publish_folder, recover_folder, share_file, write_text
 from relo_edge.spec import VARIANTS, Variant
 
 __all__ = [
@@ -106,6 +106,7 @@ def open_bundle(path: str | Path) -> Bundle:
         BundleError: the folder is no bundle, or its manifest is damaged or too new.
     """
     path = Path(path)
+    recover_folder(path)
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"
         raise InputError(
@@ -135,9 +136,45 @@ def publish_precision(
     """Take a candidate's files and graphs of one precision over into the bundle.
 
     A copy of hard links is changed and moved into place, so that no reader sees half of it.
-    `extra` is merged into the manifest's sections of the same name.
+    `extra` is merged into the manifest's sections of the same name. What another process has added
+    since the bundle was opened is kept.
     """
     path = bundle.path.resolve()  # a relative one may lead into the folder that is replaced
+    with publish_folder(path, wait=True) as folder:
+        current = _reopen(bundle, path)
+        manifest, names = _merge_precision(current, candidate, precision, extra)
+        shutil.copytree(
+            path,
+            folder,
+            symlinks=True,
+            copy_function=share_file,
+            ignore=shutil.ignore_patterns(".*.part", ".*.lock"),
+            dirs_exist_ok=True,
+        )
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            shutil.copyfile(candidate.path / name, folder / name)
+        write_manifest(folder, manifest)
+    return open_bundle(path)
+
+
+def _reopen(bundle: Bundle, path: Path) -> Bundle:
+    """The bundle as it is now, as long as it is still of the same float32 graphs."""
+    current = open_bundle(path)
+    names = bundle.manifest["graphs"]["fp32"]
+    before, now = (
+        [(name, b.manifest["files"].get(name)) for name in names.values()]
+        for b in (bundle, current)
+    )
+    if before != now:
+        raise BundleError(f"{path} has been exported again meanwhile", fix="run this again")
+    return current
+
+
+def _merge_precision(
+    bundle: Bundle, candidate: Bundle, precision: str, extra: Mapping[str, Any]
+) -> tuple[dict[str, Any], set[str]]:
+    """The bundle's manifest with the candidate's precision in it, and the files that it brings."""
     names = set(candidate.manifest["files"]) - set(bundle.manifest["graphs"]["fp32"].values())
     manifest = dict(bundle.manifest)
     for section in ("graphs", "state_dtype"):
@@ -145,13 +182,7 @@ def publish_precision(
     manifest["files"] = {**manifest["files"], **candidate.manifest["files"]}
     for section, entries in extra.items():
         manifest[section] = {**manifest.get(section, {}), **entries}
-    with publish_folder(path) as folder:
-        shutil.copytree(path, folder, copy_function=share_file, dirs_exist_ok=True)
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-            shutil.copyfile(candidate.path / name, folder / name)
-        write_manifest(folder, manifest)
-    return open_bundle(path)
+    return manifest, names
 
 
 def describe_files(folder: Path, *names: str) -> dict[str, dict[str, Any]]:

@@ -124,9 +124,11 @@ def build_engines(
     """Build every graph's plan and publish all at once: whatever ends it early leaves nothing."""
     start = time.perf_counter()
     folder = bundle.path / FOLDER
-    with publish_folder(folder) as part:
+    with publish_folder(folder, within=bundle.path) as part:
         if folder.is_dir():
-            shutil.copytree(folder, part, copy_function=share_file, dirs_exist_ok=True)
+            shutil.copytree(
+                folder, part, symlinks=True, copy_function=share_file, dirs_exist_ok=True
+            )
         sidecars = tuple(
             _build_engine(bundle, name, precision, graph, target, part)
             for name, graph in graphs.items()
