@@ -16,6 +16,7 @@ from relo_edge.calibration.recording_runtime import RecordingRuntime, open_encod
 from relo_edge.calibration.samples import Feeds, create_samples, read_array, read_samples
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box, Floats
+from relo_edge.host.locks import lock_output
 from relo_edge.measures.closed_loop import NUDGES, follow_target, nudge_box
 from relo_edge.runtime import Runtime, open_runtime
 
@@ -69,15 +70,16 @@ def record_samples(
         raise InputError("runs to record", found="none", expected="1 or more")
     recording = Recording(folder, tuple(runs))
     claim_folder(folder, describe_recording(bundle, runs))
-    missing = []
-    for path, run in zip(recording.list_files(), runs, strict=True):
-        if path.exists():
-            for _ in range(count_tracked([run])):
-                advance()
-        else:
-            missing.append((path, run))
-    if missing:
-        _record_runs(bundle, missing, advance)
+    with lock_output(folder, wait=True):  # what another process is recording need not be twice
+        missing = []
+        for path, run in zip(recording.list_files(), runs, strict=True):
+            if path.exists():
+                for _ in range(count_tracked([run])):
+                    advance()
+            else:
+                missing.append((path, run))
+        if missing:
+            _record_runs(bundle, missing, advance)
     return recording
 
 

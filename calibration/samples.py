@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import BundleError, SourceError
+from relo_edge.host.files import replace_file
 
 __all__ = ["Feeds", "SampleWriter", "create_samples", "read_array", "read_samples"]
 
@@ -43,16 +44,12 @@ class SampleWriter:
 @contextlib.contextmanager
 def create_samples(path: Path) -> Iterator[SampleWriter]:
     """A file that gets its name only when it is whole; whatever else happens leaves none."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        with zipfile.ZipFile(part, "w") as archive:
+        with replace_file(path) as part, zipfile.ZipFile(part, "w") as archive:
             yield SampleWriter(archive)
-        part.replace(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise SourceError(f"recording {path} cannot be written", found=reason) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_samples(path: Path, graph: str) -> Iterator[Feeds]:

@@ -10,6 +10,8 @@ from typing import Any
 import typer
 
 from relo_edge.errors import ReloError
+from relo_edge.host.signals import raise_on_end
+from relo_edge.host.terminal import ChatterHandler, print_error
 from relo_edge.verbs import engines, follow, judge, make
 from relo_edge.verbs.renamed import replace_renamed
 from relo_edge.verbs.shared import INTERRUPTED, app
@@ -24,12 +26,13 @@ _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 def main() -> None:
     """Run a verb; an error ends in one line and the right exit code."""
     _replace_closed_streams()
-    log, chatter = logging.getLogger("relo_edge"), logging.StreamHandler()
+    log, chatter = logging.getLogger("relo_edge"), ChatterHandler()
     log.setLevel(logging.INFO)
     log.addHandler(chatter)
     try:
-        code = app(args=replace_renamed(sys.argv[1:]), standalone_mode=False)
-        sys.stdout.flush()
+        with raise_on_end():
+            code = app(args=replace_renamed(sys.argv[1:]), standalone_mode=False)
+            sys.stdout.flush()
     except ReloError as error:
         code = _complain(str(error), error.exit_code)
     except _UsageProblem as problem:
@@ -76,7 +79,7 @@ def _report_usage(problem: Any) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"relo-edge: {message}", file=sys.stderr)
+    print_error(message)
     return code
 
 

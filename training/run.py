@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from relo_edge.errors import InputError, SourceError
 from relo_edge.graphs.int8_ranges import Int8Ranges, write_ranges
 from relo_edge.host.files import hash_file
+from relo_edge.host.locks import lock_output
 from relo_edge.host.progress import show_progress
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo, build_network
@@ -175,7 +176,8 @@ def run_training(request: TrainRequest) -> TrainResult:
         _fix_ranges(recipe.stage, material, device, journal)
     torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
     streaming = material.stream(journal.step, device)
-    with name_lost_helpers(), _fast_attention(device), streaming as clips:
+    alone = lock_output(request.output / request.stage)
+    with alone, name_lost_helpers(), _fast_attention(device), streaming as clips:
         finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
     files = [journal.checkpoint]
     if finished:

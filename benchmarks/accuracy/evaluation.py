@@ -24,6 +24,7 @@ from relo_edge.bundle import Bundle
 from relo_edge.datasets.layouts import Dataset
 from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError
+from relo_edge.host.locks import lock_output
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.measures.accuracy import Score, score_boxes
@@ -77,7 +78,11 @@ def evaluate_dataset(request: EvalRequest, dataset: Dataset) -> EvalResult:
         )
         todo = evaluation.open_sequences
         frames = sum(len(sequence.images) for sequence in todo)
-        with catch_interrupt() as stop, show_progress("eval", frames) as advance:
+        with (
+            lock_output(folder),
+            catch_interrupt() as stop,
+            show_progress("eval", frames) as advance,
+        ):
             evaluation.collect(_choose_way(request, runtime, crew, todo, stop, advance))
     return evaluation.finish()
 

@@ -5,16 +5,41 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-__all__ = ["WISHES", "catch_interrupt"]
+__all__ = ["WISHES", "catch_interrupt", "raise_on_end"]
 
-WISHES = (signal.SIGINT, signal.SIGTERM)
+ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""A service manager's word, and a terminal's that goes away."""
+
+WISHES = (signal.SIGINT, *ENDS)
+
+
+@contextlib.contextmanager
+def raise_on_end() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end what runs as Ctrl-C does, so that temporary files are removed.
+
+    One that is ignored, as `nohup` has it, stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = _listen(ENDS, interrupt)
+    try:
+        yield
+    finally:
+        _restore(previous)
 
 
 @contextlib.contextmanager
 def catch_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets, so files get closed; a second breaks off.
+    """An event that the first Ctrl-C, SIGTERM or SIGHUP sets, so files get closed; a second breaks
+    off.
 
     Python lets only the main thread handle signals; elsewhere the event stays unset.
     """
@@ -25,14 +50,22 @@ def catch_interrupt() -> Iterator[threading.Event]:
 
     def note_press(*_: object) -> None:
         pressed.set()
-        restore()
+        _restore(previous)
 
-    def restore() -> None:
-        for wish, before in previous.items():
-            signal.signal(wish, before)
-
-    previous = {wish: signal.signal(wish, note_press) for wish in WISHES}
+    previous = _listen(WISHES, note_press)
     try:
         yield pressed
     finally:
-        restore()
+        _restore(previous)
+
+
+def _listen(numbers: Iterable[Any], handler: Any) -> dict[Any, Any]:
+    """Handle these signals, but none that is ignored or not Python's; what did so before."""
+    left_alone = (signal.SIG_IGN, None)
+    mine = [n for n in numbers if signal.getsignal(n) not in left_alone or n == signal.SIGINT]
+    return {number: signal.signal(number, handler) for number in mine}
+
+
+def _restore(handlers: Mapping[Any, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 from relo_edge.box_files import BOX_SUFFIXES, record_boxes
 from relo_edge.errors import InputError
 from relo_edge.host.files import check_output
+from relo_edge.host.locks import lock_output
 from relo_edge.tracker import SearchView, Track
 from relo_edge.tracking.overlay import draw_rate, draw_track, draw_view
 from relo_edge.video.feed import FeedFrame
@@ -72,6 +73,8 @@ class Outputs:
 
     def __init__(self, name: str, fps: float, sinks: Sinks) -> None:
         with contextlib.ExitStack() as stack:
+            for path in filter(None, (sinks.video, sinks.boxes)):
+                stack.enter_context(lock_output(path.resolve()))
             self._window = _hold(stack, Window(f"relo-edge: {name}") if sinks.show else None)
             self._video = _hold(stack, VideoRecorder(sinks.video, fps) if sinks.video else None)
             self._boxes = _hold(stack, record_boxes(sinks.boxes) if sinks.boxes else None)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from relo_edge import __version__
+from relo_edge.host.terminal import escape_controls
 
 __all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Clips", "Json", "Threads", "app"]
 __all__ += ["print_result"]
@@ -64,7 +65,10 @@ def relo_edge(
 
 def print_result(result: Result, as_json: bool) -> None:
     """The result on stdout, for a program or a reader."""
-    print(json.dumps(_name_numbers(result.to_dict())) if as_json else result.describe())
+    if as_json:
+        print(json.dumps(_name_numbers(result.to_dict())))
+    else:
+        print(escape_controls(result.describe()))
 
 
 def _name_numbers(plain: Any) -> Any:

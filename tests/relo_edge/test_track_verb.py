@@ -75,6 +75,20 @@ def count_rows(path):
     return max(path.read_text().count("\n") - 1, 0) if path.exists() else 0
 
 
+@pytest.mark.parametrize("name", ["out.mp4", "out.csv"])
+def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(tmp_path, clip, run, name):
+    child = start_child(tmp_path, write_video(tmp_path / "long.mp4", frames=40))
+    option = "--save" if name == "out.mp4" else "--boxes"
+    code, _, err = run(clip, "--bundle", "b", "--init", "30,20,24,18", option, tmp_path / name)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"is being written: found process {child.pid}; wait" in err
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert count_rows(tmp_path / "out.csv") == 40
+    assert count_frames(tmp_path / "out.mp4") == 40
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_interrupted_run_keeps_whole_files(tmp_path):
     child = start_child(tmp_path, write_video(tmp_path / "clip.mp4", frames=40))
     child.send_signal(signal.SIGINT)
