@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from relo_edge.host.opencv import cv2
-from relo_edge.runtime import StepResult
+from relo_edge.runtime import ClosedOnExit, StepResult
 from relo_edge.spec import VARIANTS
 
 SIZE = (96, 64)
@@ -49,7 +49,7 @@ def count_frames(path):
     return count
 
 
-class StillRuntime:
+class StillRuntime(ClosedOnExit):
     """Always finds the targets where they were; sure of them, or not at all."""
 
     name, precision, device = "still", "fp32", "cpu"
