@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +13,31 @@ from typing import Any
 
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.host.files import hash_file, publish_folder, recover_folder, share_file, write_text
+from relo_edge.host.files import (
+    describe_kind,
+    hash_file,
+    publish_folder,
+    recover_folder,
+    share_file,
+    write_text,
+)
+from relo_edge.host.json_files import read_json
+from relo_edge.manifest import FORMAT, check_manifest
+from relo_edge.schema import Mismatch
 from relo_edge.spec import VARIANTS, Variant
 
 __all__ = [
     "FORMAT",
     "MANIFEST",
     "Bundle",
+    "check_place",
     "describe_files",
     "open_bundle",
     "publish_precision",
     "write_manifest",
 ]
 
-FORMAT = 1
 MANIFEST = "manifest.json"
-STATE_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -117,7 +127,7 @@ def open_bundle(path: str | Path) -> Bundle:
         )
     file = path / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_json(file)
     except FileNotFoundError:
         raise BundleError(
             f"{path} is no bundle",
@@ -127,7 +137,37 @@ def open_bundle(path: str | Path) -> Bundle:
     except (OSError, ValueError) as error:
         raise BundleError(f"{file} cannot be read", found=error, expected="JSON") from None
     _check_manifest(file, manifest)
-    return Bundle(path, _read_variant(file, manifest), manifest)
+    bundle = Bundle(path, _read_variant(file, manifest), manifest)
+    for name in (MANIFEST, *manifest["files"]):
+        check_place(path, path / name)
+    return bundle
+
+
+def check_place(root: Path, path: Path) -> None:
+    """Refuse what a bundle must not hold: a link that leads out of it, a FIFO, a device.
+
+    Args:
+        root: the bundle's folder.
+        path: a file or folder in it; one that is not there is no concern of this.
+
+    Raises:
+        BundleError: it is something else than a file or folder of the bundle.
+    """
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            inside = path.resolve().is_relative_to(root.resolve())
+            mode = path.stat().st_mode if inside else mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        found = "a link that leads out of it" if stat.S_ISLNK(mode) else describe_kind(mode)
+        raise BundleError(
+            f"bundle {root}: {path.relative_to(root)}",
+            found=found,
+            expected="a file of its own",
+            fix="`cp -rL` copies a bundle with what its links lead to",
+        )
 
 
 def publish_precision(
@@ -209,24 +249,15 @@ def _check_manifest(file: Path, manifest: Any) -> None:
             expected=f"{FORMAT} or older",
             fix="update relo-edge, or export again with this version",
         )
-    missing = {"variant", "checkpoint", "files", "graphs", "state_dtype"} - set(manifest)
-    if missing:
-        raise BundleError(f"{file}", found=f"no {', '.join(sorted(missing))}", expected="all parts")
     try:
-        complete = "fp32" in manifest["graphs"] and all(
-            set(GRAPHS) <= set(graphs) and manifest["state_dtype"][precision] in STATE_DTYPES
-            for precision, graphs in manifest["graphs"].items()
-        )
-        named = {name for graphs in manifest["graphs"].values() for name in graphs.values()}
-        complete = complete and named <= set(manifest["files"])
-        complete = complete and all(manifest["checkpoint"][key] for key in ("path", "sha256"))
-        complete = complete and all(
-            e["sha256"] and isinstance(e["bytes"], int) for e in manifest["files"].values()
-        )
-    except (AttributeError, KeyError, TypeError):
-        complete = False
-    if not complete:
-        raise BundleError(f"{file} is damaged", found="incomplete entries", fix="export again")
+        check_manifest(manifest, GRAPHS)
+    except Mismatch as error:
+        raise BundleError(
+            f"{file} is damaged, {error.place}",
+            found=error.found,
+            expected=error.expected,
+            fix="export the checkpoint again",
+        ) from None
 
 
 def _read_variant(file: Path, manifest: Mapping[str, Any]) -> Variant:

@@ -7,6 +7,7 @@ every edge device installs.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -186,5 +187,5 @@ def _quote(value: Any) -> str:
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)} entries"
     if isinstance(value, int) and abs(value) >= 1 << 64:
         return "a number beyond all bounds"
-    text = ascii(value)
+    text = ascii(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relo_edge.bundle import Bundle
+from relo_edge.bundle import Bundle, check_place
+from relo_edge.errors import BundleError
+from relo_edge.host.files import hash_file
 from relo_edge.runtime import resolve_bundle
 
 __all__ = ["Inspection", "inspect_bundle"]
+
+OK, STALE, DAMAGED = "ok", "STALE", "DAMAGED"
+"""An engine's states; a stale one is of a graph that has been replaced since."""
+
+REBUILD = "build it again with `relo-edge build-engine`"
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class Inspection:
 
     @property
     def is_sound(self) -> bool:
-        """Whether every file is the one that was published."""
-        return not self.damage
+        """Whether every file is the one that was published, engines and their sidecars included."""
+        return not self.damage and all(engine["state"] != DAMAGED for engine in self.engines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -47,6 +54,7 @@ class Inspection:
             self._describe_verdicts(),
             self._describe_engines(),
             list(self.damage.values()),
+            [engine["reason"] for engine in self.engines if engine["reason"]],
             ["sound" if self.is_sound else "DAMAGED"],
         ]
         return "\n".join(line for section in sections for line in section)
@@ -77,11 +85,12 @@ class Inspection:
         lines = []
         for precision, parity in self.manifest.get("parity", {}).items():
             lines.append(f"  parity of {precision} with {parity['against']} when exported")
-            lines.append(f"  {'frame':<7}{'restarted':<12}{'logits':>10}{'box':>10}{'state':>10}")
+            tensors = [k for k in parity["frames"][0] if k not in ("frame", "restarted")]
+            head = "".join(f"{name:>18}" for name in tensors)
+            lines.append(f"  {'frame':<7}{'restarted':<12}{head}")
             for row in parity["frames"]:
                 restarted = ", ".join(map(str, row["restarted"])) or "-"
-                errors = (row["policy_logits"], row["box"], row["temporal_tokens"])
-                numbers = "".join(f"{error:>10.1e}" for error in errors)
+                numbers = "".join(f"{row.get(name, math.nan):>18.1e}" for name in tensors)
                 lines.append(f"  {row['frame']:<7}{restarted:<12}{numbers}")
         return lines
 
@@ -89,7 +98,8 @@ class Inspection:
         lines = []
         for precision, verdict in self.manifest.get("verdicts", {}).items():
             cosines = ", ".join(
-                f"{name} {error['cosine']:.4f}" for name, error in verdict["outputs"].items()
+                f"{name} {error['cosine']:.4f}"
+                for name, error in verdict.get("outputs", {}).items()
             )
             lines.append(f"  {precision} against float32 when quantized: cosine {cosines}")
         return lines
@@ -121,16 +131,31 @@ def inspect_bundle(bundle: str | Path | Bundle) -> Inspection:
     )
 
 
-def _list_engines(bundle: Bundle) -> list[dict[str, Any]]:
-    """Each engine's sidecar, and whether the graph it was built from is still this one."""
-    hashes = {entry["sha256"] for entry in bundle.manifest["files"].values()}
-    engines = []
-    for path in sorted((bundle.path / "engines").glob("*.json")):
+def _list_engines(bundle: Bundle) -> Iterator[dict[str, Any]]:
+    """Each engine, and whether it is still what was built, and of the graph that is there."""
+    from relo_edge.runtimes.tensorrt.sidecar import FOLDER
+
+    folder = bundle.path / FOLDER
+    for path in [folder, *sorted(folder.glob("*.json"))]:
         try:
-            sidecar = json.loads(path.read_text(encoding="utf-8"))
-            fresh = sidecar["graph_sha256"] in hashes
-        except (OSError, ValueError, KeyError, TypeError):
-            engines.append({"file": path.name, "state": "unreadable sidecar"})
-            continue
-        engines.append({**sidecar, "file": path.name, "state": "ok" if fresh else "STALE"})
-    return engines
+            check_place(bundle.path, path)
+            if path != folder:
+                yield {**_examine_engine(bundle, path), "file": path.name}
+        except BundleError as error:
+            yield {"file": path.name, "state": DAMAGED, "reason": str(error)}
+            if path == folder:
+                return
+
+
+def _examine_engine(bundle: Bundle, path: Path) -> dict[str, Any]:
+    from relo_edge.runtimes.tensorrt.sidecar import read_sidecar
+
+    sidecar = read_sidecar(path)
+    plan = path.with_name(sidecar.plan)
+    check_place(bundle.path, plan)
+    if not plan.is_file() or hash_file(plan) != sidecar.plan_sha256:
+        raise BundleError(f"{plan} is not the plan that {path.name} describes", fix=REBUILD)
+    name = bundle.manifest["graphs"].get(sidecar.precision, {}).get(sidecar.graph)
+    now = bundle.manifest["files"].get(name, {}).get("sha256")
+    state = OK if sidecar.graph_sha256 == now else STALE
+    return {**sidecar.to_dict(), "state": state, "reason": ""}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from relo_edge.bundle import Bundle
+from relo_edge.bundle import Bundle, check_place
 from relo_edge.errors import BundleError, RuntimeUnavailable
 from relo_edge.host.files import hash_file
+from relo_edge.host.json_files import read_json
 from relo_edge.runtimes.tensorrt.library import Library
+from relo_edge.runtimes.tensorrt.sidecar_schema import check_sidecar
 
 __all__ = ["AHEAD_OF_TIME", "FOLDER", "Sidecar", "advise_build", "check_plan", "list_sidecars"]
 
@@ -56,9 +57,10 @@ class Sidecar:
 def read_sidecar(path: Path) -> Sidecar:
     """A sidecar of a format that this version knows."""
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
         if plain["format"] != FORMAT:
-            raise ValueError(f"format {plain['format']}")
+            raise ValueError(f"format {plain['format']!r:.40}")
+        check_sidecar(plain)
         values = {f.name: plain[f.name] for f in fields(Sidecar)}
         if values["compute_capability"] is not None:
             major, minor = values["compute_capability"]
@@ -74,9 +76,17 @@ def read_sidecar(path: Path) -> Sidecar:
         ) from None
 
 
+def read_sidecars(bundle: Bundle) -> Iterator[tuple[Path, Sidecar]]:
+    """Every sidecar of the bundle, and its path; plans that links lead to are refused."""
+    for place in (bundle.path / FOLDER, *sorted((bundle.path / FOLDER).glob("*"))):
+        check_place(bundle.path, place)
+    for path in sorted((bundle.path / FOLDER).glob("*.json")):
+        yield path, read_sidecar(path)
+
+
 def list_sidecars(bundle: Bundle, flavour: str) -> list[Sidecar]:
     """The engines of the bundle that this library built."""
-    sidecars = map(read_sidecar, sorted((bundle.path / FOLDER).glob("*.json")))
+    sidecars = [sidecar for _, sidecar in read_sidecars(bundle)]
     return [sidecar for sidecar in sidecars if sidecar.flavour == flavour]
 
 

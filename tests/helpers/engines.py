@@ -53,7 +53,7 @@ def write_bundle(name, weights, folder):
     manifest = {
         "format": FORMAT,
         "variant": VARIANTS[name].to_dict(),
-        "checkpoint": {"path": "recipe", "sha256": "recipe"},
+        "checkpoint": {"path": "recipe", "sha256": "0" * 64},
         "files": describe_files(folder, *graphs.values()),
         "graphs": {"fp32": graphs},
         "state_dtype": {"fp32": "float32"},

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 from clips import write_video
+from sidecars import write_engine
 from verbs import run_verb
 
 import relo_edge
+from relo_edge.bundle import open_bundle
 
 
 @pytest.mark.parametrize(
@@ -70,22 +72,17 @@ def test_export_then_inspect(capsys, tmp_path, demo_bundle):
 def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
     shutil.copytree(demo_bundle.path, tmp_path / "b")
     (tmp_path / "b" / "template.onnx").write_bytes(b"x")
-    engines = tmp_path / "b" / "engines"
-    engines.mkdir()
-    fresh = demo_bundle.manifest["files"]["step.onnx"]["sha256"]
-    for name, content in {
-        "a": {"graph_sha256": fresh, "precision": "fp32"},
-        "b": {"graph_sha256": "0", "precision": "fp16"},
-        "c": [],
-    }.items():
-        (engines / f"{name}.json").write_text(json.dumps(content))
+    copied = open_bundle(tmp_path / "b")
+    write_engine(copied, "a")
+    write_engine(copied, "b", graph_sha256="0" * 64)
+    write_engine(copied, "c", batch="many")
     code, out, _ = run_verb(capsys, "inspect", tmp_path / "b")
     assert code == 1
     assert "DAMAGED" in out
     assert "found 1 bytes" in out
     assert ["a.json" in line for line in out.splitlines() if line.endswith(", ok")] == [True]
-    assert "b.json: fp16, TensorRT ?, ?, STALE" in out
-    assert "unreadable sidecar" in out
+    assert "b.json: fp32, TensorRT 1.4.0.76, ahead of time, STALE" in out
+    assert "c.json cannot be read" in out
 
 
 def test_the_version_is_the_packages(capsys):
