@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
 HEAVY = {
     "cuda",
+    "got10k",
     "huggingface_hub",
     "matplotlib",
     "onnx",
@@ -25,11 +26,14 @@ HEAVY = {
     "ray",
     "safetensors",
     "starlette",
+    "supervision",
     "tensorrt",
     "tensorrt_rtx",
     "tensorrt_rtx_bindings",
     "torch",
+    "trax",
     "uvicorn",
+    "vot",
     "websockets",
 }
 # The reference network is made of torch modules; whoever imports it has asked for torch. So has
