@@ -22,9 +22,9 @@ from relo_edge.host.files import (
     write_text,
 )
 from relo_edge.host.json_files import read_json
-from relo_edge.manifest import FORMAT, check_manifest
-from relo_edge.schema import Mismatch
 from relo_edge.spec import VARIANTS, Variant
+from relo_edge.validation.manifest import FORMAT, check_manifest
+from relo_edge.validation.schema import Mismatch
 
 __all__ = [
     "FORMAT",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relo_edge.schema import (
+from relo_edge.validation.schema import (
     check_file_name,
     check_sha256,
     is_choice,

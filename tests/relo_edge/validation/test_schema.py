@@ -5,7 +5,7 @@ import json
 import pytest
 
 from relo_edge.host.json_files import read_json
-from relo_edge.schema import (
+from relo_edge.validation.schema import (
     Mismatch,
     check_file_name,
     check_flag,

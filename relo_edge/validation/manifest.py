@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relo_edge.schema import (
+from relo_edge.validation.schema import (
     Mismatch,
     check_file_name,
     check_sha256,

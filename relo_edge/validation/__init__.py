@@ -1,0 +1,1 @@
+"""What comes from files is checked at the door: types, ranges, sizes, plain names."""
