@@ -129,7 +129,7 @@ def serve(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Show a source live in a browser, where targets are drawn, followed and recorded."""
+    """Show a source live in a browser. Targets are drawn, followed and recorded there."""
     from relo_edge.pipeline import tracking
 
     summary = tracking.serve(
