@@ -152,7 +152,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, of the same sequences.")],
     as_json: Json = False,
 ) -> None:
-    """Show where two results differ, and whether by more than chance."""
+    """Show where two results differ. An interval says whether by more than chance."""
     from relo_edge.pipeline import benchmarking
 
     print_result(benchmarking.compare(first, second), as_json)

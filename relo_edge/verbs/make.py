@@ -45,7 +45,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a checkpoint to a bundle, verified against the reference network."""
+    """Export a checkpoint to a bundle. It is verified against the reference network."""
     from relo_edge.pipeline.export import export_bundle
     from relo_edge.pipeline.inspection import inspect_bundle
 
