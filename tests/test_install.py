@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
+WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
 
 
 def run(*command, **options):
@@ -43,6 +45,19 @@ def test_the_wheel_drops_nothing_but_relo_edge(wheel):
     assert "relo_edge/py.typed" in listing
     assert "relo_edge/export/graphs.py" in listing
     assert "relo_edge/serve/page/index.html" in listing
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_module_of_the_tree_and_no_other(wheel):
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")}
+    core = {f"relo_edge/{path}" for path in list_modules(ROOT / "relo_edge")}
+    for workshop in WORKSHOPS:
+        core |= {f"relo_edge/{workshop}/{path}" for path in list_modules(ROOT / workshop)}
+    assert packed == core
+
+
+def list_modules(folder):
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*.py")]
 
 
 @pytest.mark.slow
