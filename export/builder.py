@@ -62,9 +62,9 @@ class GraphBuilder:
         """Reshape; -1 is inferred."""
         return self.add("Reshape", name, [tensor, self.indices(*shape)])
 
-    def slice_rows(self, name: str, tensor: str, start: int, stop: int) -> str:
-        """tensor[:, start:stop]."""
-        bounds = [self.indices(start), self.indices(stop), self.indices(1)]
+    def slice_rows(self, name: str, tensor: str, start: int, stop: int, axis: int = 1) -> str:
+        """The rows from `start` up to `stop` of one axis."""
+        bounds = [self.indices(start), self.indices(stop), self.indices(axis)]
         return self.add("Slice", name, [tensor, *bounds])
 
     def describe(self, tensor: str, dtype: str, shape: tuple[int | str, ...]) -> None:
