@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from relo_edge.bundle import Bundle
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
-from relo_edge.calibration.quantize import quantize_half, quantize_int8
+from relo_edge.calibration.quantize import quantize_fp16, quantize_int8
 from relo_edge.calibration.recording import Recording
 from relo_edge.calibration.samples import Feeds
 from relo_edge.contract import GRAPHS, EngineGraph
@@ -24,7 +24,7 @@ def add_precision(bundle: Bundle, precision: str, record: Record) -> Bundle:
     """The bundle with that precision's graphs in it."""
     if precision in bundle.precisions:
         return bundle
-    quantize = quantize_int8 if precision == "int8" else quantize_half
+    quantize = quantize_int8 if precision == "int8" else quantize_fp16
     return quantize(bundle, record(bundle)).bundle
 
 
@@ -53,6 +53,6 @@ def halve_remainder(
     """Write the graph with all in half that is neither int8 nor a hazard."""
     import onnx
 
-    half = convert_half(onnx.load(graph), variant, measure_ranges(graph, feeds))
+    half = convert_fp16(onnx.load(graph), variant, measure_ranges(graph, feeds))
     onnx.save(half.model, target)
     return EngineGraph(target, half.state_dtype, half.kept)

@@ -1,12 +1,15 @@
 """Which nodes of a half-precision graph stay in float32, each with its reason.
 
-LayerNormalization and Softmax may take half. The statistics of the first are float32 all the same:
-stash_type is 1, TensorRT's compute precision is float32 by default and strong typing forbids to
-change it (NvInfer.h, INormalizationLayer), onnxruntime's kernels sum in float32. The exception is
+LayerNormalization and Softmax may run in half. The statistics of the first are float32 all the
+same: stash_type is 1, TensorRT's compute precision is float32 by default and strong typing forbids
+changing it (NvInfer.h, INormalizationLayer), onnxruntime's kernels sum in float32. The exception is
 measured for: before its pull request 28682, onnxruntime-CUDA fused Add and LayerNormalization
-into a kernel that sums x²/n in half. Softmax has a few hundred keys, too few for a sum to
-overflow, and TensorRT fuses attention only between products in half; what is measured is how
-steep its logits are, as half's steps grow with them.
+into a kernel that sums x²/n in half.
+
+Where attention's logits are steep, Softmax alone is float32 and both products stay half. TensorRT
+then still fuses the three into one kernel, whose logits accumulate in float32; with the logits'
+product in float32 it fuses none. What a fused kernel accumulates in half cannot be seen on a CPU:
+the parity gate on the device decides.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from relo_edge.calibration.fp16_ranges import FLOAT, Range
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["KNOWN_HAZARDS", "find_kept_nodes"]
+__all__ = ["KNOWN_HAZARDS", "find_float32_nodes"]
 
 QUANTIZE, DEQUANTIZE = PAIRS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -57,15 +60,16 @@ KNOWN_HAZARDS = {
 """By pattern of the nodes' names, which are the same in every variant."""
 
 
-def find_kept_nodes(
+def find_float32_nodes(
     model: ModelProto, floats: Collection[str], ranges: Mapping[str, Range]
 ) -> dict[str, str]:
     """The nodes to keep in float32, and why; `floats` are the graph's float tensors."""
-    touchy = dict(_find_steep_logits(model, ranges)) | dict(_find_large_tensors(ranges))
+    large, steep = dict(_find_large_tensors(ranges)), dict(_find_steep_softmaxes(model, ranges))
     lossy = dict(_find_lossy_weights(model)) | dict(_find_lossy_scales(model))
     known, kept = set(floats), {}
     for node in model.graph.node:
-        reasons = [touchy[t] for t in (*node.output, *node.input) if t in touchy]
+        reasons = [large[t] for t in (*node.output, *node.input) if t in large]
+        reasons += [steep[node.name]] if node.name in steep else []
         reasons += [lossy[t] for t in node.input if t in lossy]
         reasons += _judge_norm(node, ranges)
         if known.intersection((*node.input, *node.output)):
@@ -83,13 +87,15 @@ def _find_large_tensors(ranges: Mapping[str, Range]) -> Iterator[tuple[str, str]
             yield tensor, _explain_limit(tensor, seen.largest)
 
 
-def _find_steep_logits(model: ModelProto, ranges: Mapping[str, Range]) -> Iterator[tuple[str, str]]:
-    """What a Softmax reads is as exact as the product that makes it."""
+def _find_steep_softmaxes(
+    model: ModelProto, ranges: Mapping[str, Range]
+) -> Iterator[tuple[str, str]]:
+    """Each Softmax whose logits reach so far that half's steps between them matter."""
     for node in model.graph.node:
         seen = ranges.get(node.input[0]) if node.op_type == "Softmax" else None
         if seen and seen.largest > STEEPEST_LOGIT:
             steps = f"above {STEEPEST_LOGIT:g} half's steps change a weight by over 1 %"
-            yield node.input[0], f"{node.input[0]} reached {seen.largest:.3g}, and {steps}"
+            yield node.name, f"{node.input[0]} reached {seen.largest:.3g}, and {steps}"
 
 
 def _find_lossy_weights(model: ModelProto) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from relo_edge.calibration.candidates import (
     publish_best,
     write_candidate,
 )
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.calibration.plan import FRAMES, plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
@@ -40,7 +40,7 @@ from relo_edge.errors import InputError
 from relo_edge.host.files import find_cache
 from relo_edge.host.progress import show_progress
 
-__all__ = ["METHOD_NAMES", "check_method", "quantize_half", "quantize_int8", "record_clips"]
+__all__ = ["METHOD_NAMES", "check_method", "quantize_fp16", "quantize_int8", "record_clips"]
 
 log = logging.getLogger("relo_edge")
 
@@ -92,7 +92,7 @@ def quantize_int8(
         return publish_best(bundle, [best])
 
 
-def quantize_half(bundle: Bundle, recording: Recording) -> Quantized:
+def quantize_fp16(bundle: Bundle, recording: Recording) -> Quantized:
     """Add FP16 graphs; what stays float32 in them, and why, goes into the bundle."""
     import onnx
 
@@ -101,7 +101,7 @@ def quantize_half(bundle: Bundle, recording: Recording) -> Quantized:
     for name in GRAPHS:
         path = bundle.graph(name)
         log.info("ranges of the %s graph", name)
-        half = convert_half(onnx.load(path), bundle.variant, measure_ranges(path, feeds[name]()))
+        half = convert_fp16(onnx.load(path), bundle.variant, measure_ranges(path, feeds[name]()))
         graphs[name], kept[name] = half.model, dict(half.kept)
         if name == "step":
             state_dtype = half.state_dtype

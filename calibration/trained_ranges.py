@@ -19,7 +19,7 @@ from relo_edge.calibration.recording import Recording
 from relo_edge.errors import CalibrationError
 from relo_edge.graphs.int8_ranges import Int8Ranges
 
-__all__ = ["TITLE", "check_ranges", "quantize_given"]
+__all__ = ["TITLE", "check_ranges", "quantize_with_ranges"]
 
 TITLE = "trained ranges"
 
@@ -41,7 +41,7 @@ def check_ranges(bundle: Bundle, given: Int8Ranges) -> None:
             raise _refuse(bundle, "graph", f"a range of {tensor}", "tensors that are quantized")
 
 
-def quantize_given(bundle: Bundle, recording: Recording, given: Int8Ranges) -> Quantized:
+def quantize_with_ranges(bundle: Bundle, recording: Recording, given: Int8Ranges) -> Quantized:
     """Add an INT8 step graph with exactly these ranges; the gate judges it like any other."""
     import onnx
 

@@ -100,13 +100,13 @@ def measure_variants(scratch: Path, deadline: float) -> dict[str, Any]:
 
 def prepare_variant(name: str, folder: Path, skipped: dict[str, str]) -> tuple[Any, Any]:
     """A bundle with graphs and engines of every precision, and what opens it at some batch."""
-    from engines import add_half, add_int8, write_bundle
+    from engines import add_fp16, add_int8, write_bundle
 
     from relo_edge.network.fixed_weights import draw_weights
     from relo_edge.spec import VARIANTS
 
     weights = draw_weights(VARIANTS[name])
-    bundle = add_int8(add_half(write_bundle(name, weights, folder)))
+    bundle = add_int8(add_fp16(write_bundle(name, weights, folder)))
     flavour = build_all(bundle, folder, skipped)
 
     def openers(batch: int) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -11,7 +11,7 @@ from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.bundle import open_bundle
 from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.calibration.plan import plan_runs
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
@@ -35,7 +35,7 @@ class Case:
         products = list_products(model)
         largest = {n: ranges[n].largest for n in list_activations(model, products)}
         self.int8 = quantize_graph(model, products, largest)
-        self.half = convert_half(self.int8, DEMO, ranges)
+        self.half = convert_fp16(self.int8, DEMO, ranges)
         self.rows = roll_out(DEMO, template, open_graph(self.int8))
         self.got = roll_out(DEMO, template, open_graph(self.half.model))
 
@@ -93,7 +93,7 @@ def test_a_scale_that_half_cannot_hold_keeps_its_product_whole(demo_bundle):
             values = numpy_helper.to_array(tensor).copy()
             values[:, 5] *= 1e-5
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    half = convert_half(quantize_products(model), DEMO, {})
+    half = convert_fp16(quantize_products(model), DEMO, {})
     touched = {name for name in half.kept if name.startswith("block2/mlp/")}
     assert any("half would change it" in half.kept[name] for name in touched)
     graph = half.model.graph

@@ -13,7 +13,7 @@ from verbs import run_verb
 from relo_edge.bundle import open_bundle
 from relo_edge.calibration import quantize as precision
 from relo_edge.calibration import verdict as gate
-from relo_edge.calibration.quantize import quantize_half, quantize_int8, record_clips
+from relo_edge.calibration.quantize import quantize_fp16, quantize_int8, record_clips
 from relo_edge.calibration.verdict import (
     StepScore,
     TrackScore,
@@ -93,7 +93,7 @@ def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
 
 
 def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
-    result = quantize_half(bundle, recording)
+    result = quantize_fp16(bundle, recording)
     after = open_bundle(bundle.path)
     assert not after.find_damage()
     assert after.state_dtype("fp16") == "float16"
@@ -108,7 +108,7 @@ def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
 
 def test_both_precisions_live_side_by_side(bundle, recording):
     quantize_int8(bundle, recording, "minmax")
-    quantize_half(open_bundle(bundle.path), recording)
+    quantize_fp16(open_bundle(bundle.path), recording)
     assert open_bundle(bundle.path).precisions == ("fp32", "int8", "fp16")
     assert not open_bundle(bundle.path).find_damage()
 

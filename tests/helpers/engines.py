@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from relo_edge.bundle import FORMAT, describe_files, open_bundle, write_manifest
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.contract import EngineGraph
 from relo_edge.export.folding import Scope
@@ -66,7 +66,7 @@ def halve_int8(bundle, folder):
     """What INT8 engines are built from: the bundle's INT8 graphs, their remainder in half."""
     graphs = {}
     for graph in BUILDERS:
-        half = convert_half(onnx.load(bundle.graph(graph, "int8")), bundle.variant, {})
+        half = convert_fp16(onnx.load(bundle.graph(graph, "int8")), bundle.variant, {})
         path = folder / f"{graph}.int8.half.onnx"
         onnx.save(half.model, path)
         graphs[graph] = EngineGraph(path, half.state_dtype, half.kept)
@@ -79,9 +79,9 @@ def add_int8(bundle):
     return _add_graphs(bundle, "int8", {"step": step}, "float32")
 
 
-def add_half(bundle):
+def add_fp16(bundle):
     """The bundle (which is changed) with FP16 graphs that nobody judged."""
-    halves = {n: convert_half(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
+    halves = {n: convert_fp16(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
     models = {name: half.model for name, half in halves.items()}
     return _add_graphs(bundle, "fp16", models, halves["step"].state_dtype)
 
@@ -105,7 +105,7 @@ def make_engine_graph(name, graph, precision, folder):
     if precision == "int8" and graph == "step":
         model = quantize_products(model)
     if precision != "fp32":
-        half = convert_half(model, VARIANTS[name], {})
+        half = convert_fp16(model, VARIANTS[name], {})
         model, dtype = half.model, half.state_dtype
     onnx.save(model, path)
     return EngineGraph(path, dtype)
