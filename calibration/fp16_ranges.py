@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,9 @@ class Range:
 
 
 def measure_ranges(
-    model_path: str | Path, samples: Iterable[Mapping[str, NDArray[Any]]]
+    model_path: str | Path,
+    samples: Iterable[Mapping[str, NDArray[Any]]],
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Range]:
     """Run the float graph on each sample (its feeds); memory does not grow with their number.
 
@@ -52,6 +54,7 @@ def measure_ranges(
     for feeds in samples:
         values = np.array(session.run(list(probes), dict(feeds)), np.float64)
         largest, total, count = np.maximum(largest, values), total + values, count + 1
+        advance()
     if not count:
         raise InputError("ranges", found="no sample", expected="one sample or more")
     return _collect_ranges(probes, largest, total / count)

@@ -16,10 +16,13 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["RULES", "find_violations"]
+__all__ = ["OUTPUT_AXIS", "RULES", "find_violations"]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0}
+STORED = ("int8", "float8_e4m3fn")
+SCALES = (np.float32, np.float16)
+"""Half where what is not quantized is half."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,18 @@ Rule = Callable[[_Graph], Iterator[str]]
 
 
 def check_zero_points(graph: _Graph) -> Iterator[str]:
-    """Quantization is symmetric and signed: every zero point is an int8 zero."""
+    """Quantization is symmetric: every zero point is a zero of int8 or E4M3."""
     for node in graph.list_nodes(QUANTIZE, DEQUANTIZE):
         zero = graph.read_constant(node.input[2]) if len(node.input) > 2 else None
-        if zero is None or zero.dtype != np.int8 or zero.any():
+        if zero is None or zero.dtype.name not in STORED or zero.any():
             yield node.name
 
 
 def check_scales(graph: _Graph) -> Iterator[str]:
-    """Scales are constant, finite, positive float32."""
+    """Scales are constant, finite, positive float32 or float16."""
     for node in graph.list_nodes(QUANTIZE, DEQUANTIZE):
         scale = graph.read_constant(node.input[1])
-        sound = scale is not None and scale.dtype == np.float32 and np.isfinite(scale).all()
+        sound = scale is not None and scale.dtype in SCALES and np.isfinite(scale).all()
         if not (sound and scale is not None and (scale > 0).all()):
             yield node.name
 
@@ -87,7 +90,7 @@ def check_activations(graph: _Graph) -> Iterator[str]:
 
 
 def check_weights(graph: _Graph) -> Iterator[str]:
-    """Weights are stored as int8 with a scale for each output channel."""
+    """Weights are stored as int8 or E4M3 with a scale for each output channel."""
     for node in graph.list_nodes(*OUTPUT_AXIS):
         producer = graph.producers.get(node.input[1])
         if producer is None or producer.op_type != DEQUANTIZE:
@@ -99,7 +102,7 @@ def check_weights(graph: _Graph) -> Iterator[str]:
         given = [a.i for a in producer.attribute if a.name == "axis"]
         scale = graph.read_constant(producer.input[1])
         size = 0 if scale is None else scale.size
-        if weight.dtype != np.int8 or given != [axis] or size != weight.shape[axis]:
+        if weight.dtype.name not in STORED or given != [axis] or size != weight.shape[axis]:
             yield node.name
 
 

@@ -1,4 +1,4 @@
-"""The INT8 graph: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
+"""The INT8 and FP8 graphs: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
 
 Built on onnxruntime.quantization: it is what onnxruntime and OpenVINO fuse best, needs no torch and
 no CUDA, and its Q/DQ nodes are plain ONNX. nvidia-modelopt would add cupy and its own calibration,
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from relo_edge.errors import CalibrationError
+from relo_edge.calibration.qdq_rules import find_violations
+from relo_edge.errors import CalibrationError, GateError
 from relo_edge.host.telemetry import import_silenced
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["QUANTIZED_OPS", "list_activations", "list_products", "quantize_graph"]
+__all__ = ["QUANTIZED_OPS", "check_rules", "list_activations", "list_products", "quantize_graph"]
 
 QUANTIZED_OPS = ("MatMul", "Conv")
 
@@ -83,7 +84,15 @@ def quantize_graph(
     quantizer.model.topological_sort()
     quantized: ModelProto = quantizer.model.model
     _keep_biases_apart(quantized, products)
+    check_rules(quantized)
     return quantized
+
+
+def check_rules(model: ModelProto) -> None:
+    """Refuse a Q/DQ graph that TensorRT would not take or not fuse; a fault of this program."""
+    violations = find_violations(model)
+    if violations:
+        raise GateError(f"{model.graph.name} graph breaks a Q/DQ rule", found=violations[0])
 
 
 def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:

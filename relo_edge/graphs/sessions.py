@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Exposed", "import_onnxruntime", "open_exposed", "open_session"]
 
 CPU = "CPUExecutionProvider"
+FLOAT8E4M3FN = 17  # TensorProto.FLOAT8E4M3FN, without importing onnx for it
 
 
 class Exposed:
@@ -44,10 +45,12 @@ def open_session(
     batch: int | None = None,
     threads: int | None = None,
     plan_memory: bool = True,
+    fuse_qdq: bool = True,
 ) -> Any:
     """A session on the CPU; a `batch` that is fixed lets onnxruntime fold shapes.
 
-    A memory plan holds every tensor at once: leave it out where all of them are outputs.
+    A memory plan holds every tensor at once: leave it out where all of them are outputs. Q/DQ pairs
+    of FP8 must not be fused: onnxruntime 1.31 puts them into INT8 kernels and then refuses these.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -59,6 +62,8 @@ def open_session(
         options.add_free_dimension_override_by_name(BATCH, batch)
     if threads:
         options.intra_op_num_threads = threads
+    if not fuse_qdq or (not isinstance(graph, Path) and _has_fp8(graph)):
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     source = graph if isinstance(graph, Path) else graph.SerializeToString()
     try:
         return onnxruntime.InferenceSession(source, options, providers=[CPU])
@@ -84,3 +89,7 @@ def open_exposed(graph: Path, names: Collection[str] | None = None) -> Exposed:
         if wanted and value.name not in present:
             model.graph.output.append(onnx.ValueInfoProto(name=value.name, type=value.type))
     return Exposed(model, open_session(model, plan_memory=False))
+
+
+def _has_fp8(model: ModelProto) -> bool:
+    return any(tensor.data_type == FLOAT8E4M3FN for tensor in model.graph.initializer)

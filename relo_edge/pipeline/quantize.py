@@ -49,11 +49,11 @@ def quantize_bundle(
     """
     from relo_edge.calibration.quantize import (
         check_method,
-        quantize_half,
+        quantize_fp16,
         quantize_int8,
         record_clips,
     )
-    from relo_edge.calibration.trained_ranges import check_ranges, quantize_given
+    from relo_edge.calibration.trained_ranges import check_ranges, quantize_with_ranges
     from relo_edge.graphs.int8_ranges import read_ranges
 
     _check_options(precision, method, attention or search, ranges is not None)
@@ -64,9 +64,9 @@ def quantize_bundle(
         check_ranges(opened, trained)  # before the long recording
     recording = record_clips(opened, clips)
     if trained:
-        return quantize_given(opened, recording, trained)
+        return quantize_with_ranges(opened, recording, trained)
     if precision == "fp16":
-        return quantize_half(opened, recording)
+        return quantize_fp16(opened, recording)
     return quantize_int8(opened, recording, method, attention=attention, search=search)
 
 
