@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-
 from relo_edge.bundle import Bundle, describe_files
 from relo_edge.calibration.fp16 import Fp16Graph, convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges

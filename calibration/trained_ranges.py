@@ -53,8 +53,9 @@ def quantize_with_ranges(bundle: Bundle, recording: Recording, given: Int8Ranges
     notes |= describe_source(bundle, recording)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "int8"
-        candidate = write_candidate(bundle, folder, "int8", {"step": quantized}, notes)
-        return publish_best(bundle, [judge_candidate(bundle, candidate, "int8", TITLE, recording)])
+        written = write_candidate(bundle, folder, "int8", {"step": quantized}, notes)
+        judged = judge_candidate(bundle, written, "int8", TITLE, recording)
+        return publish_best(bundle, [judged], recording)
 
 
 def _list_tensors(bundle: Bundle, given: Int8Ranges) -> list[str]:

@@ -50,7 +50,8 @@ def open_session(
     """A session on the CPU; a `batch` that is fixed lets onnxruntime fold shapes.
 
     A memory plan holds every tensor at once: leave it out where all of them are outputs. Q/DQ pairs
-    of FP8 must not be fused: onnxruntime 1.31 puts them into INT8 kernels and then refuses these.
+    of FP8 must not be fused: onnxruntime 1.31 puts them into INT8 kernels, which it then refuses,
+    and takes a zero point of 0 for the least value, so that a ReLU before it seems superfluous.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -62,11 +63,15 @@ def open_session(
         options.add_free_dimension_override_by_name(BATCH, batch)
     if threads:
         options.intra_op_num_threads = threads
+    unfused = set()
     if not fuse_qdq or (not isinstance(graph, Path) and _has_fp8(graph)):
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        unfused.add("ReluQuantRewrite")
     source = graph if isinstance(graph, Path) else graph.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(source, options, providers=[CPU])
+        return onnxruntime.InferenceSession(
+            source, options, providers=[CPU], disabled_optimizers=unfused
+        )
     except Exception as error:  # onnxruntime's own errors share no public base class
         name = str(graph) if isinstance(graph, Path) else "a graph in memory"
         raise BundleError(f"onnxruntime cannot open {name}", found=error) from None

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relo_edge.bundle import Bundle
+from relo_edge.contract import GRAPHS
 from relo_edge.errors import RuntimeUnavailable
 from relo_edge.host.progress import show_progress
 from relo_edge.runtime import Runtime, open_runtime, resolve_bundle
@@ -112,8 +112,7 @@ def build_engines(
         RuntimeUnavailable: the library cannot build for this GPU.
         InputError: an unknown bundle, precision, library or clip.
     """
-    from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
-    from relo_edge.calibration.quantize import record_clips
+    from relo_edge.calibration.quantize import add_precision, record_clips
     from relo_edge.runtimes.tensorrt import engines
 
     target = engines.open_target(library, batch, compatible)
@@ -122,9 +121,8 @@ def build_engines(
         return record_clips(of, clips)
 
     opened = add_precision(resolve_bundle(bundle), precision, record)
-    with TemporaryDirectory() as scratch:
-        graphs = prepare_graphs(opened, precision, record, Path(scratch))
-        built = engines.build_engines(opened, precision, graphs, target)
+    graphs = {name: opened.engine_graph(name, precision) for name in GRAPHS}
+    built = engines.build_engines(opened, precision, graphs, target)
     return EngineReport(built, _measure_engines(opened, precision, target) if target.gpu else None)
 
 
