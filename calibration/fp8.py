@@ -1,4 +1,4 @@
-"""FP8 (E4M3): an INT8 graph's Q/DQ pairs, at the same places, with eight-bit floats between them."""
+"""FP8 (E4M3): the Q/DQ pairs of an INT8 graph, with eight-bit floats between them."""
 
 from __future__ import annotations
 

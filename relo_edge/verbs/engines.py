@@ -34,6 +34,9 @@ def build_engine(
         str | None,
         typer.Option(help="version or hardware: an engine that others can run, and a slower one."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="List each engine's kernels; with TensorRT for RTX.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build the TensorRT engines of one precision. Graphs that are missing are made first."""
@@ -50,6 +53,7 @@ def build_engine(
         clips=clips or [],
         library=library,
         compatible=compatible,
+        explain=explain,
     )
     print_result(report, as_json)
     if not report.passed:
