@@ -31,8 +31,9 @@ def list_attentions(model: ModelProto) -> list[tuple[str, str, str]]:
         if node.op_type != "Softmax":
             continue
         logits, mix = makers[node.input[0]], readers[node.output[0]]
-        quantized = [makers[t].op_type == "DequantizeLinear" for t in (*logits.input, *mix.input)]
-        if logits.op_type == mix.op_type == "MatMul" and not any(quantized):
+        if logits.op_type == mix.op_type == "MatMul" and not any(
+            makers[tensor].op_type == "DequantizeLinear" for tensor in logits.input
+        ):
             found.append((logits.name, node.name, mix.name))
     return found
 

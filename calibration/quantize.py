@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -40,7 +41,7 @@ from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.calibration.thresholds import METHODS, Spread, collect_peaks, collect_spreads
 from relo_edge.clips.clip import find_clips
 from relo_edge.contract import GRAPHS, PIXEL_REACH, PIXELS
-from relo_edge.errors import InputError
+from relo_edge.errors import InputError, MissingDependency
 from relo_edge.host.files import find_cache
 from relo_edge.host.progress import show_progress
 
@@ -57,6 +58,7 @@ __all__ = [
     "quantize_fp16",
     "quantize_int8",
     "record_clips",
+    "require_packages",
 ]
 
 log = logging.getLogger("relo_edge")
@@ -83,8 +85,21 @@ def add_precision(bundle: Bundle, precision: str, record: Callable[[Bundle], Rec
     """The bundle with that precision's graphs in it; `record` is called only if one is missing."""
     if precision in bundle.precisions:
         return bundle
+    require_packages()
     quantize = {"int8": quantize_int8, "fp8": quantize_fp8, "fp16": quantize_fp16}[precision]
     return quantize(bundle, record(bundle)).bundle
+
+
+def require_packages() -> None:
+    """Say at once what is missing: the long recording before quantization needs only one of them.
+
+    Raises:
+        MissingDependency: onnx or onnxruntime is not installed.
+    """
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            fix = "`pip install 'relo-edge[export]'`"
+            raise MissingDependency(f"{package} is not installed", fix=fix)
 
 
 def check_method(method: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relo_edge.bundle import Bundle
-from relo_edge.errors import InputError, MissingDependency
+from relo_edge.errors import InputError
 from relo_edge.runtime import resolve_bundle
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["quantize_bundle"]
 
 PRECISIONS = ("int8", "fp8", "fp16")
-PACKAGES = ("onnx", "onnxruntime")
 
 
 def quantize_bundle(
@@ -60,7 +58,7 @@ def quantize_bundle(
 
     _check_options(precision, method, attention, search, ranges is not None, bf16_attention)
     quantize.check_method(method)
-    _require_packages()
+    quantize.require_packages()
     opened = resolve_bundle(bundle)
     trained = read_ranges(Path(ranges)) if ranges else None
     if trained:
@@ -110,12 +108,3 @@ def _check_options(
             "--method, --attention and --search have no effect with --ranges",
             fix="leave them out: the file says what is quantized, and how",
         )
-
-
-def _require_packages() -> None:
-    """Before the long recording, which needs one of them alone."""
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            raise MissingDependency(
-                f"{package} is not installed", fix="`pip install 'relo-edge[export]'`"
-            )
