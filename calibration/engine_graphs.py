@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from relo_edge.bundle import Bundle, describe_files
 from relo_edge.calibration.fp16 import Fp16Graph, convert_fp16
@@ -39,7 +40,7 @@ def add_engine_graphs(
     """Write these graphs beside the candidate's own, and into its manifest."""
     import onnx
 
-    entries, files = {}, {}
+    entries, files = {}, dict[str, dict[str, Any]]()
     for name, graph in graphs.items():
         file = f"{name}.{precision}-{kind}.onnx"
         onnx.save(graph.model, candidate.path / file)

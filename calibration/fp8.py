@@ -77,7 +77,8 @@ def _round_weight(weight: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarra
     channels = [1] * weight.ndim
     channels[axis] = -1
     scaled = np.clip(weight / scale.reshape(channels), -LARGEST_FP8, LARGEST_FP8)
-    return scaled.astype(_fp8_dtype())
+    rounded: np.ndarray = scaled.astype(_fp8_dtype())
+    return rounded
 
 
 def _fp8_dtype() -> np.dtype:

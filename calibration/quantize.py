@@ -86,8 +86,7 @@ def add_precision(bundle: Bundle, precision: str, record: Callable[[Bundle], Rec
     if precision in bundle.precisions:
         return bundle
     require_packages()
-    quantize = {"int8": quantize_int8, "fp8": quantize_fp8, "fp16": quantize_fp16}[precision]
-    return quantize(bundle, record(bundle)).bundle
+    return ADD[precision](bundle, record(bundle)).bundle
 
 
 def require_packages() -> None:
@@ -266,3 +265,10 @@ class _CandidateMaker:
         files = write_costs(costs, kept, best.bundle.path)
         best.bundle.manifest["files"].update(describe_files(best.bundle.path, *files))
         return best
+
+
+ADD: dict[str, Callable[[Bundle, Recording], Quantized]] = {
+    "int8": quantize_int8,
+    "fp8": quantize_fp8,
+    "fp16": quantize_fp16,
+}

@@ -235,7 +235,7 @@ def _reopen(bundle: Bundle, path: Path) -> Bundle:
 def _merge_precision(
     bundle: Bundle, candidate: Bundle, precision: str, extra: Mapping[str, Any]
 ) -> tuple[dict[str, Any], set[str], set[str]]:
-    """The bundle's manifest with the candidate's precision in it; files that it brings, or drops."""
+    """The manifest with the candidate's precision in it, the files it brings and those it drops."""
     names = set(candidate.manifest["files"]) - set(bundle.manifest["graphs"]["fp32"].values())
     manifest = dict(bundle.manifest)
     for section in ("graphs", "state_dtype", "engine_graphs"):
