@@ -36,7 +36,7 @@ STATE = "temporal_tokens_out"
 
 @dataclass(frozen=True)
 class Fp16Graph:
-    """A strongly typed graph, and what in it is not half."""
+    """A strongly typed graph, and its nodes that are not half."""
 
     model: ModelProto
     kept: Mapping[str, str]
@@ -73,12 +73,12 @@ def convert_fp16(
     writer = _TypedWriter(source, dict.fromkeys(floats, FLOAT) | fed)
     for node in source.graph.node:
         writer.add(node, types.get(node.name, HALF))
-    facts = {
+    metadata = {
         "relo_edge.precision": "fp16",
         "relo_edge.state_dtype": state_dtype,
         "relo_edge.kept_in_float32": json.dumps(kept),
     }
-    return Fp16Graph(writer.build(facts), kept, state_dtype)
+    return Fp16Graph(writer.build(metadata), kept, state_dtype)
 
 
 def _copy_model(model: ModelProto) -> ModelProto:
@@ -95,8 +95,8 @@ def _name_maker(model: ModelProto, tensor: str) -> str | None:
 
 
 class _TypedWriter:
-    """Copies nodes at the type asked for. Tensors keep their names; what a border or a second
-    type of a constant adds is called `NAME/half` or `NAME/float`."""
+    """Copies nodes at the type asked for. Tensors keep their names; a Cast's output, or a constant
+    in a second type, is called `NAME/half` or `NAME/float`."""
 
     def __init__(self, source: ModelProto, types: Mapping[str, int]) -> None:
         self._source = source
@@ -118,8 +118,8 @@ class _TypedWriter:
         self._types |= {tensor: wanted for tensor in node.output if tensor in self._types}
         self._nodes.append(copy)
 
-    def build(self, facts: Mapping[str, str]) -> ModelProto:
-        """What was written, in the source's place, with these facts beside its metadata."""
+    def build(self, metadata: Mapping[str, str]) -> ModelProto:
+        """The source with the nodes written so far, and these entries added to its metadata."""
         from onnx import helper
 
         model, graph = self._source, self._source.graph
@@ -130,7 +130,7 @@ class _TypedWriter:
             if value.name in self._types:
                 value.type.tensor_type.elem_type = self._types[value.name]
         known = {entry.key: entry.value for entry in model.metadata_props}
-        helper.set_model_props(model, known | dict(facts))
+        helper.set_model_props(model, known | dict(metadata))
         return model
 
     def _read(self, tensor: str, wanted: int) -> str:

@@ -1,4 +1,4 @@
-"""What every tensor of a float graph reaches while it runs on real samples."""
+"""The range of each tensor of a float graph over real samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAST_AXIS = "probe/last_axis"
 
 @dataclass(frozen=True)
 class Range:
-    """What one float tensor reached over all samples."""
+    """The range of one float tensor over all samples."""
 
     largest: float
     """The largest magnitude."""
@@ -65,7 +65,7 @@ def find_floats(model: ModelProto) -> list[str]:
     from onnx import helper, shape_inference
 
     source, weights = model.graph, {tensor.name: tensor for tensor in model.graph.initializer}
-    # Inference copies what it is given: weights go in as inputs, without their content.
+    # Inference copies the model: weights become inputs, which have no content to copy.
     light = helper.make_graph(source.node, source.name, source.input, source.output)
     light.value_info.extend(source.value_info)
     for name, tensor in weights.items():
@@ -109,7 +109,7 @@ def _collect_ranges(
     largest: NDArray[np.float64],
     mean: NDArray[np.float64],
 ) -> dict[str, Range]:
-    """The probes are squares; roots are taken once, at the end."""
+    """From squares to magnitudes."""
     found: dict[str, dict[str, float]] = {}
     for (tensor, kind), high, middle in zip(probes.values(), largest, mean, strict=True):
         values = {"largest": high**0.5, "rms": middle**0.5, "row_square": high}

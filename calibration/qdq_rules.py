@@ -1,7 +1,7 @@
-"""Where TensorRT wants Q/DQ pairs: the rules in writing, and a walk over the graph that holds them.
+"""The rules by which TensorRT fuses Q/DQ pairs, and a check of a graph against them.
 
-Each rule is true of TensorRT 10.x (strongly typed), 11.x and TensorRT for RTX alike; what a version
-alone demands would be said here. The graph is also plain ONNX that onnxruntime and OpenVINO fuse.
+The rules hold for TensorRT 10.x (strongly typed), 11.x and TensorRT for RTX. A graph that keeps
+them is plain ONNX, which onnxruntime and OpenVINO fuse too. `quantize` checks each that it writes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0}
 STORED = ("int8", "float8_e4m3fn")
 SCALES = (np.float32, np.float16)
-"""Half where what is not quantized is half."""
+"""Float16 in graphs whose unquantized part is half."""
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """A model with its links in both directions."""
+    """A model with the producer and the consumers of each tensor."""
 
     model: ModelProto
 
@@ -82,7 +82,7 @@ def check_scales(graph: _Graph) -> Iterator[str]:
 
 
 def check_activations(graph: _Graph) -> Iterator[str]:
-    """Activations have one scale a tensor."""
+    """Activations have one scale per tensor."""
     for node in graph.list_nodes(QUANTIZE):
         scale = graph.read_constant(node.input[1])
         if scale is None or scale.size != 1:
@@ -97,7 +97,7 @@ def check_weights(graph: _Graph) -> Iterator[str]:
             continue
         weight = graph.read_constant(producer.input[0])
         if weight is None:
-            continue  # two activations: check_activations speaks of them
+            continue  # two activations: check_activations covers them
         axis = OUTPUT_AXIS[node.op_type]
         given = [a.i for a in producer.attribute if a.name == "axis"]
         scale = graph.read_constant(producer.input[1])
@@ -161,6 +161,6 @@ RULES: tuple[Rule, ...] = (
 
 
 def find_violations(model: ModelProto) -> list[str]:
-    """`rule: node` for each place that breaks a rule; empty when TensorRT will be content."""
+    """A line for each violation: the rule and the node."""
     graph = _Graph(model)
     return [f"{rule.__doc__} {node}" for rule in RULES for node in rule(graph)]

@@ -1,8 +1,8 @@
 """The INT8 and FP8 graphs: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
 
-Built on onnxruntime.quantization: it is what onnxruntime and OpenVINO fuse best, needs no torch and
-no CUDA, and its Q/DQ nodes are plain ONNX. nvidia-modelopt would add cupy and its own calibration,
-which knows nothing of a temporal state.
+Built on onnxruntime.quantization, whose Q/DQ nodes are plain ONNX that onnxruntime and OpenVINO
+fuse, and which needs neither torch nor CUDA. nvidia-modelopt would add cupy, and its calibration
+does not carry a temporal state from sample to sample.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def quantize_graph(
     products = list(products)
     missing = [name for name in list_activations(model, products) if name not in thresholds]
     if missing:
-        raise CalibrationError("calibration", found=f"no range of {missing[0]}", expected="all")
+        raise CalibrationError("calibration", found=f"no range of {missing[0]}")
     import numpy as np
 
     ranges = {n: (np.float32(-t), np.float32(t)) for n, t in thresholds.items()}
@@ -89,7 +89,11 @@ def quantize_graph(
 
 
 def check_rules(model: ModelProto) -> None:
-    """Refuse a Q/DQ graph that TensorRT would not take or not fuse; a fault of this program."""
+    """Refuse a Q/DQ graph that TensorRT would reject or not fuse.
+
+    Raises:
+        GateError: a rule of `qdq_rules` is broken; a fault of this program.
+    """
     violations = find_violations(model)
     if violations:
         raise GateError(f"{model.graph.name} graph breaks a Q/DQ rule", found=violations[0])
@@ -113,10 +117,10 @@ def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:
             node.input[1] += "/row"
             row = numpy_helper.from_array(bias[None, None], node.input[1])
             model.graph.initializer.append(row)
-    _drop_idle_constants(model)
+    _drop_unused_constants(model)
 
 
-def _drop_idle_constants(model: ModelProto) -> None:
+def _drop_unused_constants(model: ModelProto) -> None:
     used = {name for node in model.graph.node for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]

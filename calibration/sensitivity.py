@@ -1,4 +1,4 @@
-"""What each part of the graph costs in INT8, and which parts must stay float32 for the gate."""
+"""The cost of each part of the graph in INT8, and which parts must stay float32 for the gate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cost:
     worst_output: str
     cosine: float
     judged_track: bool
-    """Whether the float tracker tracks these clips at all; if not, the outputs decide."""
+    """Whether the float tracker tracks these clips; if not, the outputs decide."""
 
     @property
     def rank(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""INT8 with the ranges that quantization-aware training found: taken over, not measured."""
+"""INT8 with the ranges that quantization-aware training found, used as they are."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_ranges(bundle: Bundle, given: Int8Ranges) -> None:
 
 
 def quantize_with_ranges(bundle: Bundle, recording: Recording, given: Int8Ranges) -> Quantized:
-    """Add an INT8 step graph with exactly these ranges; the gate judges it like any other."""
+    """Add an INT8 step graph with these ranges, kept only when its gate is met."""
     import onnx
 
     check_ranges(bundle, given)

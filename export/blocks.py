@@ -45,8 +45,8 @@ def add_pixel_encoder(
 ) -> str:
     """uint8 crops [B,side,side,3] → tokens [B,·,C] before the first main block.
 
-    The pixels are put in order once, so that the neighbours of both merges already lie side by
-    side and each merge is a reshape and a matrix product. `position` ([·,C]) joins the last bias.
+    The pixels are reordered once, so that the neighbours of both merges are adjacent and each merge
+    is a reshape and a matrix product. `position` ([·,C]) is added to the last bias.
     """
     first, second = variant.stage_blocks
     merges = [body.below(f"blocks.{first}"), body.below(f"blocks.{first + 1 + second}")]
@@ -74,13 +74,13 @@ def add_main_block(
     propagated: str,
     kept: int,
 ) -> str:
-    """One main block for the first `kept` tokens; the rest and `propagated` only inform them."""
+    """One main block. Only the first `kept` tokens have queries; the rest are keys and values."""
     context = graph.add("Concat", f"{name}/context", [tokens, propagated], axis=1)
     context = add_norm(graph, f"{name}/norm1", context, block.affine("norm1"))
     mixed = _add_attention(graph, variant, block.below("attn"), name, context, kept)
     projection = fold_layer_scale(block.below("attn").linear("proj"), block["gamma_1"])
     attended = add_affine(graph, f"{name}/attn/proj", mixed, projection)
-    # Most blocks keep every token but the propagated; the last keeps the search tokens alone.
+    # The last block keeps the search tokens only; the others all but the propagated ones.
     residual = tokens if kept > variant.search_tokens else _keep(graph, name, tokens, kept)
     tokens = graph.add("Add", f"{name}/attended", [residual, attended])
     changed = _add_swiglu(graph, variant, block, name, tokens)
@@ -88,13 +88,13 @@ def add_main_block(
 
 
 def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
-    """[B,side,side,3] → [B,patches,48] less 128, a token's sixteen patches together, by merges."""
+    """[B,side,side,3] → [B,patches,48], centred, the patches in the order in which they merge."""
     cells, run = side // (EMBED_SIDE << MERGES), EMBED_SIDE * 3
     patches, values = (side // EMBED_SIDE) ** 2, EMBED_SIDE * run
     # Rank 8 is the most that TensorRT takes, so the batch shares an axis with the rows of cells.
     rows = f"{cells}*{BATCH}"
     shape, perm = (2, 2, EMBED_SIDE, cells, 2, 2, run), (0, 4, 1, 5, 2, 6, 3, 7)
-    # TensorRT has bytes at a network's edge alone: nothing but a Cast may read them.
+    # TensorRT takes uint8 as an input only: nothing but a Cast may read it.
     levels = graph.add("Cast", "pixels/float", [pixels], to=FLOAT)
     split = graph.reshape("pixels/split", levels, -1, *shape)
     order = graph.add("Transpose", "pixels/order", [split], perm=perm)
@@ -117,7 +117,7 @@ def _add_stage_block(graph: GraphBuilder, name: str, tokens: str, block: Scope) 
 
 
 def _add_merge(graph: GraphBuilder, name: str, tokens: str, merge: Scope, reduction: Affine) -> str:
-    """Four neighbours, lying in a row, become one token: [B,4n,c] → [B,n,2c]."""
+    """Four adjacent tokens become one: [B,4n,c] → [B,n,2c]."""
     normed = add_norm(graph, f"{name}/norm", tokens, merge.affine("norm"))
     neighbours = graph.reshape(f"{name}/neighbours", normed, 0, -1, len(reduction.weight))
     return add_affine(graph, name, neighbours, reduction)

@@ -1,4 +1,4 @@
-"""ONNX graphs opened on the CPU in one place, also so that tensors inside them can be seen."""
+"""CPU sessions of ONNX graphs, with inner tensors as outputs where wanted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ FLOAT8E4M3FN = 17  # TensorProto.FLOAT8E4M3FN, without importing onnx for it
 
 
 class Exposed:
-    """A session whose graph also gives out inner tensors."""
+    """A session whose graph has inner tensors as outputs too."""
 
     def __init__(self, model: ModelProto, session: Any) -> None:
         self.model = model
         self.run = session.run
         self.tensors = [output.name for output in model.graph.output]
-        """What can be asked for: the graph's own outputs first."""
+        """The outputs: the graph's own first."""
 
 
 def import_onnxruntime() -> Any:
-    """The package, or how to get it."""
+    """The package.
+
+    Raises:
+        MissingDependency: it is not installed, or does not import.
+    """
     try:
         return import_silenced("onnxruntime")
     except ImportError as error:

@@ -76,4 +76,4 @@ def test_a_weight_that_half_cannot_hold_keeps_its_node(step, factor, reason):
 
 def test_a_cast_takes_the_type_of_what_reads_it(step):
     kept = find_new(step, {"pixels/order": Range(1e5, 1.0), "pixels/split": Range(1e5, 1.0)})
-    assert kept["pixels/float"] == "read in float32 alone"
+    assert kept["pixels/float"] == "all its readers are float32"
