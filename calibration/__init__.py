@@ -1,1 +1,1 @@
-"""FP16 and INT8 graphs: closed-loop calibration, precision in the graph, an honest verdict."""
+"""FP16, FP8 and INT8 graphs: closed-loop calibration, explicit precision, a verdict on each."""

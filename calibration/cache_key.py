@@ -1,4 +1,4 @@
-"""What a recording was made from, so that none is taken for another's."""
+"""The identity of a recording: a cached one is used only for what it was made from."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FORMAT = 2
 IDENTITY = "recording.json"
 
 Identity = dict[str, list[list[str]]]
-"""By aspect, a name and a hash for each thing that counts."""
+"""For each aspect, the name and hash of each thing that decides a recording."""
 
 
 def describe_recording(bundle: Bundle, runs: Sequence[Run]) -> Identity:
-    """All that decides what a recording holds."""
+    """The graphs, clips and plan that decide a recording's content."""
     graphs = [bundle.manifest["graphs"]["fp32"][name] for name in GRAPHS]
     clips = list(dict.fromkeys(run.clip for run in runs))
     plan = json.dumps([[clips.index(run.clip), run.to_dict()] for run in runs])
@@ -38,7 +38,12 @@ def describe_recording(bundle: Bundle, runs: Sequence[Run]) -> Identity:
 
 
 def claim_folder(folder: Path, identity: Identity) -> None:
-    """Make the folder this recording's, or say whose it is."""
+    """Create the folder for this recording, or refuse one that holds another.
+
+    Raises:
+        BundleError: the folder holds another recording.
+        InputError: the folder cannot be written.
+    """
     file = folder / IDENTITY
     if file.exists():
         _compare_identity(folder, _read_identity(file), identity)
@@ -72,7 +77,7 @@ def _read_identity(file: Path) -> Identity:
 
 
 def _compare_identity(folder: Path, stored: Identity, wanted: Identity) -> None:
-    """Name the first thing in which the two differ."""
+    """Raise for the first difference."""
     for aspect, expected in wanted.items():
         for old, new in zip_longest(stored.get(aspect, []), expected):
             if old != new:

@@ -1,4 +1,4 @@
-"""One try at a lower precision: written as a bundle of its own, judged, published or refused."""
+"""A lower precision to try: written as a bundle of its own, judged, then published or refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relo_edge.bundle import Bundle, describe_files, publish_precision
+from relo_edge.bundle import QDQ_PRECISIONS, Bundle, describe_files, publish_precision
 from relo_edge.calibration.cache_key import describe_recording
+from relo_edge.calibration.engine_graphs import add_engine_graphs, halve_remainder
 from relo_edge.calibration.plan import Run
 from relo_edge.calibration.recording import Recording
 from relo_edge.calibration.verdict import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 __all__ = [
-    "Attempt",
+    "Candidate",
     "Quantized",
     "count_frames",
     "describe_source",
@@ -41,7 +42,7 @@ __all__ = [
 log = logging.getLogger("relo_edge")
 
 JUDGED_SAMPLES = 48
-NOTES_FILE = {"int8": "calibration.json", "fp16": "fp16.json"}
+NOTES_FILE = {"int8": "calibration.json", "fp8": "fp8.json", "fp16": "fp16.json"}
 
 
 @dataclass(frozen=True)
@@ -63,22 +64,29 @@ class Quantized:
         }
 
     def describe(self) -> str:
-        """The file and the verdict."""
+        """The file, the verdict, and how to use the precision: no runtime chooses it by itself."""
         graph = self.bundle.path / self.bundle.manifest["graphs"][self.precision]["step"]
         head = f"{graph}: {self._measure_share():.0%} of float32, {self.method}"
-        return f"{head}\n{self.verdict.describe()}"
+        return f"{head}\n{self.verdict.describe()}\n{self._advise()}"
 
     def _measure_share(self) -> float:
         graphs, files = self.bundle.manifest["graphs"], self.bundle.manifest["files"]
         sizes = [files[graphs[p]["step"]]["bytes"] for p in (self.precision, "fp32")]
         return float(sizes[0] / sizes[1])
 
+    def _advise(self) -> str:
+        path, precision = self.bundle.path, self.precision
+        if precision == "int8":
+            bench = f"relo-edge bench {path} --precision {precision}"
+            return f"to use it: --precision {precision}; `{bench}` measures its speed here"
+        return f"to use it on a GPU: `relo-edge build-engine {path} --{precision}`"
+
 
 @dataclass(frozen=True)
-class Attempt:
+class Candidate:
     """A bundle of its own with one new precision, and what was measured of it."""
 
-    candidate: Bundle
+    bundle: Bundle
     precision: str
     method: str
     verdict: Verdict
@@ -116,15 +124,24 @@ def write_candidate(
         **bundle.manifest,
         "graphs": {precision: graphs},
         "state_dtype": {precision: state_dtype},
+        "engine_graphs": {},
         "files": describe_files(folder, *graphs.values(), NOTES_FILE[precision]),
     }
     return Bundle(folder, bundle.variant, manifest)
 
 
 def judge_candidate(
-    bundle: Bundle, candidate: Bundle, precision: str, method: str, recording: Recording
-) -> Attempt:
-    """Hold the candidate against float32, output by output and in closed loop."""
+    bundle: Bundle,
+    candidate: Bundle,
+    precision: str,
+    method: str,
+    recording: Recording,
+    gate: str | None = None,
+) -> Candidate:
+    """Compare the candidate with float32, output by output and in closed loop.
+
+    `gate` names the gate of another precision, where that is the coarser one in the graph.
+    """
     frames = count_frames(recording.runs)
     every = max(1, frames // JUDGED_SAMPLES)
     feeds = islice(recording.step_feeds(), 0, None, every)
@@ -133,17 +150,18 @@ def judge_candidate(
     steps = measure_outputs(*graphs, feeds, held, candidate.state_dtype(precision))
     with show_progress(f"judging {method}", frames) as advance:
         track = measure_track(candidate, precision, recording, advance)
-    verdict = judge(precision, steps, track)
-    attempt = Attempt(candidate, precision, method, verdict)
+    verdict = judge(gate or precision, steps, track)
     worst, error = verdict.worst_output
     numbers = f"closed-loop IoU {track.closed_loop_iou:.3f}, worst cosine {error.cosine:.4f}"
     log.info("%s: %s (%s)", method, numbers, worst)
-    return attempt
+    return Candidate(candidate, precision, method, verdict)
 
 
-def publish_best(bundle: Bundle, attempts: Sequence[Attempt]) -> Quantized:
-    """Take the best attempt over into the bundle, or refuse it by name."""
-    best = max(attempts, key=lambda attempt: attempt.score)
+def publish_best(
+    bundle: Bundle, candidates: Sequence[Candidate], recording: Recording
+) -> Quantized:
+    """Take the best candidate over into the bundle, or refuse it by name."""
+    best = max(candidates, key=lambda candidate: candidate.score)
     if not best.verdict.passed:
         raise GateError(
             f"{best.precision} of {bundle.path} is not kept",
@@ -151,8 +169,12 @@ def publish_best(bundle: Bundle, attempts: Sequence[Attempt]) -> Quantized:
             expected="every output within its gate",
             fix="record clips like those that will be tracked, with --clips",
         )
+    chosen = best.bundle
+    if best.precision in QDQ_PRECISIONS:
+        graphs = halve_remainder(chosen, best.precision, recording)
+        chosen = add_engine_graphs(chosen, best.precision, graphs)
     extra = {"verdicts": {best.precision: best.verdict.to_dict()}}
-    published = publish_precision(bundle, best.candidate, best.precision, extra)
+    published = publish_precision(bundle, chosen, best.precision, extra)
     return Quantized(published, best.precision, best.method, best.verdict)
 
 

@@ -1,58 +1,58 @@
-"""The graphs that engines of one precision are built from, made first when they are missing."""
+"""What engines of a Q/DQ precision are built from: its graphs with their float32 remainder in half.
+
+TensorRT's networks are strongly typed: all that is float32 in a file is computed in float32. These
+files are written when a bundle is quantized, so that the device needs neither onnx nor onnxruntime.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from relo_edge.bundle import Bundle
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.bundle import Bundle, describe_files
+from relo_edge.calibration.fp16 import Fp16Graph, convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
-from relo_edge.calibration.quantize import quantize_half, quantize_int8
 from relo_edge.calibration.recording import Recording
-from relo_edge.calibration.samples import Feeds
-from relo_edge.contract import GRAPHS, EngineGraph
-from relo_edge.spec import Variant
+from relo_edge.contract import GRAPHS
+from relo_edge.host.progress import show_progress
 
-__all__ = ["add_precision", "halve_remainder", "prepare_graphs"]
-
-Record = Callable[[Bundle], Recording]
-"""Records clips, or takes what was recorded before; called only when it is needed."""
+__all__ = ["add_engine_graphs", "halve_remainder"]
 
 
-def add_precision(bundle: Bundle, precision: str, record: Record) -> Bundle:
-    """The bundle with that precision's graphs in it."""
-    if precision in bundle.precisions:
-        return bundle
-    quantize = quantize_int8 if precision == "int8" else quantize_half
-    return quantize(bundle, record(bundle)).bundle
-
-
-def prepare_graphs(
-    bundle: Bundle, precision: str, record: Record, folder: Path
-) -> Mapping[str, EngineGraph]:
-    """What to build from. A Q/DQ graph gets its float32 remainder in half, in `folder`.
-
-    TensorRT's networks are strongly typed: all that is float32 in the file is computed in float32.
-    """
-    dtype = bundle.state_dtype(precision)
-    graphs = {name: bundle.graph(name, precision) for name in GRAPHS}
-    if precision != "int8":
-        return {name: EngineGraph(path, dtype) for name, path in graphs.items()}
-    recording = record(bundle)
-    feeds = {"template": recording.template_feeds, "step": recording.step_feeds}
-    return {
-        name: halve_remainder(bundle.variant, path, feeds[name](), folder / f"{name}.onnx")
-        for name, path in graphs.items()
-    }
-
-
-def halve_remainder(
-    variant: Variant, graph: Path, feeds: Iterable[Feeds], target: Path
-) -> EngineGraph:
-    """Write the graph with all in half that is neither int8 nor a hazard."""
+def halve_remainder(bundle: Bundle, precision: str, recording: Recording) -> dict[str, Fp16Graph]:
+    """The precision's graphs with all in half that is neither quantized nor a hazard."""
     import onnx
 
-    half = convert_half(onnx.load(graph), variant, measure_ranges(graph, feeds))
-    onnx.save(half.model, target)
-    return EngineGraph(target, half.state_dtype, half.kept)
+    feeds = {"template": recording.template_feeds, "step": recording.step_feeds}
+    converted = {}
+    for name in GRAPHS:
+        path = bundle.graph(name, precision)
+        with show_progress(f"ranges of {path.name}", unit="samples") as advance:
+            ranges = measure_ranges(path, feeds[name](), advance)
+        converted[name] = convert_fp16(onnx.load(path), bundle.variant, ranges)
+    return converted
+
+
+def add_engine_graphs(
+    candidate: Bundle, precision: str, graphs: Mapping[str, Fp16Graph], kind: str = "fp16"
+) -> Bundle:
+    """Write these graphs beside the candidate's own, and into its manifest."""
+    import onnx
+
+    entries, files = {}, dict[str, dict[str, Any]]()
+    for name, graph in graphs.items():
+        file = f"{name}.{precision}-{kind}.onnx"
+        onnx.save(graph.model, candidate.path / file)
+        files |= describe_files(candidate.path, file)
+        entries[name] = {
+            "file": file,
+            "state_dtype": graph.state_dtype,
+            "kept_in_float32": dict(graph.kept),
+        }
+    manifest = {
+        **candidate.manifest,
+        "engine_graphs": {precision: entries},
+        "files": {**candidate.manifest["files"], **files},
+    }
+    return replace(candidate, manifest=manifest)

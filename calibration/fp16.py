@@ -1,6 +1,6 @@
-"""The half-precision graph: every node is half or float32, and only real borders have a Cast.
+"""The FP16 graph: every node is half or float32, and a Cast stands only where the type changes.
 
-The converters at hand were tried on our graphs. onnxruntime.transformers.float16 writes an
+Existing converters were tried on our graphs. onnxruntime.transformers.float16 writes an
 invalid model (two kept nodes that read one tensor define its Cast twice) and rounds to half
 between kept nodes; onnxconverter-common 1.16 does the latter, returns `box` in half and mistypes
 Casts (its issue 320). ModelOpt's AutoCast is good, but pins onnx 1.21 and onnxruntime-gpu 1.24,
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from relo_edge.calibration.bf16_attention import BFLOAT16, SOFTMAX_REASON, list_attentions
 from relo_edge.calibration.fp16_ranges import FLOAT, Range, find_floats
-from relo_edge.calibration.hazards import find_kept_nodes
+from relo_edge.calibration.hazards import find_float32_nodes
 from relo_edge.calibration.norms import fold_norms
 from relo_edge.contract import describe_graph
 from relo_edge.spec import Variant
@@ -25,17 +26,17 @@ from relo_edge.spec import Variant
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["HalfGraph", "convert_half"]
+__all__ = ["Fp16Graph", "convert_fp16"]
 
 HALF = 10  # TensorProto.FLOAT16, without importing onnx for it
 DTYPES = {"float32": FLOAT, "float16": HALF}
-SUFFIXES = {FLOAT: "float", HALF: "half"}
+SUFFIXES = {FLOAT: "float", HALF: "half", BFLOAT16: "bfloat16"}
 STATE = "temporal_tokens_out"
 
 
 @dataclass(frozen=True)
-class HalfGraph:
-    """A strongly typed graph, and what in it is not half."""
+class Fp16Graph:
+    """A strongly typed graph, and its nodes that are not half."""
 
     model: ModelProto
     kept: Mapping[str, str]
@@ -44,28 +45,40 @@ class HalfGraph:
     """The type of the temporal state at the interface: float16, unless its range forbids it."""
 
 
-def convert_half(model: ModelProto, variant: Variant, ranges: Mapping[str, Range]) -> HalfGraph:
-    """Turn a float32 `step` or `template` graph to half, but for what `find_kept_nodes` keeps.
+def convert_fp16(
+    model: ModelProto,
+    variant: Variant,
+    ranges: Mapping[str, Range],
+    *,
+    bf16_attention: bool = False,
+) -> Fp16Graph:
+    """Convert a float32 `step` or `template` graph, but for what `find_float32_nodes` keeps.
 
-    A tensor without a range is judged by the known hazards alone.
+    A tensor without a range is judged by the known hazards alone. With `bf16_attention`, both
+    products of each attention are bfloat16 and its Softmax is float32.
     """
     source = _copy_model(model)
     folded = fold_norms(source)
     ranges = {tensor: seen for tensor, seen in ranges.items() if tensor not in folded}
     floats = find_floats(source)
-    kept = find_kept_nodes(source, floats, ranges)
+    kept = find_float32_nodes(source, floats, ranges)
+    types = dict.fromkeys(kept, FLOAT)
+    if bf16_attention:
+        for logits, softmax, mix in list_attentions(source):
+            kept.setdefault(softmax, SOFTMAX_REASON)
+            types = {logits: BFLOAT16, softmax: FLOAT, mix: BFLOAT16} | types
     state_dtype = "float32" if _name_maker(source, STATE) in kept else "float16"
     inputs = describe_graph(variant, source.graph.name, state_dtype).inputs
     fed = {spec.name: DTYPES[spec.dtype] for spec in inputs if spec.dtype in DTYPES}
-    writer = _HalfWriter(source, dict.fromkeys(floats, FLOAT) | fed)
+    writer = _TypedWriter(source, dict.fromkeys(floats, FLOAT) | fed)
     for node in source.graph.node:
-        writer.add(node, FLOAT if node.name in kept else HALF)
-    facts = {
+        writer.add(node, types.get(node.name, HALF))
+    metadata = {
         "relo_edge.precision": "fp16",
         "relo_edge.state_dtype": state_dtype,
         "relo_edge.kept_in_float32": json.dumps(kept),
     }
-    return HalfGraph(writer.build(facts), kept, state_dtype)
+    return Fp16Graph(writer.build(metadata), kept, state_dtype)
 
 
 def _copy_model(model: ModelProto) -> ModelProto:
@@ -81,9 +94,9 @@ def _name_maker(model: ModelProto, tensor: str) -> str | None:
     return next((node.name for node in model.graph.node if tensor in node.output), None)
 
 
-class _HalfWriter:
-    """Copies nodes at the type asked for. Tensors keep their names; what a border or a second
-    type of a constant adds is called `NAME/half` or `NAME/float`."""
+class _TypedWriter:
+    """Copies nodes at the type asked for. Tensors keep their names; a Cast's output, or a constant
+    in a second type, is called `NAME/half` or `NAME/float`."""
 
     def __init__(self, source: ModelProto, types: Mapping[str, int]) -> None:
         self._source = source
@@ -105,8 +118,8 @@ class _HalfWriter:
         self._types |= {tensor: wanted for tensor in node.output if tensor in self._types}
         self._nodes.append(copy)
 
-    def build(self, facts: Mapping[str, str]) -> ModelProto:
-        """What was written, in the source's place, with these facts beside its metadata."""
+    def build(self, metadata: Mapping[str, str]) -> ModelProto:
+        """The source with the nodes written so far, and these entries added to its metadata."""
         from onnx import helper
 
         model, graph = self._source, self._source.graph
@@ -117,7 +130,7 @@ class _HalfWriter:
             if value.name in self._types:
                 value.type.tensor_type.elem_type = self._types[value.name]
         known = {entry.key: entry.value for entry in model.metadata_props}
-        helper.set_model_props(model, known | dict(facts))
+        helper.set_model_props(model, known | dict(metadata))
         return model
 
     def _read(self, tensor: str, wanted: int) -> str:

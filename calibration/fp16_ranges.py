@@ -1,8 +1,8 @@
-"""What every tensor of a float graph reaches while it runs on real samples."""
+"""The range of each tensor of a float graph over real samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ LAST_AXIS = "probe/last_axis"
 
 @dataclass(frozen=True)
 class Range:
-    """What one float tensor reached over all samples."""
+    """The range of one float tensor over all samples."""
 
     largest: float
     """The largest magnitude."""
@@ -35,7 +35,9 @@ class Range:
 
 
 def measure_ranges(
-    model_path: str | Path, samples: Iterable[Mapping[str, NDArray[Any]]]
+    model_path: str | Path,
+    samples: Iterable[Mapping[str, NDArray[Any]]],
+    advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Range]:
     """Run the float graph on each sample (its feeds); memory does not grow with their number.
 
@@ -52,6 +54,7 @@ def measure_ranges(
     for feeds in samples:
         values = np.array(session.run(list(probes), dict(feeds)), np.float64)
         largest, total, count = np.maximum(largest, values), total + values, count + 1
+        advance()
     if not count:
         raise InputError("ranges", found="no sample", expected="one sample or more")
     return _collect_ranges(probes, largest, total / count)
@@ -62,7 +65,7 @@ def find_floats(model: ModelProto) -> list[str]:
     from onnx import helper, shape_inference
 
     source, weights = model.graph, {tensor.name: tensor for tensor in model.graph.initializer}
-    # Inference copies what it is given: weights go in as inputs, without their content.
+    # Inference copies the model: weights become inputs, which have no content to copy.
     light = helper.make_graph(source.node, source.name, source.input, source.output)
     light.value_info.extend(source.value_info)
     for name, tensor in weights.items():
@@ -106,7 +109,7 @@ def _collect_ranges(
     largest: NDArray[np.float64],
     mean: NDArray[np.float64],
 ) -> dict[str, Range]:
-    """The probes are squares; roots are taken once, at the end."""
+    """From squares to magnitudes."""
     found: dict[str, dict[str, float]] = {}
     for (tensor, kind), high, middle in zip(probes.values(), largest, mean, strict=True):
         values = {"largest": high**0.5, "rms": middle**0.5, "row_square": high}

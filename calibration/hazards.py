@@ -1,12 +1,15 @@
 """Which nodes of a half-precision graph stay in float32, each with its reason.
 
-LayerNormalization and Softmax may take half. The statistics of the first are float32 all the same:
-stash_type is 1, TensorRT's compute precision is float32 by default and strong typing forbids to
-change it (NvInfer.h, INormalizationLayer), onnxruntime's kernels sum in float32. The exception is
+LayerNormalization and Softmax may run in half. The statistics of the first are float32 all the
+same: stash_type is 1, TensorRT's compute precision is float32 by default and strong typing forbids
+changing it (NvInfer.h, INormalizationLayer), onnxruntime's kernels sum in float32. The exception is
 measured for: before its pull request 28682, onnxruntime-CUDA fused Add and LayerNormalization
-into a kernel that sums x²/n in half. Softmax has a few hundred keys, too few for a sum to
-overflow, and TensorRT fuses attention only between products in half; what is measured is how
-steep its logits are, as half's steps grow with them.
+into a kernel that sums x²/n in half.
+
+Where attention's logits are steep, Softmax alone is float32 and both products stay half. TensorRT
+then still fuses the three into one kernel, whose logits accumulate in float32; with the logits'
+product in float32 it fuses none. What a fused kernel accumulates in half cannot be seen on a CPU:
+the parity gate on the device decides.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ from relo_edge.calibration.fp16_ranges import FLOAT, Range
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-__all__ = ["KNOWN_HAZARDS", "find_kept_nodes"]
+__all__ = ["KNOWN_HAZARDS", "find_float32_nodes"]
 
 QUANTIZE, DEQUANTIZE = PAIRS = ("QuantizeLinear", "DequantizeLinear")
 
 LARGEST_HALF = 65504.0
 
 HEADROOM = 8
-"""How far beyond its recorded range a tensor may go: other clips, and sums kept in half."""
+"""How far a tensor may exceed its recorded range: on other clips, or in sums kept in half."""
 
 STEEPEST_LOGIT = 32.0
 """Up to here rounding to half changes no attention weight by more than 1 %."""
@@ -38,7 +41,7 @@ WEIGHT_LOSS = 1e-3
 """The share of its norm that a weight may lose; one without tiny numbers loses 0.0002."""
 
 SCALE_LOSS = 1 / 254
-"""How far off a quantization's scale may be: half a step at the largest of 127 steps."""
+"""The largest relative error of a Q/DQ scale: half a step at the 127th step."""
 
 INTERFACE = "float32 at the interface"
 POSITION = "a position of up to 16 cells has 11 bits in half: it would move by 1/16 pixel"
@@ -57,15 +60,16 @@ KNOWN_HAZARDS = {
 """By pattern of the nodes' names, which are the same in every variant."""
 
 
-def find_kept_nodes(
+def find_float32_nodes(
     model: ModelProto, floats: Collection[str], ranges: Mapping[str, Range]
 ) -> dict[str, str]:
     """The nodes to keep in float32, and why; `floats` are the graph's float tensors."""
-    touchy = dict(_find_steep_logits(model, ranges)) | dict(_find_large_tensors(ranges))
+    large, steep = dict(_find_large_tensors(ranges)), dict(_find_steep_softmaxes(model, ranges))
     lossy = dict(_find_lossy_weights(model)) | dict(_find_lossy_scales(model))
     known, kept = set(floats), {}
     for node in model.graph.node:
-        reasons = [touchy[t] for t in (*node.output, *node.input) if t in touchy]
+        reasons = [large[t] for t in (*node.output, *node.input) if t in large]
+        reasons += [steep[node.name]] if node.name in steep else []
         reasons += [lossy[t] for t in node.input if t in lossy]
         reasons += _judge_norm(node, ranges)
         if known.intersection((*node.input, *node.output)):
@@ -77,23 +81,25 @@ def find_kept_nodes(
 
 
 def _find_large_tensors(ranges: Mapping[str, Range]) -> Iterator[tuple[str, str]]:
-    """Who makes such a tensor and who reads it must both hold it."""
+    """Tensors beyond half's range: the nodes that write and read one both need float32."""
     for tensor, seen in ranges.items():
         if not _fits(seen.largest):
             yield tensor, _explain_limit(tensor, seen.largest)
 
 
-def _find_steep_logits(model: ModelProto, ranges: Mapping[str, Range]) -> Iterator[tuple[str, str]]:
-    """What a Softmax reads is as exact as the product that makes it."""
+def _find_steep_softmaxes(
+    model: ModelProto, ranges: Mapping[str, Range]
+) -> Iterator[tuple[str, str]]:
+    """Each Softmax whose logits are so large that half's steps change its output."""
     for node in model.graph.node:
         seen = ranges.get(node.input[0]) if node.op_type == "Softmax" else None
         if seen and seen.largest > STEEPEST_LOGIT:
             steps = f"above {STEEPEST_LOGIT:g} half's steps change a weight by over 1 %"
-            yield node.input[0], f"{node.input[0]} reached {seen.largest:.3g}, and {steps}"
+            yield node.name, f"{node.input[0]} reached {seen.largest:.3g}, and {steps}"
 
 
 def _find_lossy_weights(model: ModelProto) -> Iterator[tuple[str, str]]:
-    """Constants with numbers too small for half, or too large."""
+    """Constants with values too small or too large for half."""
     from onnx import numpy_helper
 
     for tensor in model.graph.initializer:
@@ -110,7 +116,7 @@ def _find_lossy_weights(model: ModelProto) -> Iterator[tuple[str, str]]:
 
 
 def _find_lossy_scales(model: ModelProto) -> Iterator[tuple[str, str]]:
-    """Scales of Q/DQ pairs that half can only hold roughly: each channel counts by itself."""
+    """Q/DQ scales that half would round too coarsely, in any channel."""
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -123,7 +129,7 @@ def _find_lossy_scales(model: ModelProto) -> Iterator[tuple[str, str]]:
 
 
 def _keep_pairs_whole(model: ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
-    """A product and what dequantizes its inputs: a cast between them would hide the pair."""
+    """Keep a product with its inputs' DequantizeLinear: a Cast between would hide the pair."""
     makers = {node.output[0]: node for node in model.graph.node if node.op_type == DEQUANTIZE}
     groups = [
         {node.name, *(makers[tensor].name for tensor in node.input if tensor in makers)}
@@ -133,10 +139,10 @@ def _keep_pairs_whole(model: ModelProto, kept: Mapping[str, str]) -> dict[str, s
     added: dict[str, str] = {}
     while True:
         known = {**kept, **added}
-        torn = [group for group in groups if group & set(known) and not group <= set(known)]
-        if not torn:
+        split = [group for group in groups if group & set(known) and not group <= set(known)]
+        if not split:
             return added
-        for group in torn:
+        for group in split:
             reason = known[next(name for name in sorted(group) if name in known)]
             added |= dict.fromkeys(group - set(known), reason)
 
@@ -150,21 +156,21 @@ def _judge_norm(node: NodeProto, ranges: Mapping[str, Range]) -> list[str]:
 
 
 def _follow_readers(model: ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
-    """A cast of integers takes the type of what reads it, or a second cast would follow."""
+    """Casts of integers that only float32 nodes read: half would need a second Cast."""
     readers: dict[str, list[str]] = {}
     for node in model.graph.node:
         for tensor in node.input:
             readers.setdefault(tensor, []).append(node.name)
     casts = [node for node in model.graph.node if node.op_type == "Cast" and node.name not in kept]
     return {
-        node.name: "read in float32 alone"
+        node.name: "all its readers are float32"
         for node in casts
         if all(name in kept for name in readers[node.output[0]])
     }
 
 
 def _fits(value: float) -> bool:
-    """Also false for what is not a number."""
+    """Whether half can hold it with headroom; false for NaN."""
     return value * HEADROOM <= LARGEST_HALF
 
 

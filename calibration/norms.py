@@ -37,7 +37,7 @@ def fold_norms(model: ModelProto) -> list[str]:
 
 
 class Constants:
-    """A graph's initializers by name, read in double precision and stored in single."""
+    """A graph's initializers by name, read as float64 and stored as float32."""
 
     def __init__(self, graph: GraphProto) -> None:
         self._graph = graph

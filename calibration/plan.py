@@ -1,4 +1,4 @@
-"""Which stretches of which clips are tracked: seeded, varied, and spread evenly."""
+"""The runs to record: which frames of which clips, drawn from a seed, spread evenly over clips."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACES = tuple(product((1, 2, 3), (False, True)))
 """Stride and direction."""
 
 JITTER = 0.1
-"""How far a start box is off, as a share of its sides."""
+"""The largest shift of a start box, as a share of its sides."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Run:
         return None if self.clip.truth is None else self.clip.truth[list(self.frames[1:])]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that tells this run from another of the same clip."""
+        """Plain data that identifies the run."""
         return {**vars(self), "clip": self.clip.name, "box": list(self.box)}
 
 
 def plan_runs(clips: Sequence[Clip], frames: int = FRAMES, seed: int = 0) -> list[Run]:
-    """Runs that record so many frames in all, each clip getting as many runs as the next."""
+    """Runs of so many recorded frames in all, as many for each clip."""
     if not clips:
         raise InputError("calibration clips", found="none", expected="1 or more")
     if frames < 1:
@@ -78,7 +78,7 @@ def plan_runs(clips: Sequence[Clip], frames: int = FRAMES, seed: int = 0) -> lis
 
 
 def _draw_run(clip: Clip, limit: int, pace: tuple[int, bool], rng: np.random.Generator) -> Run:
-    """A run at this pace from any start that has the room; a short clip gets a pace that fits."""
+    """A run at this pace from a random start with enough frames; a short clip gets another pace."""
     reach = _measure_reach(clip, pace, limit)
     if reach.max() < min(limit, SHORTEST):
         pace = max(PACES, key=lambda other: _measure_reach(clip, other, limit).max())
@@ -98,7 +98,7 @@ def _measure_reach(clip: Clip, pace: tuple[int, bool], limit: int) -> NDArray[np
 
 
 def _jitter_box(box: Box, rng: np.random.Generator) -> Box:
-    """The box as a hand or a detector might have set it."""
+    """The box with the error that a user's or a detector's has."""
     x, y, width, height = box
     right, down, wider, higher = rng.uniform(-JITTER, JITTER, 4).tolist()
     new_width, new_height = width * math.exp(wider), height * math.exp(higher)

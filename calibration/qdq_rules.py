@@ -1,7 +1,7 @@
-"""Where TensorRT wants Q/DQ pairs: the rules in writing, and a walk over the graph that holds them.
+"""The rules by which TensorRT fuses Q/DQ pairs, and a check of a graph against them.
 
-Each rule is true of TensorRT 10.x (strongly typed), 11.x and TensorRT for RTX alike; what a version
-alone demands would be said here. The graph is also plain ONNX that onnxruntime and OpenVINO fuse.
+The rules hold for TensorRT 10.x (strongly typed), 11.x and TensorRT for RTX. A graph that keeps
+them is plain ONNX, which onnxruntime and OpenVINO fuse too. `quantize` checks each that it writes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["RULES", "find_violations"]
+__all__ = ["OUTPUT_AXIS", "RULES", "find_violations"]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0}
+STORED = ("int8", "float8_e4m3fn")
+SCALES = (np.float32, np.float16)
+"""Float16 in graphs whose unquantized part is half."""
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """A model with its links in both directions."""
+    """A model with the producer and the consumers of each tensor."""
 
     model: ModelProto
 
@@ -62,24 +65,24 @@ Rule = Callable[[_Graph], Iterator[str]]
 
 
 def check_zero_points(graph: _Graph) -> Iterator[str]:
-    """Quantization is symmetric and signed: every zero point is an int8 zero."""
+    """Quantization is symmetric: every zero point is a zero of int8 or E4M3."""
     for node in graph.list_nodes(QUANTIZE, DEQUANTIZE):
         zero = graph.read_constant(node.input[2]) if len(node.input) > 2 else None
-        if zero is None or zero.dtype != np.int8 or zero.any():
+        if zero is None or zero.dtype.name not in STORED or zero.any():
             yield node.name
 
 
 def check_scales(graph: _Graph) -> Iterator[str]:
-    """Scales are constant, finite, positive float32."""
+    """Scales are constant, finite, positive float32 or float16."""
     for node in graph.list_nodes(QUANTIZE, DEQUANTIZE):
         scale = graph.read_constant(node.input[1])
-        sound = scale is not None and scale.dtype == np.float32 and np.isfinite(scale).all()
+        sound = scale is not None and scale.dtype in SCALES and np.isfinite(scale).all()
         if not (sound and scale is not None and (scale > 0).all()):
             yield node.name
 
 
 def check_activations(graph: _Graph) -> Iterator[str]:
-    """Activations have one scale a tensor."""
+    """Activations have one scale per tensor."""
     for node in graph.list_nodes(QUANTIZE):
         scale = graph.read_constant(node.input[1])
         if scale is None or scale.size != 1:
@@ -87,19 +90,19 @@ def check_activations(graph: _Graph) -> Iterator[str]:
 
 
 def check_weights(graph: _Graph) -> Iterator[str]:
-    """Weights are stored as int8 with a scale for each output channel."""
+    """Weights are stored as int8 or E4M3 with a scale for each output channel."""
     for node in graph.list_nodes(*OUTPUT_AXIS):
         producer = graph.producers.get(node.input[1])
         if producer is None or producer.op_type != DEQUANTIZE:
             continue
         weight = graph.read_constant(producer.input[0])
         if weight is None:
-            continue  # two activations: check_activations speaks of them
+            continue  # two activations: check_activations covers them
         axis = OUTPUT_AXIS[node.op_type]
         given = [a.i for a in producer.attribute if a.name == "axis"]
         scale = graph.read_constant(producer.input[1])
         size = 0 if scale is None else scale.size
-        if weight.dtype != np.int8 or given != [axis] or size != weight.shape[axis]:
+        if weight.dtype.name not in STORED or given != [axis] or size != weight.shape[axis]:
             yield node.name
 
 
@@ -158,6 +161,6 @@ RULES: tuple[Rule, ...] = (
 
 
 def find_violations(model: ModelProto) -> list[str]:
-    """`rule: node` for each place that breaks a rule; empty when TensorRT will be content."""
+    """A line for each violation: the rule and the node."""
     graph = _Graph(model)
     return [f"{rule.__doc__} {node}" for rule in RULES for node in rule(graph)]

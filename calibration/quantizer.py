@@ -1,8 +1,8 @@
-"""The INT8 graph: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
+"""The INT8 and FP8 graphs: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
 
-Built on onnxruntime.quantization: it is what onnxruntime and OpenVINO fuse best, needs no torch and
-no CUDA, and its Q/DQ nodes are plain ONNX. nvidia-modelopt would add cupy and its own calibration,
-which knows nothing of a temporal state.
+Built on onnxruntime.quantization, whose Q/DQ nodes are plain ONNX that onnxruntime and OpenVINO
+fuse, and which needs neither torch nor CUDA. nvidia-modelopt would add cupy, and its calibration
+does not carry a temporal state from sample to sample.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from relo_edge.errors import CalibrationError
+from relo_edge.calibration.qdq_rules import find_violations
+from relo_edge.errors import CalibrationError, GateError
 from relo_edge.host.telemetry import import_silenced
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["QUANTIZED_OPS", "list_activations", "list_products", "quantize_graph"]
+__all__ = ["QUANTIZED_OPS", "check_rules", "list_activations", "list_products", "quantize_graph"]
 
 QUANTIZED_OPS = ("MatMul", "Conv")
 
@@ -56,7 +57,7 @@ def quantize_graph(
     products = list(products)
     missing = [name for name in list_activations(model, products) if name not in thresholds]
     if missing:
-        raise CalibrationError("calibration", found=f"no range of {missing[0]}", expected="all")
+        raise CalibrationError("calibration", found=f"no range of {missing[0]}")
     import numpy as np
 
     ranges = {n: (np.float32(-t), np.float32(t)) for n, t in thresholds.items()}
@@ -83,7 +84,19 @@ def quantize_graph(
     quantizer.model.topological_sort()
     quantized: ModelProto = quantizer.model.model
     _keep_biases_apart(quantized, products)
+    check_rules(quantized)
     return quantized
+
+
+def check_rules(model: ModelProto) -> None:
+    """Refuse a Q/DQ graph that TensorRT would reject or not fuse.
+
+    Raises:
+        GateError: a rule of `qdq_rules` is broken; a fault of this program.
+    """
+    violations = find_violations(model)
+    if violations:
+        raise GateError(f"{model.graph.name} graph breaks a Q/DQ rule", found=violations[0])
 
 
 def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:
@@ -104,10 +117,10 @@ def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:
             node.input[1] += "/row"
             row = numpy_helper.from_array(bias[None, None], node.input[1])
             model.graph.initializer.append(row)
-    _drop_idle_constants(model)
+    _drop_unused_constants(model)
 
 
-def _drop_idle_constants(model: ModelProto) -> None:
+def _drop_unused_constants(model: ModelProto) -> None:
     used = {name for node in model.graph.node for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]

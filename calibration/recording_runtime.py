@@ -12,20 +12,20 @@ from relo_edge.calibration.samples import Feeds, SampleWriter
 from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
-__all__ = ["Encoder", "RecordingRuntime", "open_encoder"]
+__all__ = ["EncodeTemplate", "RecordingRuntime", "open_encoder"]
 
 Array = NDArray[np.float32]
 
-Encoder = Callable[[Feeds], Array]
-"""The template graph: what it is fed → its tokens."""
+EncodeTemplate = Callable[[Feeds], Array]
+"""The template graph as a function from feeds to tokens."""
 
 
 class RecordingRuntime(ClosedOnExit):
-    """Answers as the runtime below it; one target, one run."""
+    """Records what another runtime is fed, and returns its results. One target, one run."""
 
     batch = 1
 
-    def __init__(self, runtime: Runtime, encode: Encoder, writer: SampleWriter) -> None:
+    def __init__(self, runtime: Runtime, encode: EncodeTemplate, writer: SampleWriter) -> None:
         self.name = f"recording {runtime.name}"
         self.precision = runtime.precision
         self.device = runtime.device
@@ -40,7 +40,7 @@ class RecordingRuntime(ClosedOnExit):
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
     ) -> None:
-        """Encode a second time, because a runtime keeps its tokens to itself."""
+        """Record and encode the template here too: a runtime does not give its tokens out."""
         feeds: Feeds = {"template": template[None], "box": box[None]}
         self._writer.write_sample("template", feeds)
         rows = self.variant.tokens_per_template
@@ -53,12 +53,12 @@ class RecordingRuntime(ClosedOnExit):
         self._runtime.forget(slot)
 
     def rewind(self, slot: int) -> None:
-        """The last step was none; its sample stays, as it was fed."""
+        """Undo the last step; its sample stays in the recording."""
         self._runtime.rewind(slot)
         self._has_history = self._had_history
 
     def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
-        """Note what goes in, above all the state that the steps before left behind."""
+        """Record the feeds, including the state that the last step left."""
         feeds: Feeds = {
             "search": searches,
             "template_tokens": self._tokens,
@@ -75,16 +75,16 @@ class RecordingRuntime(ClosedOnExit):
         return self._runtime.read_state(slot)
 
     def close(self) -> None:
-        """The runtime belongs to whoever opened it."""
+        """Nothing to do: the recorded runtime belongs to the caller."""
 
     def _read_history(self, slot: int) -> Array:
-        """Zeros before the first step: what another run left there is none of this one's."""
+        """The state to record: zeros before the first step, whatever another run left there."""
         if self._has_history:
             return self._runtime.read_state(slot)
         return np.zeros(self.variant.state_shape, np.float32)
 
 
-def open_encoder(bundle: Bundle) -> Encoder:
+def open_encoder(bundle: Bundle) -> EncodeTemplate:
     """The bundle's float32 template graph."""
     session = open_session(bundle.graph("template", "fp32"))
 

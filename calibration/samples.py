@@ -1,4 +1,4 @@
-"""One run's file: what the graphs were fed, written and read sample by sample."""
+"""The file of one recorded run: the graphs' feeds, written and read sample by sample."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Feeds = dict[str, NDArray[Any]]
 
 
 class SampleWriter:
-    """Members of one uncompressed npz, on disk as they come."""
+    """Writes arrays into one uncompressed npz as they are recorded."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self._counts: Counter[str] = Counter()
 
     def write_sample(self, graph: str, feeds: Mapping[str, NDArray[Any]]) -> None:
-        """Add what one call of a graph was fed."""
+        """Add the feeds of one call of a graph."""
         for name, array in feeds.items():
             self.write_array(f"{graph}/{self._counts[graph]}/{name}", array)
         self._counts[graph] += 1
 
     def write_array(self, name: str, array: NDArray[Any]) -> None:
-        """Add what belongs to the whole run."""
+        """Add an array of the whole run."""
         with self._archive.open(f"{name}.npy", "w", force_zip64=True) as member:
             np.lib.format.write_array(member, array, allow_pickle=False)
 
@@ -61,7 +61,7 @@ def read_samples(path: Path, graph: str) -> Iterator[Feeds]:
 
 
 def read_array(path: Path, name: str) -> NDArray[Any]:
-    """What was kept for the whole run."""
+    """An array of the whole run."""
     with _open_samples(path) as stored:
         array: NDArray[Any] = stored[name]
         return array

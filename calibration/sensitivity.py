@@ -1,4 +1,4 @@
-"""What each part of the graph costs in INT8, and which parts must stay float32 for the gate."""
+"""The cost of each part of the graph in INT8, and which parts must stay float32 for the gate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from relo_edge.calibration.candidates import Attempt
+from relo_edge.calibration.candidates import Candidate
 
 __all__ = ["Cost", "group_products", "keep_costly_parts", "measure_costs", "write_costs"]
 
@@ -28,16 +28,16 @@ class Cost:
     worst_output: str
     cosine: float
     judged_track: bool
-    """Whether the float tracker tracks these clips at all; if not, the outputs decide."""
+    """Whether the float tracker tracks these clips; if not, the outputs decide."""
 
     @property
     def rank(self) -> tuple[float, float]:
-        """The higher, the costlier: by the sequence first, then by the worst output."""
+        """Larger is costlier: the closed loop counts first, then the worst output."""
         return (1 - self.closed_loop_iou if self.judged_track else 0.0, 1 - self.cosine)
 
 
-Try = Callable[[str, Iterable[str]], Attempt]
-"""Quantizes these products alone and judges them, under a name."""
+MakeCandidate = Callable[[str, Iterable[str]], Candidate]
+"""Quantizes these products alone and judges the result, under a name."""
 
 
 def group_products(products: Sequence[str]) -> dict[str, list[str]]:
@@ -50,18 +50,18 @@ def group_products(products: Sequence[str]) -> dict[str, list[str]]:
     return parts
 
 
-def measure_costs(parts: Mapping[str, Sequence[str]], attempt: Try) -> list[Cost]:
+def measure_costs(parts: Mapping[str, Sequence[str]], make: MakeCandidate) -> list[Cost]:
     """Each part's cost on its own, the costliest first."""
     costs = [
-        _read_cost(part, len(products), attempt(f"{part} alone", products))
+        _read_cost(part, len(products), make(f"{part} alone", products))
         for part, products in parts.items()
     ]
     return sorted(costs, key=lambda cost: cost.rank, reverse=True)
 
 
 def keep_costly_parts(
-    costs: Sequence[Cost], parts: Mapping[str, Sequence[str]], whole: Attempt, attempt: Try
-) -> tuple[Attempt, list[str]]:
+    costs: Sequence[Cost], parts: Mapping[str, Sequence[str]], whole: Candidate, make: MakeCandidate
+) -> tuple[Candidate, list[str]]:
     """Return the costliest parts to float32, one after the other, until the gate is met."""
     best, kept = whole, list[str]()
     for cost in costs:
@@ -71,7 +71,7 @@ def keep_costly_parts(
         rest = [name for part, names in parts.items() if part not in kept for name in names]
         if not rest:
             break
-        best = attempt(f"without {', '.join(kept)}", rest)
+        best = make(f"without {', '.join(kept)}", rest)
     return best, kept
 
 
@@ -90,8 +90,8 @@ def write_costs(costs: Sequence[Cost], kept: Sequence[str], folder: Path) -> Ite
     yield PICTURE
 
 
-def _read_cost(part: str, products: int, attempt: Attempt) -> Cost:
-    verdict = attempt.verdict
+def _read_cost(part: str, products: int, candidate: Candidate) -> Cost:
+    verdict = candidate.verdict
     name, error = verdict.worst_output
     return Cost(
         part, products, verdict.track.closed_loop_iou, name, error.cosine, verdict.judged_track

@@ -1,8 +1,8 @@
-"""Outlier channels of a LayerNormalization, moved into the weights that read it.
+"""Outlier channels of a LayerNormalization, moved into the weights that read it, as in SmoothQuant.
 
-One scale serves a whole activation in int8, so that a channel ten times as loud as the rest costs
-the rest its resolution. Dividing the norm's channels and multiplying the weights' rows by the same
-factors changes nothing in float32 (as in SmoothQuant) and shares the burden between the two.
+An int8 activation has one scale, so that a channel ten times larger than the rest costs the rest
+their resolution. Dividing the norm's channels and multiplying the weights' rows by the same factors
+changes nothing in float32, and spreads the quantization error over both.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["list_norms", "smooth_norms"]
 
 SHARE = 0.5
-"""How much of an outlier the weights take over."""
+"""The share of an outlier that moves into the weights."""
 FLOOR = 1e-5
 
 
@@ -48,8 +48,8 @@ def smooth_norms(model: ModelProto, peaks: Mapping[str, Floats]) -> dict[str, Fl
     return applied
 
 
-def _balance(loudness: Floats, weight: Floats) -> Floats:
-    """What to divide each channel by; their geometric mean is one, so that nothing grows."""
-    ratio = np.maximum(loudness, FLOOR) ** SHARE / np.maximum(weight, FLOOR) ** (1 - SHARE)
+def _balance(peaks: Floats, weight: Floats) -> Floats:
+    """The factor of each channel; their geometric mean is one."""
+    ratio = np.maximum(peaks, FLOOR) ** SHARE / np.maximum(weight, FLOOR) ** (1 - SHARE)
     balanced: Floats = ratio / np.exp(np.log(ratio).mean())
     return balanced

@@ -1,4 +1,4 @@
-"""How activations are spread: histograms over a stream of samples, and where to clip them."""
+"""Thresholds of activations: histograms over a stream of samples, and where to clip them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def collect_spreads(
 ) -> dict[str, Spread]:
     """Run the float graph over the samples, keeping only histograms.
 
-    The search by entropy is slow: without it, the spreads cannot be asked for that threshold.
+    The search by entropy is slow; without it, the spreads have no such threshold.
     """
     calibrate = import_silenced("onnxruntime.quantization.calibrate")
     session = open_exposed(graph, tensors)

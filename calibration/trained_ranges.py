@@ -1,4 +1,4 @@
-"""INT8 with the ranges that quantization-aware training found: taken over, not measured."""
+"""INT8 with the ranges that quantization-aware training found, used as they are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from relo_edge.calibration.recording import Recording
 from relo_edge.errors import CalibrationError
 from relo_edge.graphs.int8_ranges import Int8Ranges
 
-__all__ = ["TITLE", "check_ranges", "quantize_given"]
+__all__ = ["TITLE", "check_ranges", "quantize_with_ranges"]
 
 TITLE = "trained ranges"
 
@@ -41,8 +41,8 @@ def check_ranges(bundle: Bundle, given: Int8Ranges) -> None:
             raise _refuse(bundle, "graph", f"a range of {tensor}", "tensors that are quantized")
 
 
-def quantize_given(bundle: Bundle, recording: Recording, given: Int8Ranges) -> Quantized:
-    """Add an INT8 step graph with exactly these ranges; the gate judges it like any other."""
+def quantize_with_ranges(bundle: Bundle, recording: Recording, given: Int8Ranges) -> Quantized:
+    """Add an INT8 step graph with these ranges, kept only when its gate is met."""
     import onnx
 
     check_ranges(bundle, given)
@@ -53,8 +53,9 @@ def quantize_given(bundle: Bundle, recording: Recording, given: Int8Ranges) -> Q
     notes |= describe_source(bundle, recording)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / "int8"
-        candidate = write_candidate(bundle, folder, "int8", {"step": quantized}, notes)
-        return publish_best(bundle, [judge_candidate(bundle, candidate, "int8", TITLE, recording)])
+        written = write_candidate(bundle, folder, "int8", {"step": quantized}, notes)
+        judged = judge_candidate(bundle, written, "int8", TITLE, recording)
+        return publish_best(bundle, [judged], recording)
 
 
 def _list_tensors(bundle: Bundle, given: Int8Ranges) -> list[str]:

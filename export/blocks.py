@@ -45,8 +45,8 @@ def add_pixel_encoder(
 ) -> str:
     """uint8 crops [B,side,side,3] → tokens [B,·,C] before the first main block.
 
-    The pixels are put in order once, so that the neighbours of both merges already lie side by
-    side and each merge is a reshape and a matrix product. `position` ([·,C]) joins the last bias.
+    The pixels are reordered once, so that the neighbours of both merges are adjacent and each merge
+    is a reshape and a matrix product. `position` ([·,C]) is added to the last bias.
     """
     first, second = variant.stage_blocks
     merges = [body.below(f"blocks.{first}"), body.below(f"blocks.{first + 1 + second}")]
@@ -74,13 +74,13 @@ def add_main_block(
     propagated: str,
     kept: int,
 ) -> str:
-    """One main block for the first `kept` tokens; the rest and `propagated` only inform them."""
+    """One main block. Only the first `kept` tokens have queries; the rest are keys and values."""
     context = graph.add("Concat", f"{name}/context", [tokens, propagated], axis=1)
     context = add_norm(graph, f"{name}/norm1", context, block.affine("norm1"))
     mixed = _add_attention(graph, variant, block.below("attn"), name, context, kept)
     projection = fold_layer_scale(block.below("attn").linear("proj"), block["gamma_1"])
     attended = add_affine(graph, f"{name}/attn/proj", mixed, projection)
-    # Most blocks keep every token but the propagated; the last keeps the search tokens alone.
+    # The last block keeps the search tokens only; the others all but the propagated ones.
     residual = tokens if kept > variant.search_tokens else _keep(graph, name, tokens, kept)
     tokens = graph.add("Add", f"{name}/attended", [residual, attended])
     changed = _add_swiglu(graph, variant, block, name, tokens)
@@ -88,13 +88,13 @@ def add_main_block(
 
 
 def _order_patches(graph: GraphBuilder, pixels: str, side: int) -> str:
-    """[B,side,side,3] → [B,patches,48] less 128, a token's sixteen patches together, by merges."""
+    """[B,side,side,3] → [B,patches,48], centred, the patches in the order in which they merge."""
     cells, run = side // (EMBED_SIDE << MERGES), EMBED_SIDE * 3
     patches, values = (side // EMBED_SIDE) ** 2, EMBED_SIDE * run
     # Rank 8 is the most that TensorRT takes, so the batch shares an axis with the rows of cells.
     rows = f"{cells}*{BATCH}"
     shape, perm = (2, 2, EMBED_SIDE, cells, 2, 2, run), (0, 4, 1, 5, 2, 6, 3, 7)
-    # TensorRT has bytes at a network's edge alone: nothing but a Cast may read them.
+    # TensorRT takes uint8 as an input only: nothing but a Cast may read it.
     levels = graph.add("Cast", "pixels/float", [pixels], to=FLOAT)
     split = graph.reshape("pixels/split", levels, -1, *shape)
     order = graph.add("Transpose", "pixels/order", [split], perm=perm)
@@ -117,7 +117,7 @@ def _add_stage_block(graph: GraphBuilder, name: str, tokens: str, block: Scope) 
 
 
 def _add_merge(graph: GraphBuilder, name: str, tokens: str, merge: Scope, reduction: Affine) -> str:
-    """Four neighbours, lying in a row, become one token: [B,4n,c] → [B,n,2c]."""
+    """Four adjacent tokens become one: [B,4n,c] → [B,n,2c]."""
     normed = add_norm(graph, f"{name}/norm", tokens, merge.affine("norm"))
     neighbours = graph.reshape(f"{name}/neighbours", normed, 0, -1, len(reduction.weight))
     return add_affine(graph, name, neighbours, reduction)
@@ -126,29 +126,26 @@ def _add_merge(graph: GraphBuilder, name: str, tokens: str, merge: Scope, reduct
 def _add_attention(
     graph: GraphBuilder, variant: Variant, attention: Scope, name: str, context: str, kept: int
 ) -> str:
-    """Softmax(q·k)·v for the first `kept` rows of the context."""
+    """Softmax(q·k)·v for the first `kept` rows of the context.
+
+    Heads are transposed before they are split: TensorRT then fuses the bias into the product, and
+    one layout kernel does the work of three.
+    """
     heads, size, width = variant.heads, variant.head_size, variant.width
-    fused = add_affine(graph, f"{name}/attn/qkv", context, fuse_qkv(attention, size))
-    parts = [f"{name}/attn/{part}" for part in ("query", "key", "value")]
-    sizes = graph.indices(width, width, width)
-    query, key, value = graph.add_many("Split", f"{name}/attn/split", [fused, sizes], parts, axis=2)
-    query = _keep(graph, f"{name}/attn", query, kept)
-    query, key, value = (
-        graph.add(
-            "Transpose",
-            f"{part}/heads",
-            [graph.reshape(f"{part}/split", tensor, 0, -1, heads, size)],
-            perm=perm,
-        )
-        for part, tensor, perm in zip(
-            parts, (query, key, value), ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]), strict=True
-        )
-    )
-    logits = graph.add("MatMul", f"{name}/attn/logits", [query, key])
-    share = graph.add("Softmax", f"{name}/attn/softmax", [logits], axis=-1)
-    mixed = graph.add("MatMul", f"{name}/attn/mix", [share, value])
-    mixed = graph.add("Transpose", f"{name}/attn/tokens", [mixed], perm=[0, 2, 1, 3])
-    return graph.reshape(f"{name}/attn/merge", mixed, 0, -1, width)
+    name = f"{name}/attn"
+    fused = add_affine(graph, f"{name}/qkv", context, fuse_qkv(attention, size))
+    split = graph.reshape(f"{name}/qkv/split", fused, 0, -1, 3 * heads, size)
+    by_head = graph.add("Transpose", f"{name}/qkv/heads", [split], perm=[0, 2, 1, 3])
+    parts = [f"{name}/query/all", f"{name}/key/rows", f"{name}/value/heads"]
+    sizes = graph.indices(heads, heads, heads)
+    query, key, value = graph.add_many("Split", f"{name}/split", [by_head, sizes], parts, axis=1)
+    query = graph.slice_rows(f"{name}/query/heads", query, 0, kept, axis=2)
+    key = graph.add("Transpose", f"{name}/key/heads", [key], perm=[0, 1, 3, 2])
+    logits = graph.add("MatMul", f"{name}/logits", [query, key])
+    share = graph.add("Softmax", f"{name}/softmax", [logits], axis=-1)
+    mixed = graph.add("MatMul", f"{name}/mix", [share, value])
+    mixed = graph.add("Transpose", f"{name}/tokens", [mixed], perm=[0, 2, 1, 3])
+    return graph.reshape(f"{name}/merge", mixed, 0, -1, width)
 
 
 def _add_swiglu(graph: GraphBuilder, variant: Variant, block: Scope, name: str, tokens: str) -> str:

@@ -1,4 +1,4 @@
-"""A small builder of ONNX graphs: names that read like the network, no weight stored twice."""
+"""A small builder of ONNX graphs: nodes named after the network, no weight stored twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class GraphBuilder:
         self._described: list[TensorSpec] = []
 
     def add(self, op: str, name: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Append a node with one output, which bears the node's name."""
+        """Append a node with one output, which has the node's name."""
         return self.add_many(op, name, inputs, [name], **attributes)[0]
 
     def add_many(
@@ -62,17 +62,17 @@ class GraphBuilder:
         """Reshape; -1 is inferred."""
         return self.add("Reshape", name, [tensor, self.indices(*shape)])
 
-    def slice_rows(self, name: str, tensor: str, start: int, stop: int) -> str:
-        """tensor[:, start:stop]."""
-        bounds = [self.indices(start), self.indices(stop), self.indices(1)]
+    def slice_rows(self, name: str, tensor: str, start: int, stop: int, axis: int = 1) -> str:
+        """The rows from `start` up to `stop` of one axis."""
+        bounds = [self.indices(start), self.indices(stop), self.indices(axis)]
         return self.add("Slice", name, [tensor, *bounds])
 
     def describe(self, tensor: str, dtype: str, shape: tuple[int | str, ...]) -> None:
-        """State a shape that inference cannot find by itself."""
+        """Declare a shape that shape inference does not find."""
         self._described.append(TensorSpec(tensor, dtype, shape))
 
     def build(self, contract: GraphContract, metadata: Mapping[str, str]) -> ModelProto:
-        """The finished model, the contract's tensors at its ends."""
+        """The finished model; its inputs and outputs are those of the contract."""
         from onnx import helper
 
         graph = helper.make_graph(

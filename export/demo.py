@@ -22,12 +22,12 @@ from relo_edge.network.demo import find_demo_checkpoint
 __all__ = ["find_demo_bundle"]
 
 STALE = 7 * 24 * 3600
-"""Seconds without use after which a bundle of other makers is removed, or what a killed process
-left: another install may still work with it, or be writing it."""
+"""Seconds without use after which another exporter's bundle, or a killed process's leftovers, is
+removed: until then, another install may use it or be writing it."""
 
 
 def find_demo_bundle() -> Bundle:
-    """The cached bundle of these weights and this exporter; a new one where it is not sound."""
+    """The cached bundle of these weights and this exporter; made again if missing or damaged."""
     cache = find_cache()
     path = cache / f"demo-{relo_edge.__version__}-{_hash_makers()[:8]}"
     bundle = _open_sound(path)
@@ -42,7 +42,7 @@ def find_demo_bundle() -> Bundle:
 
 
 def _hash_makers() -> str:
-    """Everything that a graph is made by: an exporter that changes makes another bundle."""
+    """A hash of all that decides a graph, so that a changed exporter gets a new cache entry."""
     digest = hashlib.sha256()
     for file in _list_makers():
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
@@ -59,7 +59,7 @@ def _list_makers() -> Iterator[Path]:
 
 
 def _open_sound(path: Path) -> Bundle | None:
-    """The bundle there, if it is whole."""
+    """The bundle there, unless it is missing or damaged."""
     try:
         bundle = open_bundle(path)
     except (BundleError, InputError):
@@ -68,7 +68,7 @@ def _open_sound(path: Path) -> Bundle | None:
 
 
 def _publish(made: Bundle, path: Path) -> Bundle:
-    """Move it into place in one step; of two processes that made one, the first has its way."""
+    """Move it into place in one step; if two processes made one, the first is kept."""
     if _open_sound(path) is None:
         with suppress(FileNotFoundError):
             path.rename(made.path.with_name("damaged"))
@@ -81,7 +81,7 @@ def _publish(made: Bundle, path: Path) -> Bundle:
 
 
 def _note_use(path: Path) -> None:
-    """A cache that only can be read is a good one."""
+    """Record the time of use; a read-only cache is fine."""
     with suppress(OSError):
         os.utime(path)
 

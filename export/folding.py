@@ -1,4 +1,4 @@
-"""The exact folds: each turns trained weights into what a graph multiplies by, in float64."""
+"""Exact folding of trained weights into the constants of a graph, computed in float64."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Scope:
         return np.asarray(self.tensors[self.prefix + name], np.float64)
 
     def below(self, name: str) -> Scope:
-        """The same tensors, seen from one level down."""
+        """The tensors below a longer name."""
         return Scope(self.tensors, f"{self.prefix}{name}.")
 
     def affine(self, name: str) -> Affine:

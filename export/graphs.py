@@ -1,4 +1,4 @@
-"""The two graphs of a bundle, whole: template tokens once, then one step a frame."""
+"""The two graphs of a bundle: `template`, run once a template, and `step`, run once a frame."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build_step_graph(variant: Variant, weights: Scope) -> ModelProto:
 
 
 def _add_main_blocks(graph: GraphBuilder, variant: Variant, body: Scope, search: str) -> str:
-    """All main blocks; leaves `temporal_tokens_out`, returns the last block's search tokens."""
+    """All main blocks: adds `temporal_tokens_out`, returns the last block's search tokens."""
     current = _add_fresh_temporal_tokens(graph, variant, body)
     half = graph.weight("history/half", np.array(0.5))
     carries = graph.add("Greater", "history/known", ["has_history", half])
@@ -77,7 +77,7 @@ def _add_main_blocks(graph: GraphBuilder, variant: Variant, body: Scope, search:
 
 
 def _add_fresh_temporal_tokens(graph: GraphBuilder, variant: Variant, body: Scope) -> str:
-    """The constant temporal tokens with which every frame starts, one copy a target."""
+    """The constant temporal tokens with which each frame starts, one copy per target."""
     rows, width = variant.temporal_tokens, variant.width
     fresh = graph.weight("temporal/fresh", body["ttokens"] + body["pos_embed_ttoken"])
     batch = graph.add("Shape", "temporal/batch", ["has_history"])
@@ -88,7 +88,7 @@ def _add_fresh_temporal_tokens(graph: GraphBuilder, variant: Variant, body: Scop
 
 
 def _add_foreground_share(graph: GraphBuilder, variant: Variant) -> str:
-    """How much of each token's patch lies in the box: [B,·,1]."""
+    """The share of each token's patch inside the box: [B,·,1]."""
     size = graph.weight("role/size", np.array(variant.template_size))
     pixels = graph.add("Mul", "role/pixels", ["box", size])
     parts = [f"role/{part}" for part in ("x", "y", "w", "h")]
@@ -117,7 +117,7 @@ def _add_span_share(
 
 
 def _describe_origin(variant: Variant, graph: str) -> dict[str, str]:
-    """What a reader of the file alone must know."""
+    """Metadata for readers who have the file without its bundle."""
     return {
         "relo_edge.graph": graph,
         "relo_edge.variant": variant.name,

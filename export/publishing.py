@@ -51,7 +51,7 @@ def _require_packages() -> None:
 
 
 def check_output(output: Path, *, replace: bool) -> None:
-    """Say at once, before any long work, that the output cannot be written."""
+    """Fail before any long work if the output cannot be written."""
     if not output.exists():
         return
     if not output.is_dir() or (any(output.iterdir()) and not (output / "manifest.json").exists()):

@@ -32,7 +32,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FrameErrors:
-    """How far a frame of the rollout is from the reference, at worst over its targets."""
+    """The errors of one frame of the rollout, each the largest over its targets."""
 
     frame: int
     restarted: tuple[int, ...]
@@ -52,7 +52,7 @@ class FrameErrors:
 
 @dataclass
 class _Rollout:
-    """The same crops through both; each side carries its own state."""
+    """The same crops through graph and network; each carries its own state."""
 
     variant: Variant
     window: Array
@@ -113,7 +113,7 @@ class _Crops:
 
 
 def _compare_templates(session: Any, network: Relo, crops: _Crops) -> Array:
-    """Template tokens of both targets, found equal."""
+    """Template tokens of both targets, once they agree with the network's."""
     import torch
 
     pictures, boxes = crops.templates()
@@ -175,7 +175,7 @@ def _run_step(
 
 
 def _box_error(box: Array, score: Array, maps: Any, rollout: _Rollout) -> float:
-    """The box and score against the maps; of cells that tie within tolerance either may win."""
+    """The error of box and score by the maps; any cell that ties within tolerance may win."""
     grid = rollout.variant.grid
     cells = np.stack(np.meshgrid(np.arange(grid), np.arange(grid)))
     centres = (maps.offsets.numpy() + cells) / grid
@@ -204,7 +204,7 @@ def _check_errors(errors: FrameErrors) -> None:
 def _check_state_matters(
     session: Any, rollout: _Rollout, tokens: Array, searches: NDArray[np.uint8]
 ) -> None:
-    """A state that was folded away would pass every other check of a short rollout."""
+    """Swap the states: a state that constant folding removed would pass all other checks."""
     logits = _run_step(session, rollout, tokens, searches, rollout.graph_state)[2]
     other = _run_step(session, rollout, tokens, searches, rollout.graph_state[::-1].copy())[2]
     if np.array_equal(logits, other):

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import GRAPHS, EngineGraph
 from relo_edge.errors import BundleError, InputError, ReloError
 from relo_edge.host.files import (
     describe_kind,
@@ -29,6 +29,7 @@ from relo_edge.validation.schema import Mismatch
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "QDQ_PRECISIONS",
     "Bundle",
     "check_place",
     "describe_files",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+QDQ_PRECISIONS = ("int8", "fp8")
+"""Their graphs are float32 beside the Q/DQ pairs: an engine's are half there."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,23 @@ class Bundle:
                 fix=f"make it with `relo-edge quantize {quote(str(self.path))} --{precision}`",
             )
         return self.check_file(self.manifest["graphs"][precision][name])
+
+    def engine_graph(self, name: str, precision: str) -> EngineGraph:
+        """What an engine of that precision is built from: the graph itself, unless a precision
+        has other files for it."""
+        path, state_dtype = self.graph(name, precision), self.state_dtype(precision)
+        made = self.manifest.get("engine_graphs", {}).get(precision)
+        if made is None and precision in QDQ_PRECISIONS:
+            raise BundleError(
+                f"{self.path} has no graphs that {precision} engines are built from",
+                fix=f"make them with `relo-edge quantize {quote(str(self.path))} --{precision}`, "
+                "if need be on another machine",
+            )
+        if made is None:
+            return EngineGraph(path, state_dtype)
+        entry = made[name]
+        kept = entry["kept_in_float32"]
+        return EngineGraph(self.check_file(entry["file"]), entry["state_dtype"], kept)
 
     def check_file(self, name: str) -> Path:
         """The file's path, or a word on how it differs from what was published."""
@@ -182,7 +202,7 @@ def publish_precision(
     path = bundle.path.resolve()  # a relative one may lead into the folder that is replaced
     with publish_folder(path, wait=True) as folder:
         current = _reopen(bundle, path)
-        manifest, names = _merge_precision(current, candidate, precision, extra)
+        manifest, names, replaced = _merge_precision(current, candidate, precision, extra)
         shutil.copytree(
             path,
             folder,
@@ -191,8 +211,9 @@ def publish_precision(
             ignore=shutil.ignore_patterns(".*.part", ".*.lock"),
             dirs_exist_ok=True,
         )
-        for name in names:
+        for name in names | replaced:
             (folder / name).unlink(missing_ok=True)
+        for name in names:
             shutil.copyfile(candidate.path / name, folder / name)
         write_manifest(folder, manifest)
     return open_bundle(path)
@@ -213,16 +234,28 @@ def _reopen(bundle: Bundle, path: Path) -> Bundle:
 
 def _merge_precision(
     bundle: Bundle, candidate: Bundle, precision: str, extra: Mapping[str, Any]
-) -> tuple[dict[str, Any], set[str]]:
-    """The bundle's manifest with the candidate's precision in it, and the files that it brings."""
+) -> tuple[dict[str, Any], set[str], set[str]]:
+    """The manifest with the candidate's precision in it, the files it brings and those it drops."""
     names = set(candidate.manifest["files"]) - set(bundle.manifest["graphs"]["fp32"].values())
     manifest = dict(bundle.manifest)
-    for section in ("graphs", "state_dtype"):
-        manifest[section] = {**manifest[section], precision: candidate.manifest[section][precision]}
-    manifest["files"] = {**manifest["files"], **candidate.manifest["files"]}
+    for section in ("graphs", "state_dtype", "engine_graphs"):
+        known = {k: v for k, v in manifest.get(section, {}).items() if k != precision}
+        added = candidate.manifest.get(section, {})
+        manifest[section] = {**known, **added}
+    replaced = _list_graph_files(bundle, precision) - names
+    kept = {name: e for name, e in manifest["files"].items() if name not in replaced}
+    manifest["files"] = {**kept, **candidate.manifest["files"]}
     for section, entries in extra.items():
         manifest[section] = {**manifest.get(section, {}), **entries}
-    return manifest, names
+    return manifest, names, replaced
+
+
+def _list_graph_files(bundle: Bundle, precision: str) -> set[str]:
+    """The files that serve this precision alone."""
+    made = bundle.manifest.get("engine_graphs", {}).get(precision, {})
+    names = {*bundle.manifest["graphs"].get(precision, {}).values()}
+    names |= {entry["file"] for entry in made.values()}
+    return names - set(bundle.manifest["graphs"]["fp32"].values())
 
 
 def describe_files(folder: Path, *names: str) -> dict[str, dict[str, Any]]:

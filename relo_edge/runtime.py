@@ -43,7 +43,7 @@ log = logging.getLogger("relo_edge")
 
 Opened = TypeVar("Opened")
 
-QUANTIZED = ("int8", "fp16")
+QUANTIZED = ("int8", "fp8", "fp16")
 
 MOST_THREADS = 1024
 """More than any CPU has; runtimes would start any number, and never get to work."""

@@ -57,7 +57,7 @@ class OnnxRuntime(SlotwiseRuntime):
 
 def _open_checked(bundle: Bundle, name: str, precision: str, threads: int | None) -> Any:
     path = bundle.graph(name, precision)
-    session = open_session(path, batch=1, threads=threads)
+    session = open_session(path, batch=1, threads=threads, fuse_qdq=precision != "fp8")
     shapes = {value.name: value.shape for value in session.get_inputs()}
     check_inputs(path, bundle.variant, name, shapes)
     return session

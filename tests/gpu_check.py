@@ -100,14 +100,14 @@ def measure_variants(scratch: Path, deadline: float) -> dict[str, Any]:
 
 def prepare_variant(name: str, folder: Path, skipped: dict[str, str]) -> tuple[Any, Any]:
     """A bundle with graphs and engines of every precision, and what opens it at some batch."""
-    from engines import add_half, add_int8, write_bundle
+    from engines import add_fp16, add_int8, write_bundle
 
     from relo_edge.network.fixed_weights import draw_weights
     from relo_edge.spec import VARIANTS
 
     weights = draw_weights(VARIANTS[name])
-    bundle = add_int8(add_half(write_bundle(name, weights, folder)))
-    flavour = build_all(bundle, folder, skipped)
+    bundle = add_int8(add_fp16(write_bundle(name, weights, folder)))
+    flavour = build_all(bundle, skipped)
 
     def openers(batch: int) -> Iterator[tuple[str, Callable[[], Any]]]:
         from relo_edge.runtime import open_runtime
@@ -124,11 +124,9 @@ def prepare_variant(name: str, folder: Path, skipped: dict[str, str]) -> tuple[A
     return bundle, openers
 
 
-def build_all(bundle: Any, folder: Path, skipped: dict[str, str]) -> str | None:
+def build_all(bundle: Any, skipped: dict[str, str]) -> str | None:
     """Engines of every precision with the library that fits this GPU; its name."""
-    from engines import halve_int8
-
-    from relo_edge.contract import GRAPHS, EngineGraph
+    from relo_edge.contract import GRAPHS
     from relo_edge.errors import ReloError
     from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
 
@@ -136,10 +134,7 @@ def build_all(bundle: Any, folder: Path, skipped: dict[str, str]) -> str | None:
     for precision in PRECISIONS:
         try:
             target = open_target(None, max(BATCHES), None)
-            dtype = bundle.state_dtype(precision)
-            graphs = {n: EngineGraph(bundle.graph(n, precision), dtype) for n in GRAPHS}
-            if precision == "int8":
-                graphs = halve_int8(bundle, folder)
+            graphs = {name: bundle.engine_graph(name, precision) for name in GRAPHS}
             build_engines(bundle, precision, graphs, target)
             flavour = target.library.flavour
         except ReloError as error:

@@ -1,1 +1,1 @@
-"""ONNX files opened and looked into."""
+"""ONNX graphs: CPU sessions, the tensors that INT8 quantizes, and their trained ranges."""

@@ -1,4 +1,4 @@
-"""Ranges that training found for INT8, on their way to `quantize`: one JSON file."""
+"""INT8 ranges found by training, and the JSON file in which `quantize` reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIX = "give the file that `relo-edge train qat` wrote beside its checkpoint"
 
 @dataclass(frozen=True)
 class Int8Ranges:
-    """For each tensor that is quantized, the magnitude that becomes 127."""
+    """The magnitude that becomes 127, for each quantized tensor."""
 
     variant: str
     weights: Mapping[str, str]
@@ -42,7 +42,12 @@ def write_ranges(path: Path, ranges: Int8Ranges) -> None:
 
 
 def read_ranges(path: Path) -> Int8Ranges:
-    """What the file holds, or one line on why it serves nobody."""
+    """Read and check the file.
+
+    Raises:
+        InputError: it cannot be opened.
+        CalibrationError: it holds no ranges, is damaged, or of another version.
+    """
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

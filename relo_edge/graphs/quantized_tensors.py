@@ -1,6 +1,6 @@
-"""Where the INT8 graph has its Q/DQ pairs, in the words of the graph and of the network.
+"""The tensors that the INT8 graph quantizes, by their names in the graph and their modules.
 
-`export` names the tensors and `quantize` chooses among them; a test holds this list to theirs.
+`export` names the tensors and `quantize` chooses among them; a test compares this list with theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TOWERS |= {"offset": ("decoder", "offset")}
 
 
 def list_rounded(variant: Variant, *, attention: bool = False) -> list[str]:
-    """The names of all tensors that are quantized; attention's own where it is asked for."""
+    """The names of all quantized tensors, with or without those of attention's two products."""
     blocks = dict(list_attentions(variant))
     names = [PIXELS, *dict(list_outputs(variant)), *(f"{name}/merge" for name in blocks)]
     if attention:
@@ -29,7 +29,7 @@ def list_rounded(variant: Variant, *, attention: bool = False) -> list[str]:
 
 
 def list_outputs(variant: Variant) -> Iterator[tuple[str, str]]:
-    """Each tensor that is what one module puts out, and that module."""
+    """Each tensor that is a module's output, and the module's name."""
     first, second = variant.stage_blocks
     merges = {"1": first, "2": first + 1 + second}
     stages = {f"stage1.{i}": i for i in range(first)}
@@ -50,7 +50,7 @@ def list_outputs(variant: Variant) -> Iterator[tuple[str, str]]:
 
 
 def list_attentions(variant: Variant) -> Iterator[tuple[str, str]]:
-    """The attention of each main block: its tensors' first words, and its module."""
+    """The attention of each main block: the prefix of its tensors, and the module's name."""
     for name, block in _list_blocks(variant):
         yield f"{name}/attn", f"{block}.attn"
 

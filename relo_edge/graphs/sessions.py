@@ -1,4 +1,4 @@
-"""ONNX graphs opened on the CPU in one place, also so that tensors inside them can be seen."""
+"""CPU sessions of ONNX graphs, with inner tensors as outputs where wanted."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["Exposed", "import_onnxruntime", "open_exposed", "open_session"]
 
 CPU = "CPUExecutionProvider"
+FLOAT8E4M3FN = 17  # TensorProto.FLOAT8E4M3FN, without importing onnx for it
 
 
 class Exposed:
-    """A session whose graph also gives out inner tensors."""
+    """A session whose graph has inner tensors as outputs too."""
 
     def __init__(self, model: ModelProto, session: Any) -> None:
         self.model = model
         self.run = session.run
         self.tensors = [output.name for output in model.graph.output]
-        """What can be asked for: the graph's own outputs first."""
+        """The outputs: the graph's own first."""
 
 
 def import_onnxruntime() -> Any:
-    """The package, or how to get it."""
+    """The package.
+
+    Raises:
+        MissingDependency: it is not installed, or does not import.
+    """
     try:
         return import_silenced("onnxruntime")
     except ImportError as error:
@@ -44,10 +49,13 @@ def open_session(
     batch: int | None = None,
     threads: int | None = None,
     plan_memory: bool = True,
+    fuse_qdq: bool = True,
 ) -> Any:
     """A session on the CPU; a `batch` that is fixed lets onnxruntime fold shapes.
 
-    A memory plan holds every tensor at once: leave it out where all of them are outputs.
+    A memory plan holds every tensor at once: leave it out where all of them are outputs. Q/DQ pairs
+    of FP8 must not be fused: onnxruntime 1.31 puts them into INT8 kernels, which it then refuses,
+    and takes a zero point of 0 for the least value, so that a ReLU before it seems superfluous.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -59,9 +67,15 @@ def open_session(
         options.add_free_dimension_override_by_name(BATCH, batch)
     if threads:
         options.intra_op_num_threads = threads
+    unfused = set()
+    if not fuse_qdq or (not isinstance(graph, Path) and _has_fp8(graph)):
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        unfused.add("ReluQuantRewrite")
     source = graph if isinstance(graph, Path) else graph.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(source, options, providers=[CPU])
+        return onnxruntime.InferenceSession(
+            source, options, providers=[CPU], disabled_optimizers=unfused
+        )
     except Exception as error:  # onnxruntime's own errors share no public base class
         name = str(graph) if isinstance(graph, Path) else "a graph in memory"
         raise BundleError(f"onnxruntime cannot open {name}", found=error) from None
@@ -84,3 +98,7 @@ def open_exposed(graph: Path, names: Collection[str] | None = None) -> Exposed:
         if wanted and value.name not in present:
             model.graph.output.append(onnx.ValueInfoProto(name=value.name, type=value.type))
     return Exposed(model, open_session(model, plan_memory=False))
+
+
+def _has_fp8(model: ModelProto) -> bool:
+    return any(tensor.data_type == FLOAT8E4M3FN for tensor in model.graph.initializer)

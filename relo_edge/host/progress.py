@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["show_progress"]
 
+LINE_SECONDS = 15.0
+
 
 @contextlib.contextmanager
 def show_progress(
     title: str, total: int | None = None, unit: str = "frames"
 ) -> Iterator[Callable[[], None]]:
-    """Yield what to call after each step; a log gets one closing line in place of a bar."""
+    """Yield what to call after each step; a log gets a line now and then in place of a bar."""
     shown = _show_bar if sys.stderr.isatty() else _show_line
     with shown(title, total, unit) as advance:
         yield advance
@@ -29,16 +31,26 @@ def _name_rate(unit: str) -> str:
 
 
 @contextlib.contextmanager
-def _show_line(title: str, _total: int | None, unit: str) -> Iterator[Callable[[], None]]:
+def _show_line(title: str, total: int | None, unit: str) -> Iterator[Callable[[], None]]:
+    """A line every `LINE_SECONDS`, with the time left if the total is known; one at the end."""
     done, start = 0, time.perf_counter()
+    told = start
+
+    def measure_rate() -> float:
+        return done / max(time.perf_counter() - start, 1e-9)
 
     def advance() -> None:
-        nonlocal done
+        nonlocal done, told
         done += 1
+        now = time.perf_counter()
+        if now - told >= LINE_SECONDS and done != total:
+            told, rate = now, measure_rate()
+            count = f"{done} of {total} {unit}" if total else f"{done} {unit}"
+            left = f", about {(total - done) / rate:.0f} s left" if total else ""
+            print(f"{title}: {count}, {rate:.1f} {_name_rate(unit)}{left}", file=sys.stderr)
 
     yield advance
-    rate = done / max(time.perf_counter() - start, 1e-9)
-    print(f"{title}: {done} {unit}, {rate:.1f} {_name_rate(unit)}", file=sys.stderr)
+    print(f"{title}: {done} {unit}, {measure_rate():.1f} {_name_rate(unit)}", file=sys.stderr)
 
 
 @contextlib.contextmanager

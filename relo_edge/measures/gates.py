@@ -54,6 +54,7 @@ GATES = {
     ),
     "bf16": Gate(1e-1, cosine=0.995, box=5e-2, argmax_agreement=0.90, closed_loop_iou=0.90),
     "fp16": Gate(5e-3, cosine=0.9995, box=5e-3, argmax_agreement=0.97, closed_loop_iou=0.98),
+    "fp8": Gate(5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85),
     "int8": Gate(5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85),
 }
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relo_edge.bundle import Bundle
+from relo_edge.contract import GRAPHS
 from relo_edge.errors import RuntimeUnavailable
 from relo_edge.host.progress import show_progress
 from relo_edge.runtime import Runtime, open_runtime, resolve_bundle
 
 if TYPE_CHECKING:
     from relo_edge.calibration.recording import Recording
-    from relo_edge.runtimes.tensorrt.engines import Target
+    from relo_edge.runtimes.tensorrt.engines import BuiltEngines, Target
 
 __all__ = ["EngineReport", "Measured", "build_engines", "judge_speed"]
 
@@ -60,6 +60,8 @@ class EngineReport:
 
     built: Part
     measured: Measured | None
+    xrays: tuple[Part, ...] = ()
+    """What each engine consists of, where that was asked for."""
 
     @property
     def passed(self) -> bool:
@@ -74,11 +76,13 @@ class EngineReport:
             plain["bench"] = self.measured.speed.to_dict()
             plain["layers"] = self.measured.layers.to_dict()
             plain["verdict"] = self.measured.verdict
+        if self.xrays:
+            plain["xrays"] = [xray.to_dict() for xray in self.xrays]
         return plain
 
     def describe(self) -> str:
         """The engines, then parity, layers, times and the verdict."""
-        parts = [self.built.describe()]
+        parts = [self.built.describe(), *(xray.describe() for xray in self.xrays)]
         if self.measured:
             told = (self.measured.parity, self.measured.layers, self.measured.speed)
             parts += [part.describe() for part in told] + [self.measured.verdict]
@@ -93,16 +97,18 @@ def build_engines(
     clips: Sequence[str] = (),
     library: str | None = None,
     compatible: str | None = None,
+    explain: bool = False,
 ) -> EngineReport:
     """Build the TensorRT engines of one precision; graphs that are missing are made first.
 
     Args:
         bundle: a bundle folder, an open bundle, or the word `demo`.
-        precision: fp16, int8 or fp32.
+        precision: fp16, int8, fp8 or fp32.
         batch: the most targets that step together.
         clips: what to calibrate with if a graph is missing, as for `quantize_bundle`.
         library: tensorrt or tensorrt-rtx; the one that fits the GPU if None.
         compatible: version or hardware: an engine that others can run, and a slower one.
+        explain: whether to list the kernels of each engine; TensorRT for RTX tells them.
 
     Returns:
         The engines and, on a machine with a GPU, their parity, times and verdict.
@@ -112,8 +118,7 @@ def build_engines(
         RuntimeUnavailable: the library cannot build for this GPU.
         InputError: an unknown bundle, precision, library or clip.
     """
-    from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
-    from relo_edge.calibration.quantize import record_clips
+    from relo_edge.calibration.quantize import add_precision, record_clips
     from relo_edge.runtimes.tensorrt import engines
 
     target = engines.open_target(library, batch, compatible)
@@ -122,10 +127,28 @@ def build_engines(
         return record_clips(of, clips)
 
     opened = add_precision(resolve_bundle(bundle), precision, record)
-    with TemporaryDirectory() as scratch:
-        graphs = prepare_graphs(opened, precision, record, Path(scratch))
-        built = engines.build_engines(opened, precision, graphs, target)
-    return EngineReport(built, _measure_engines(opened, precision, target) if target.gpu else None)
+    graphs = {name: opened.engine_graph(name, precision) for name in GRAPHS}
+    target.library.journal.take_layers()
+    built = engines.build_engines(opened, precision, graphs, target)
+    xrays = tuple(_explain_engines(built, target)) if explain else ()
+    measured = _measure_engines(opened, precision, target) if target.gpu else None
+    return EngineReport(built, measured, xrays)
+
+
+def _explain_engines(built: BuiltEngines, target: Target) -> Iterator[Part]:
+    """The kernels of each engine, from what the builder logged while it built them."""
+    from relo_edge.runtimes.tensorrt.sidecar import FOLDER
+    from relo_edge.runtimes.tensorrt.xray import read_plan
+
+    messages = target.library.journal.take_layers()
+    if len(messages) != len(built.sidecars):
+        raise RuntimeUnavailable(
+            f"{target.library.flavour} does not list the kernels of an engine",
+            fix="use `--library tensorrt-rtx`, or leave out --explain",
+        )
+    for sidecar, message in zip(built.sidecars, messages, strict=True):
+        plan = (built.bundle / FOLDER / sidecar.plan).read_bytes()
+        yield read_plan(sidecar.plan, message, plan)
 
 
 def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured:

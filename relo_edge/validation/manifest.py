@@ -93,6 +93,9 @@ def check_manifest(manifest: Any, graphs: tuple[str, ...]) -> None:
     """
     _MANIFEST(manifest)
     named = [(f"graphs.{p}", files) for p, files in manifest["graphs"].items()]
+    for precision, entries in manifest.get("engine_graphs", {}).items():
+        files = {name: entry["file"] for name, entry in entries.items()}
+        named.append((f"engine_graphs.{precision}", files))
     if "fp32" not in manifest["graphs"]:
         raise Mismatch("nothing", "the float32 graphs", "graphs.fp32")
     for place, files in named:
@@ -102,9 +105,6 @@ def check_manifest(manifest: Any, graphs: tuple[str, ...]) -> None:
     for precision in manifest["graphs"]:
         if precision not in manifest["state_dtype"]:
             raise Mismatch("nothing", " or ".join(STATE_DTYPES), f"state_dtype.{precision}")
-    for precision, entries in manifest.get("engine_graphs", {}).items():
-        files = {name: entry["file"] for name, entry in entries.items()}
-        named.append((f"engine_graphs.{precision}", files))
     for place, files in named:
         for graph, name in files.items():
             if name not in manifest["files"]:

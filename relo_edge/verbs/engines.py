@@ -17,6 +17,9 @@ def build_engine(
     bundle: Bundle,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision: the default.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="INT8 products, the rest in half.")] = False,
+    fp8: Annotated[
+        bool, typer.Option("--fp8", help="FP8 products, for capability 8.9 and newer.")
+    ] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32, without TF32.")] = False,
     batch: Annotated[int, typer.Option(help="The most targets that step together.")] = 1,
     clips: Annotated[
@@ -31,12 +34,16 @@ def build_engine(
         str | None,
         typer.Option(help="version or hardware: an engine that others can run, and a slower one."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="List each engine's kernels; with TensorRT for RTX.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Build the TensorRT engines of one precision. Graphs that are missing are made first."""
     from relo_edge.pipeline.engines import build_engines
 
-    asked = [n for n, on in {"fp16": fp16, "int8": int8, "fp32": fp32}.items() if on]
+    options = {"fp16": fp16, "int8": int8, "fp8": fp8, "fp32": fp32}.items()
+    asked = [name for name, on in options if on]
     if len(asked) > 1:
         raise InputError("precision", found=" and ".join(asked), expected="one of them")
     report = build_engines(
@@ -46,6 +53,7 @@ def build_engine(
         clips=clips or [],
         library=library,
         compatible=compatible,
+        explain=explain,
     )
     print_result(report, as_json)
     if not report.passed:

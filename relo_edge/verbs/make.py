@@ -58,6 +58,9 @@ def quantize(
     bundle: Bundle,
     int8: Annotated[bool, typer.Option("--int8", help="Add an INT8 graph (Q/DQ).")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Add FP16 graphs.")] = False,
+    fp8: Annotated[
+        bool, typer.Option("--fp8", help="Add an FP8 graph, for GPUs of capability 8.9 and newer.")
+    ] = False,
     clips: Clips = None,
     method: Annotated[
         str, typer.Option(help="auto, minmax, percentile, entropy or mse: how ranges are chosen.")
@@ -77,21 +80,34 @@ def quantize(
         Path | None,
         typer.Option(help="Ranges that `train qat` wrote for these weights; used unchanged."),
     ] = None,
+    bf16_attention: Annotated[
+        bool,
+        typer.Option(
+            "--bf16-attention", help="FP16 engines: attention in bfloat16, where half fails."
+        ),
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Record 60 frames, not 200, and try one INT8 method.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add a lower precision, calibrated while tracking. Exit 1 when its gate is not met."""
     from relo_edge.pipeline.quantize import quantize_bundle
 
-    if int8 == fp16:
-        raise InputError("precision", found="both" if int8 else "none", expected="--int8 or --fp16")
+    asked = [name for name, on in {"int8": int8, "fp8": fp8, "fp16": fp16}.items() if on]
+    if len(asked) != 1:
+        found = " and ".join(asked) or "none"
+        raise InputError("precision", found=found, expected="--int8, --fp8 or --fp16")
     quantized = quantize_bundle(
         bundle,
-        "int8" if int8 else "fp16",
+        asked[0],
         clips=clips or [],
         method=method,
         attention=attention,
         search=search,
         ranges=ranges,
+        bf16_attention=bf16_attention,
+        quick=quick,
     )
     print_result(quantized, as_json)
 

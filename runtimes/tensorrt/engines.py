@@ -18,6 +18,7 @@ from relo_edge.host.libcuda import list_devices
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.runtimes.tensorrt.builder import Wanted, build_plan, make_profile
+from relo_edge.runtimes.tensorrt.capability import check_capability
 from relo_edge.runtimes.tensorrt.library import (
     COMPATIBLE,
     Library,
@@ -123,6 +124,8 @@ def build_engines(
 ) -> BuiltEngines:
     """Build every graph's plan and publish all at once: whatever ends it early leaves nothing."""
     start = time.perf_counter()
+    if target.gpu is not None:
+        check_capability(precision, target.gpu.name, target.gpu.capability)
     folder = bundle.path / FOLDER
     with publish_folder(folder, within=bundle.path) as part:
         if folder.is_dir():

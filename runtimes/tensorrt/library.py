@@ -37,6 +37,8 @@ RTX_CAPABILITIES = ((7, 5), (8, 6), (8, 9), (12, 0), (12, 1))
 COMPATIBLE = ("version", "hardware")
 
 REMEMBERED = 32
+LAYERS = "Layers:"
+"""How the message begins in which RTX lists a plan's kernels."""
 NOISE = re.compile(r"^\[\w+\.cpp::[^\]]*\] |\bcudaError 35\b.*")
 
 
@@ -45,10 +47,19 @@ class Journal:
 
     def __init__(self) -> None:
         self._errors: deque[str] = deque(maxlen=REMEMBERED)
+        self._layers: deque[str] = deque(maxlen=REMEMBERED)
 
     def note(self, message: str) -> None:
         """Keep one message."""
         self._errors.append(message)
+
+    def note_layers(self, message: str) -> None:
+        """Keep a built plan's list of layers."""
+        self._layers.append(message)
+
+    def take_layers(self) -> list[str]:
+        """The lists of layers since the last call, in the order in which the plans were built."""
+        return [self._layers.popleft() for _ in range(len(self._layers))]
 
     def take(self) -> str:
         """The errors since the last call, in one line."""
@@ -192,6 +203,8 @@ def _create_logger(trt: Any) -> tuple[Any, Journal]:
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.Logger.ERROR, trt.Logger.INTERNAL_ERROR):
                 journal.note(_clean_message(message))
+            elif message.startswith(LAYERS):
+                journal.note_layers(message)
 
     return Logger(), journal
 

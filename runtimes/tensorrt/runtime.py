@@ -27,7 +27,7 @@ __all__ = ["TensorRtRuntime", "choose_engines", "open_runtime"]
 
 log = logging.getLogger("relo_edge")
 
-BEST_FIRST = ("fp16", "int8", "fp32")
+BEST_FIRST = ("fp16", "int8", "fp8", "fp32")
 STATE, TOKENS = "temporal_tokens", "template_tokens"
 # In this order in one block, so that one copy carries all that a step of some batch needs.
 SENT = ("has_history", "window", "search")

@@ -11,6 +11,7 @@ from relo_edge.bundle import Bundle, check_place
 from relo_edge.errors import BundleError, RuntimeUnavailable
 from relo_edge.host.files import hash_file
 from relo_edge.host.json_files import read_json
+from relo_edge.runtimes.tensorrt.capability import check_capability
 from relo_edge.runtimes.tensorrt.library import Library
 from relo_edge.runtimes.tensorrt.sidecar_schema import check_sidecar
 
@@ -105,6 +106,7 @@ def check_plan(
     batch: int,
 ) -> Path:
     """The plan's path, once it is certain that it fits: no foreign one is ever deserialised."""
+    check_capability(sidecar.precision, gpu, capability)
     path = bundle.path / FOLDER / sidecar.plan
     graphs = bundle.manifest["graphs"].get(sidecar.precision, {})
     now = bundle.manifest["files"].get(graphs.get(sidecar.graph), {}).get("sha256", "no graph")

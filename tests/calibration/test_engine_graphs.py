@@ -1,6 +1,8 @@
 """What engines are built from: an INT8 graph keeps its pairs while the rest of it goes to half."""
 
 import shutil
+import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,22 +11,30 @@ from engines import add_int8, quantize_products
 from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, roll_out
 
-from relo_edge.bundle import open_bundle
-from relo_edge.calibration.engine_graphs import add_precision, prepare_graphs
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.bundle import open_bundle, write_manifest
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.calibration.plan import plan_runs
+from relo_edge.calibration.qdq_rules import find_violations
+from relo_edge.calibration.quantize import (
+    add_precision,
+    quantize_fp8,
+    quantize_fp16,
+    quantize_int8,
+)
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.recording import record_samples
 from relo_edge.clips.clip import find_clips
 from relo_edge.contract import GRAPHS
+from relo_edge.errors import BundleError
+from relo_edge.measures.gates import GATES
 from relo_edge.spec import VARIANTS
 
 DEMO = VARIANTS["demo"]
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
-class Case:
+class HalvedInt8:
     """One rollout in float32, INT8, and INT8 with its remainder in half."""
 
     def __init__(self, bundle):
@@ -35,14 +45,14 @@ class Case:
         products = list_products(model)
         largest = {n: ranges[n].largest for n in list_activations(model, products)}
         self.int8 = quantize_graph(model, products, largest)
-        self.half = convert_half(self.int8, DEMO, ranges)
+        self.half = convert_fp16(self.int8, DEMO, ranges)
         self.rows = roll_out(DEMO, template, open_graph(self.int8))
         self.got = roll_out(DEMO, template, open_graph(self.half.model))
 
 
 @pytest.fixture(scope="module")
 def case(demo_bundle):
-    return Case(demo_bundle)
+    return HalvedInt8(demo_bundle)
 
 
 def test_half_costs_little_beside_int8(case):
@@ -93,7 +103,7 @@ def test_a_scale_that_half_cannot_hold_keeps_its_product_whole(demo_bundle):
             values = numpy_helper.to_array(tensor).copy()
             values[:, 5] *= 1e-5
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    half = convert_half(quantize_products(model), DEMO, {})
+    half = convert_fp16(quantize_products(model), DEMO, {})
     touched = {name for name in half.kept if name.startswith("block2/mlp/")}
     assert any("half would change it" in half.kept[name] for name in touched)
     graph = half.model.graph
@@ -117,30 +127,46 @@ def refuse_to_record(_bundle):
     raise AssertionError("nothing needs to be recorded")
 
 
-def test_a_precision_that_is_there_is_taken_as_it_is(demo_bundle, tmp_path):
+@pytest.fixture
+def copy(demo_bundle, tmp_path):
+    shutil.copytree(demo_bundle.path, tmp_path / "b")
+    return open_bundle(tmp_path / "b")
+
+
+def test_a_precision_that_is_there_is_taken_as_it_is(demo_bundle):
     assert add_precision(demo_bundle, "fp32", refuse_to_record) is demo_bundle
-    graphs = prepare_graphs(demo_bundle, "fp32", refuse_to_record, tmp_path)
+    graphs = {name: demo_bundle.engine_graph(name, "fp32") for name in GRAPHS}
     assert {name: graph.path for name, graph in graphs.items()} == {
         name: demo_bundle.graph(name) for name in GRAPHS
     }
     assert {graph.state_dtype for graph in graphs.values()} == {"float32"}
 
 
-def test_a_missing_precision_is_made_first(demo_bundle, recording, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
-    bundle = add_precision(open_bundle(tmp_path / "b"), "fp16", lambda _: recording)
-    assert "fp16" in open_bundle(tmp_path / "b").precisions
-    graphs = prepare_graphs(bundle, "fp16", refuse_to_record, tmp_path)
-    assert {graph.state_dtype for graph in graphs.values()} == {"float16"}
+def test_a_missing_precision_is_made_first(copy, recording):
+    bundle = add_precision(copy, "fp16", lambda _: recording)
+    assert "fp16" in open_bundle(copy.path).precisions
+    assert {bundle.engine_graph(name, "fp16").state_dtype for name in GRAPHS} == {"float16"}
 
 
-def test_int8_is_built_from_a_copy_whose_remainder_is_half(demo_bundle, recording, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
-    bundle = add_int8(open_bundle(tmp_path / "b"))
-    graphs = prepare_graphs(bundle, "int8", lambda _: recording, tmp_path)
-    assert {graph.path.parent for graph in graphs.values()} == {tmp_path}
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_the_bundle_holds_what_its_engines_are_built_from(copy, recording, monkeypatch, precision):
+    """The Q/DQ graphs with their remainder in half, found without onnx."""
+    monkeypatch.setitem(GATES, precision, replace(GATES[precision], cosine=-1, relative=9))
+    if precision == "int8":
+        bundle = quantize_int8(copy, recording, "minmax", smooth=False).bundle
+    else:
+        bundle = quantize_fp8(copy, recording).bundle
+    with monkeypatch.context() as without:
+        for package in ("onnx", "onnxruntime", "torch"):
+            without.setitem(sys.modules, package, None)
+        opened = open_bundle(bundle.path)
+        graphs = {name: opened.engine_graph(name, precision) for name in GRAPHS}
+    assert {name: graph.path.name for name, graph in graphs.items()} == {
+        name: f"{name}.{precision}-fp16.onnx" for name in GRAPHS
+    }
     assert graphs["step"].state_dtype == "float16"
     assert "box" in graphs["step"].kept
+    assert not find_violations(onnx.load(graphs["step"].path))
     ops = [node.op_type for node in onnx.load(graphs["step"].path).graph.node]
     assert "QuantizeLinear" in ops
     session = open_graph(graphs["template"].path)
@@ -149,4 +175,31 @@ def test_int8_is_built_from_a_copy_whose_remainder_is_half(demo_bundle, recordin
         "box": np.array([[0.25, 0.25, 0.5, 0.5]], np.float32),
     }
     assert np.isfinite(session.run(None, feeds)[0]).all()
-    assert not bundle.find_damage()
+    assert not opened.find_damage()
+
+
+def test_an_int8_graph_of_an_older_version_names_the_command_that_helps(copy):
+    bundle = add_int8(copy)
+    del bundle.manifest["engine_graphs"]
+    with pytest.raises(BundleError, match=r"no graphs that int8 engines.*quantize .* --int8"):
+        bundle.engine_graph("step", "int8")
+
+
+@pytest.mark.parametrize("part", ["file", "state_dtype", "kept_in_float32"])
+def test_a_manifest_whose_engine_graphs_are_incomplete_is_refused(copy, part):
+    bundle = add_int8(copy)
+    del bundle.manifest["engine_graphs"]["int8"]["step"][part]
+    write_manifest(bundle.path, bundle.manifest)
+    with pytest.raises(BundleError):
+        open_bundle(bundle.path)
+
+
+def test_a_precision_made_again_leaves_no_file_of_the_first(copy, recording, monkeypatch):
+    monkeypatch.setitem(GATES, "bf16", replace(GATES["bf16"], cosine=-1, relative=9))
+    first = quantize_fp16(copy, recording, bf16_attention=True).bundle
+    assert first.engine_graph("step", "fp16").path.name == "step.fp16-bf16.onnx"
+    second = quantize_fp16(first, recording).bundle
+    assert second.engine_graph("step", "fp16").path.name == "step.fp16.onnx"
+    assert not list(second.path.glob("*bf16*"))
+    assert not [name for name in second.manifest["files"] if "bf16" in name]
+    assert not second.find_damage()

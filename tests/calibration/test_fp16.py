@@ -10,7 +10,7 @@ from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, open_rounding, roll_out
 
 from relo_edge.calibration import fp16 as half
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.contract import GRAPHS, describe_graph
 from relo_edge.spec import VARIANTS
@@ -30,7 +30,7 @@ class Case:
         self.expected = roll_out(self.variant, *self.floats.values())
         self.ranges = measure_ranges(self.paths["step"], (row[0] for row in self.expected))
         self.halves = {
-            name: convert_half(onnx.load(path), self.variant, self.ranges)
+            name: convert_fp16(onnx.load(path), self.variant, self.ranges)
             for name, path in self.paths.items()
         }
         self.got = self.roll_out_half(self.halves["step"].model)
@@ -73,7 +73,7 @@ def convert_step(case, change=None, ranges=None):
     model = onnx.load(case.paths["step"])
     if change:
         change(model)
-    return convert_half(model, case.variant, ranges or {})
+    return convert_fp16(model, case.variant, ranges or {})
 
 
 def test_template_tokens_stay_close(demo):
@@ -171,12 +171,12 @@ def test_the_file_alone_tells_its_precision(demo, name):
 def test_the_source_is_left_alone(demo):
     model = onnx.load(demo.paths["step"])
     before = model.SerializeToString(deterministic=True)
-    convert_half(model, DEMO, {})
+    convert_fp16(model, DEMO, {})
     assert model.SerializeToString(deterministic=True) == before
 
 
 def test_without_the_known_hazards_the_box_is_worse(demo, monkeypatch):
-    monkeypatch.setattr(half, "find_kept_nodes", lambda *_: {})
+    monkeypatch.setattr(half, "find_float32_nodes", lambda *_: {})
     blind = demo.roll_out_half(convert_step(demo).model)
     found = [compare_outputs(demo.expected, rows)["box"]["error"] for rows in (demo.got, blind)]
     assert found[1] > 1.5 * found[0]

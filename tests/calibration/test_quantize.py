@@ -11,9 +11,10 @@ from engines import quantize_products
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
+from relo_edge.calibration import plan
 from relo_edge.calibration import quantize as precision
 from relo_edge.calibration import verdict as gate
-from relo_edge.calibration.quantize import quantize_half, quantize_int8, record_clips
+from relo_edge.calibration.quantize import quantize_fp16, quantize_int8, record_clips
 from relo_edge.calibration.verdict import (
     StepScore,
     TrackScore,
@@ -93,7 +94,7 @@ def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
 
 
 def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
-    result = quantize_half(bundle, recording)
+    result = quantize_fp16(bundle, recording)
     after = open_bundle(bundle.path)
     assert not after.find_damage()
     assert after.state_dtype("fp16") == "float16"
@@ -108,7 +109,7 @@ def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
 
 def test_both_precisions_live_side_by_side(bundle, recording):
     quantize_int8(bundle, recording, "minmax")
-    quantize_half(open_bundle(bundle.path), recording)
+    quantize_fp16(open_bundle(bundle.path), recording)
     assert open_bundle(bundle.path).precisions == ("fp32", "int8", "fp16")
     assert not open_bundle(bundle.path).find_damage()
 
@@ -271,21 +272,43 @@ def test_a_lost_auc_fails_where_float32_tracks():
 
 
 def test_the_verb(bundle, capsys, monkeypatch):
-    monkeypatch.setattr(precision, "FRAMES", FRAMES)
+    monkeypatch.setattr(plan, "FRAMES", FRAMES)
     code, out, err = run_verb(capsys, "quantize", bundle.path, "--fp16", "--json")
     assert code == 0
     assert json.loads(out)["passed"] is True
+    assert json.loads(out)["samples"] == FRAMES
     assert "recording:" in err
     code, out, _ = run_verb(capsys, "inspect", bundle.path)
     assert code == 0
     assert "step.fp16.onnx" in out
 
 
+def test_quick_records_less_and_tries_one_method(bundle, capsys, monkeypatch):
+    monkeypatch.setattr(precision, "QUICK_FRAMES", FRAMES)
+    code, out, _ = run_verb(capsys, "quantize", bundle.path, "--int8", "--quick")
+    assert code == 0
+    assert "of float32, percentile\n" in out
+    assert f"int8 against float32, {FRAMES} samples" in out
+    assert "to use it: --precision int8; `relo-edge bench" in out
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_what_is_not_installed_is_named_before_the_recording(bundle, capsys, monkeypatch, package):
+    monkeypatch.setattr(precision, "find_spec", lambda name: None if name == package else name)
+    for words in (["quantize", bundle.path, "--int8"], ["build-engine", bundle.path, "--int8"]):
+        code, _, err = run_verb(capsys, *words)
+        assert code == 1
+        assert err.startswith(f"relo-edge: {package} is not installed; `pip install")
+
+
 @pytest.mark.parametrize(
     ("words", "word"),
     [
-        ([], "expected --int8 or --fp16"),
-        (["--int8", "--fp16"], "found both"),
+        ([], "found none, expected --int8, --fp8 or --fp16"),
+        (["--int8", "--fp16"], "found int8 and fp16"),
+        (["--fp8", "--search"], "--search and --ranges are for INT8: found them with --fp8"),
+        (["--fp16", "--attention"], "--attention is for INT8 and FP8"),
+        (["--int8", "--bf16-attention"], "--bf16-attention is for FP16: found it with --int8"),
         (["--int8", "--clips", "nowhere.mp4"], "nowhere.mp4"),
     ],
 )

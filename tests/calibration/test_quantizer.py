@@ -6,13 +6,14 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
+from relo_edge.calibration import quantizer
 from relo_edge.calibration.plan import plan_runs
 from relo_edge.calibration.qdq_rules import RULES, find_violations
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.recording import record_samples
 from relo_edge.calibration.thresholds import METHODS, Spread, collect_spreads
 from relo_edge.clips.clip import find_clips
-from relo_edge.errors import CalibrationError
+from relo_edge.errors import CalibrationError, GateError
 
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 
@@ -56,6 +57,16 @@ def test_products_are_those_with_weights_unless_attention_is_asked_for(model):
 def test_the_graph_obeys_every_placement_rule(quantized):
     onnx.checker.check_model(quantized, full_check=True)
     assert find_violations(quantized) == []
+
+
+def test_a_graph_that_breaks_a_rule_is_never_given_out(demo_bundle, spreads, monkeypatch):
+    def break_rule(model, _products):
+        pair = next(n for n in model.graph.node if n.op_type == "QuantizeLinear")
+        pair.input[2] = "nowhere"
+
+    monkeypatch.setattr(quantizer, "_keep_biases_apart", break_rule)
+    with pytest.raises(GateError, match="step graph breaks a Q/DQ rule: found .*zero point"):
+        quantize(demo_bundle, spreads)
 
 
 def test_every_product_is_quantized_and_nothing_else(quantized, model):

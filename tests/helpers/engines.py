@@ -1,13 +1,15 @@
 """The graphs that engines are built from, for every variant and precision, made cheaply."""
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import onnx
 
 from relo_edge.bundle import FORMAT, describe_files, open_bundle, write_manifest
-from relo_edge.calibration.fp16 import convert_half
+from relo_edge.calibration.engine_graphs import add_engine_graphs
+from relo_edge.calibration.fp8 import list_fp8_products, quantize_fp8_graph
+from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.contract import EngineGraph
 from relo_edge.export.folding import Scope
@@ -43,6 +45,20 @@ def quantize_products(model, threshold=8.0):
     return quantize_graph(model, products, ranges)
 
 
+def quantize_products_fp8(model, threshold=8.0, *, attention=False):
+    """The same for FP8."""
+    products = list_fp8_products(model, attention=attention)
+    ranges = dict.fromkeys(list_activations(model, products), threshold)
+    return quantize_fp8_graph(model, products, ranges)
+
+
+QUANTIZE = {
+    "int8": quantize_products,
+    "fp8": quantize_products_fp8,
+    "fp8-attention": partial(quantize_products_fp8, attention=True),
+}
+
+
 def write_bundle(name, weights, folder):
     """A float32 bundle that nobody verified: quicker than an export by the reference network."""
     folder.mkdir(parents=True)
@@ -62,26 +78,24 @@ def write_bundle(name, weights, folder):
     return open_bundle(folder)
 
 
-def halve_int8(bundle, folder):
-    """What INT8 engines are built from: the bundle's INT8 graphs, their remainder in half."""
-    graphs = {}
-    for graph in BUILDERS:
-        half = convert_half(onnx.load(bundle.graph(graph, "int8")), bundle.variant, {})
-        path = folder / f"{graph}.int8.half.onnx"
-        onnx.save(half.model, path)
-        graphs[graph] = EngineGraph(path, half.state_dtype, half.kept)
-    return graphs
-
-
 def add_int8(bundle):
     """The bundle (which is changed) with an INT8 step graph that nobody calibrated."""
     step = quantize_products(onnx.load(bundle.graph("step")))
-    return _add_graphs(bundle, "int8", {"step": step}, "float32")
+    models = {"step": step, "template": onnx.load(bundle.graph("template"))}
+    halves = {name: convert_fp16(model, bundle.variant, {}) for name, model in models.items()}
+    known = bundle.manifest.get("engine_graphs", {})
+    bundle = add_engine_graphs(
+        _add_graphs(bundle, "int8", {"step": step}, "float32"), "int8", halves
+    )
+    manifest = dict(bundle.manifest)
+    manifest["engine_graphs"] = {**known, **manifest["engine_graphs"]}
+    write_manifest(bundle.path, manifest)
+    return open_bundle(bundle.path)
 
 
-def add_half(bundle):
+def add_fp16(bundle):
     """The bundle (which is changed) with FP16 graphs that nobody judged."""
-    halves = {n: convert_half(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
+    halves = {n: convert_fp16(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
     models = {name: half.model for name, half in halves.items()}
     return _add_graphs(bundle, "fp16", models, halves["step"].state_dtype)
 
@@ -102,10 +116,10 @@ def _add_graphs(bundle, precision, models, state_dtype):
 def make_engine_graph(name, graph, precision, folder):
     """What an engine of that precision is built from, written into the folder."""
     model, dtype, path = build_graph(name, graph), "float32", folder / f"{graph}.{precision}.onnx"
-    if precision == "int8" and graph == "step":
-        model = quantize_products(model)
+    if precision in QUANTIZE and graph == "step":
+        model = QUANTIZE[precision](model)
     if precision != "fp32":
-        half = convert_half(model, VARIANTS[name], {})
+        half = convert_fp16(model, VARIANTS[name], {}, bf16_attention=precision == "bf16")
         model, dtype = half.model, half.state_dtype
     onnx.save(model, path)
     return EngineGraph(path, dtype)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from relo_edge.host import progress
 from relo_edge.host.progress import show_progress
 
 SCRIPT = """
@@ -26,6 +27,23 @@ def test_log_gets_one_closing_line(capsys):
     captured = capsys.readouterr()
     assert re.fullmatch(r"tracking clip: 5 frames, [\d.]+ FPS\n", captured.err)
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("total", "line"),
+    [
+        (60, "recording: 8 of 60 frames, 0.5 FPS, about 104 s left"),
+        (None, "recording: 8 frames, 0.5 FPS"),
+    ],
+)
+def test_log_is_told_of_long_work_now_and_then(capsys, monkeypatch, total, line):
+    seconds = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: seconds[0])
+    with show_progress("recording", total) as advance:
+        for _ in range(10):
+            seconds[0] += 2
+            advance()
+        assert capsys.readouterr().err.splitlines() == [line]
 
 
 def test_unit_names_the_rate(capsys):

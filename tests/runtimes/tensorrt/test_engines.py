@@ -8,7 +8,7 @@ import signal
 from dataclasses import replace
 
 import pytest
-from engines import add_half
+from engines import add_fp16
 from recording_device import open_recorded
 from verbs import run_verb
 
@@ -151,7 +151,7 @@ def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, gpu):
 
 
 def test_engines_are_timed_at_the_batch_they_were_asked_for(capsys, bundle, gpu):
-    half = add_half(bundle)
+    half = add_fp16(bundle)
     graphs = {n: EngineGraph(half.graph(n, "fp16"), half.state_dtype("fp16")) for n in GRAPHS}
     words = ["build-engine", bundle.path, "--fp32", "--library", "tensorrt-rtx", "--json"]
     for largest, timed in ((1, ["fp32"]), (3, ["fp32", "fp16"])):

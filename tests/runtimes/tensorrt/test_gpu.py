@@ -8,7 +8,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from engines import add_half
+from engines import add_fp16
 from support import load_vectors
 
 from relo_edge.bundle import open_bundle
@@ -30,7 +30,7 @@ def built(request, t256_bundle, tmp_path_factory):
     """T256 with engines in float32 and half, for whichever library is here and runs this GPU."""
     folder = tmp_path_factory.mktemp("engines") / "b"
     shutil.copytree(t256_bundle.path, folder)
-    bundle = add_half(open_bundle(folder))
+    bundle = add_fp16(open_bundle(folder))
     try:
         target = open_target(request.param, 2, None)
         for precision in ("fp32", "fp16"):

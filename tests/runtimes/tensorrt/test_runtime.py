@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from engines import add_half
+from engines import add_fp16
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recording_device import OnnxContext, RecordingDevice, open_recorded
@@ -63,7 +63,7 @@ def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
 
 def test_a_half_state_stays_half(demo_bundle, tmp_path):
     shutil.copytree(demo_bundle.path, tmp_path / "b")
-    bundle = add_half(open_bundle(tmp_path / "b"))
+    bundle = add_fp16(open_bundle(tmp_path / "b"))
     plain, recorded = OnnxRuntime(bundle, "fp16"), open_recorded(bundle, precision="fp16")
     for runtime in (plain, recorded):
         start(runtime, [0])
