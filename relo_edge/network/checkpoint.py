@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import CheckpointError, InputError, MissingDependency
-from relo_edge.host.files import hash_file
-from relo_edge.network.inert_pickle import Inert, StoredTensor, read_torch_file
+from relo_edge.host.files import describe_kind, hash_file
+from relo_edge.network.inert_pickle import Inert, read_torch_file
+from relo_edge.network.safetensors_file import list_safetensors
+from relo_edge.network.stored_tensors import FileBytes, FileState, StoredTensor, read_state
 from relo_edge.spec import VARIANTS, Variant, find_variant
 
 if TYPE_CHECKING:
@@ -31,11 +33,22 @@ class Checkpoint:
     variant: Variant
     weights: dict[str, Tensor] = field(repr=False)
     path: Path
+    state: FileState | None = field(default=None, repr=False)
+    """The file as it was when the weights were read."""
 
     @cached_property
     def sha256(self) -> str:
-        """The file's hash, by which an artifact names its source."""
-        return hash_file(self.path)
+        """The hash of the file that the weights are from, by which an artifact names its source.
+
+        Raises:
+            CheckpointError: the file is not that one any more.
+        """
+        digest = hash_file(self.path)
+        if self.state not in (None, read_state(self.path)):
+            raise CheckpointError(
+                f"{self.path} was changed after it was read", fix="run this again"
+            )
+        return digest
 
 
 def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
@@ -44,8 +57,16 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
     The file itself tells its variant; asking for another one is an error.
     """
     path, asked = Path(path), find_variant(variant) if variant else None
-    with _explain_damage(path):
-        entries = _read_entries(path)
+    with _explain_damage(path), _open_file(path) as data:
+        found, weights = _read_weights(path, asked, _read_entries(data))
+        data.demand_unchanged()
+    return Checkpoint(found, weights, path, data.state)
+
+
+def _read_weights(
+    path: Path, asked: Variant | None, entries: dict[str, Any]
+) -> tuple[Variant, dict[str, Tensor]]:
+    """The weights, once names and shapes are those of one variant."""
     tensors = _check_tensors(path, entries)
     found = _identify_variant(path, tensors[MARKER].shape)
     if asked and asked.name != found.name:
@@ -56,9 +77,7 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
             fix=f"ask for {found.name}, or give the {RELEASE_FILE} of {asked.name}",
         )
     _check_layout(path, found, tensors)
-    with _explain_damage(path):
-        weights = {name: _read_weight(path, name, stored) for name, stored in tensors.items()}
-    return Checkpoint(found, weights, path)
+    return found, {name: _read_weight(path, name, stored) for name, stored in tensors.items()}
 
 
 @contextmanager
@@ -66,7 +85,6 @@ def _explain_damage(path: Path) -> Iterator[None]:
     """Whatever a reader trips over becomes one line about the file."""
     try:
         import torch  # noqa: F401
-        from safetensors import SafetensorError
     except ImportError as error:
         raise MissingDependency(
             f"{path} cannot be read", found=error, fix="pip install 'relo-edge[export]'"
@@ -75,7 +93,7 @@ def _explain_damage(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path} cannot be opened", found=error.strerror) from error
-    except (ValueError, RuntimeError, SafetensorError) as error:
+    except (ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is no readable checkpoint",
             found=error,
@@ -84,40 +102,27 @@ def _explain_damage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_entries(path: Path) -> dict[str, Any]:
-    """The state dict as stored; the first bytes tell the format, whatever the name says."""
+def _open_file(path: Path) -> FileBytes:
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
+        found = describe_kind(path.stat().st_mode) if path.exists() else "no such file"
         raise InputError(f"{path} cannot be opened", found=found, expected=RELEASE_FILE)
-    with path.open("rb") as file:
-        start = file.read(9)
+    return FileBytes(path)
+
+
+def _read_entries(data: FileBytes) -> dict[str, Any]:
+    """The state dict as stored; the first bytes tell the format, whatever the name says."""
+    start = data.read(0, min(9, data.size))
     if not start:
         raise ValueError("an empty file")
     if start[8:] == b"{":
-        return _list_safetensors(path)
+        return list_safetensors(data)
     if not start.startswith((b"PK", b"\x80")):
         raise ValueError(f"a file that starts with {start!r}")
-    content = read_torch_file(path)
+    content = read_torch_file(data)
     entries = content.get("net", content) if isinstance(content, dict) else content
     if not isinstance(entries, dict):
         raise ValueError(f"{_describe_entry(entries)} in the place of a state dict")
     return entries
-
-
-def _list_safetensors(path: Path) -> dict[str, Any]:
-    from safetensors import safe_open
-
-    file: Any = safe_open(path, framework="pt")
-    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in list(file.keys())}
-    return {
-        name: StoredTensor(shape, partial(_copy_tensor, file, name))
-        for name, shape in shapes.items()
-    }
-
-
-def _copy_tensor(file: Any, name: str) -> Tensor:
-    tensor: Tensor = file.get_tensor(name).clone()
-    return tensor
 
 
 def _check_tensors(path: Path, entries: dict[str, Any]) -> dict[str, StoredTensor]:

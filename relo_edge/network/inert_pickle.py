@@ -7,25 +7,30 @@ nested tuples hash for ever. Here opcodes are walked; only dicts, lists and tens
 
 from __future__ import annotations
 
-import io
-import mmap
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from relo_edge.network.stored_tensors import (
+    DAMAGED,
+    FileBytes,
+    StoredTensor,
+    open_window,
+    view_numbers,
+)
+from relo_edge.network.torch_zip import list_records
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Inert", "StoredTensor", "read_torch_file"]
+__all__ = ["Inert", "read_torch_file"]
 
-OPCODE_LIMIT = 4_000_000  # the largest release file takes a thirtieth
+OPCODE_LIMIT = 1_000_000  # the largest release file takes a seventh
+LONGEST_NAME = 200
 SIZE_LIMIT = 1 << 48
-DAMAGED = "a truncated or damaged file"
 ZIP_START = b"PK\x03\x04"
 ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, OverflowError)
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -52,14 +57,6 @@ class Inert:
 
 
 @dataclass(frozen=True)
-class StoredTensor:
-    """A tensor still in its file; `read` copies it out and raises ValueError when it is damaged."""
-
-    shape: tuple[int, ...]
-    read: Callable[[], Tensor]
-
-
-@dataclass(frozen=True)
 class Storage:
     """A run of numbers in the file, which tensors view."""
 
@@ -71,20 +68,22 @@ class Storage:
 class InertUnpickler:
     """Walks the pickles of one file; `places` says where in it each storage starts and ends."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, data: FileBytes) -> None:
         self.data = data
+        self._left = OPCODE_LIMIT
         self.places: dict[str, tuple[int, int]] = {}
         self.storages: dict[str, Storage] = {}
 
-    def load(self, stream: IO[bytes]) -> Any:
+    def load(self, stream: BinaryIO) -> Any:
         """The next pickle's value: literals, tuples, lists, dicts, tensors and inert things."""
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
         value = None
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-                if count == OPCODE_LIMIT:
+            for opcode, argument, _ in pickletools.genops(stream):
+                self._left -= 1
+                if self._left < 0:
                     raise ValueError("a pickle without end")
                 value = self._step(opcode, argument)
         except (LookupError, ValueError) as error:
@@ -128,7 +127,9 @@ class InertUnpickler:
             case "GLOBAL":
                 return Inert(argument.replace(" ", "."))
             case "STACK_GLOBAL":
-                return Inert(".".join(part for part in below if isinstance(part, str)))
+                return Inert(
+                    ".".join(part[:LONGEST_NAME] for part in below if isinstance(part, str))
+                )
             case "REDUCE" | "NEWOBJ" | "NEWOBJ_EX":
                 return self._imagine_call(below[0], below[1])
             case "BINPERSID":
@@ -152,6 +153,8 @@ class InertUnpickler:
         return maker if isinstance(maker, Inert) else None
 
     def _find_storage(self, identity: Any) -> Storage | None:
+        if not isinstance(identity, tuple) or len(identity) > 6:
+            return None
         match identity:
             case ("storage", Inert(kind), str(key), str(), _, *views) if not any(views):
                 if held := STORAGES.get(kind.rpartition(".")[2]):
@@ -161,68 +164,50 @@ class InertUnpickler:
     def _read_tensor(
         self, storage: Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...]
     ) -> Tensor:
-        import torch
-
-        start, end = self.places.get(storage.key, (0, 0))
-        extent = 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-        first = start + offset * storage.item_size
-        last = first + extent * storage.item_size
-        if not 0 <= first < last <= min(end, len(self.data)):
-            raise ValueError("a tensor that its storage does not hold")
-        numbers = bytearray(memoryview(self.data)[first:last])
-        flat = torch.frombuffer(numbers, dtype=getattr(torch, storage.dtype))
-        return flat.as_strided(shape, stride)
+        place = self.places.get(storage.key, (0, 0))
+        kind = (storage.dtype, storage.item_size)
+        return view_numbers(self.data, place, kind, (offset, shape, stride))
 
 
-def read_torch_file(path: Path) -> Any:
+def read_torch_file(data: FileBytes) -> Any:
     """What `torch.save` wrote, as a zip or in its legacy form; ValueError says what is wrong."""
-    with path.open("rb") as file:
-        unpickler = InertUnpickler(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    unpickler = InertUnpickler(data)
     try:
-        if unpickler.data[: len(ZIP_START)] == ZIP_START:
-            return _read_zip(unpickler, path)
+        if data.read(0, min(data.size, len(ZIP_START))) == ZIP_START:
+            return _read_zip(unpickler)
         return _read_legacy(unpickler)
     except (LookupError, UnicodeDecodeError, struct.error, *ZIP_ERRORS) as error:
         raise ValueError(DAMAGED) from error
 
 
-def _read_zip(unpickler: InertUnpickler, path: Path) -> Any:
-    data = unpickler.data
-    with zipfile.ZipFile(path) as archive:
-        places = {info.filename: _locate_record(data, info) for info in archive.infolist()}
+def _read_zip(unpickler: InertUnpickler) -> Any:
+    data, places = unpickler.data, list_records(unpickler.data)
     pickled = next((name for name in places if name.endswith("/data.pkl")), None)
     if pickled is None:
         raise ValueError("a zip archive that torch did not write")
     folder = pickled.removesuffix("data.pkl")
     if f"{folder}constants.pkl" in places:
         raise ValueError("a TorchScript archive, which is a program")
-    if data[slice(*places.get(f"{folder}byteorder", (0, 0)))] == b"big":
+    start, end = places.get(f"{folder}byteorder", (0, 0))
+    if data.read(start, min(end, start + 8)) == b"big":
         raise ValueError("numbers in big-endian order")
     prefix = f"{folder}data/"
     unpickler.places = {name.removeprefix(prefix): place for name, place in places.items()}
-    return unpickler.load(io.BytesIO(data[slice(*places[pickled])]))
-
-
-def _locate_record(data: mmap.mmap, info: zipfile.ZipInfo) -> tuple[int, int]:
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise ValueError("a compressed zip archive, which torch never writes")
-    name_size, extra_size = struct.unpack_from("<HH", data, info.header_offset + 26)
-    start = info.header_offset + 30 + name_size + extra_size
-    return start, start + info.file_size
+    return unpickler.load(open_window(data, *places[pickled]))
 
 
 def _read_legacy(unpickler: InertUnpickler) -> Any:
     data = unpickler.data
-    stream = cast(IO[bytes], data)
+    stream = open_window(data, 0, data.size)
     if unpickler.load(stream) != LEGACY_MAGIC:
         raise ValueError("a pickle that torch did not write")
     _version, _system, content, keys = (unpickler.load(stream) for _ in range(4))
-    start = data.tell()
+    start = stream.tell()
     for key in keys if isinstance(keys, list) else ():
         storage = unpickler.storages[key if isinstance(key, str) else ""]
-        (count,) = struct.unpack_from("<q", data, start)
+        count = int.from_bytes(data.read(start, start + 8), "little", signed=True)
         end = start + 8 + count * storage.item_size
-        if not start < end <= len(data):
+        if not start < end <= data.size:
             raise ValueError(DAMAGED)
         unpickler.places[key] = (start + 8, end)
         start = end

@@ -240,7 +240,7 @@ def test_noise_is_refused(start, rest):
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     path = save_as("zip", tmp_path / "file", tiny_weights())
-    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     assert "pip install 'relo-edge[export]'" in refuse(path, MissingDependency)
 
 

@@ -18,9 +18,17 @@ from hypothesis import strategies as st
 from torch.serialization import MAGIC_NUMBER
 
 from relo_edge.network import inert_pickle
-from relo_edge.network.inert_pickle import Inert, StoredTensor, read_torch_file
+from relo_edge.network.inert_pickle import Inert
+from relo_edge.network.stored_tensors import FileBytes, StoredTensor
 
 FORMATS = ("zip", "legacy")
+
+
+def read_torch_file(path):
+    """The file's content; it stays open for tensors that are read later."""
+    return inert_pickle.read_torch_file(FileBytes(path))
+
+
 WEIGHT = torch.arange(6.0).reshape(2, 3)
 
 
