@@ -16,7 +16,7 @@ from relo_edge.synthetic.clip import RATE, make_clip
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.tracking.loop import TrackSummary, track_feed
 from relo_edge.tracking.outputs import Sinks
-from relo_edge.tracking.targets import Start
+from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live
 from relo_edge.video.opening import FrameSource, open_source
@@ -91,7 +91,7 @@ def run_demo(folder: Path) -> DemoResult:
         summary = track_feed(
             Feed(reader),
             MultiTracker(runtime, color="bgr"),
-            [Start(truth[0])],
+            [TargetStart(truth[0])],
             Sinks(folder / "demo.mp4", folder / "demo.csv"),
             on_tracks=lambda _, found: tracks.extend(found.values()),
         )

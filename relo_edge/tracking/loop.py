@@ -12,7 +12,7 @@ from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.tracking.outputs import Outputs, Sinks, Tracks
-from relo_edge.tracking.targets import GIVEN, Start, check_starts
+from relo_edge.tracking.targets import GIVEN_SCORE, TargetStart, check_starts
 from relo_edge.video.feed import Feed, FeedFrame
 
 __all__ = ["TrackSummary", "track_feed"]
@@ -58,7 +58,7 @@ class TrackSummary:
 
 
 @dataclass
-class _Tally:
+class _Statistics:
     """What is summed up while tracking."""
 
     frames: int = 0
@@ -95,13 +95,15 @@ class _Tally:
         )
 
 
-class _Cast:
+class _ActiveTargets:
     """The targets by their names, coming and going at their frames."""
 
-    def __init__(self, tracker: MultiTracker, starts: Sequence[Start], tally: _Tally) -> None:
-        self._tracker, self._tally = tracker, tally
+    def __init__(
+        self, tracker: MultiTracker, starts: Sequence[TargetStart], statistics: _Statistics
+    ) -> None:
+        self._tracker, self._statistics = tracker, statistics
         self._waiting = list(starts)
-        self._following: dict[int, Start] = {}
+        self._following: dict[int, TargetStart] = {}
 
     def step(self, frame: FeedFrame) -> Tracks:
         """Where everyone is in this frame, once those have left and come whose time it is."""
@@ -113,23 +115,23 @@ class _Cast:
         while self._waiting and frame.number >= self._waiting[0].frame:
             start = self._waiting.pop(0)
             self._following[self._tracker.add(frame.image, start.box)] = start
-            self._tally.targets += 1
-            tracks[start.name] = Track(start.box, GIVEN, GIVEN, lost=False)
-        self._tally.frames += 1
+            self._statistics.targets += 1
+            tracks[start.name] = Track(start.box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
+        self._statistics.frames += 1
         return tracks
 
     def _update(self, frame: FeedFrame) -> dict[int | str, Track]:
         begin = time.perf_counter()
         updated = self._tracker.update(frame.image)
         tracks = {self._following[target].name: track for target, track in updated.items()}
-        self._tally.count(tracks, time.perf_counter() - begin)
+        self._statistics.count(tracks, time.perf_counter() - begin)
         return tracks
 
 
 def track_feed(
     feed: Feed,
     tracker: MultiTracker,
-    starts: Sequence[Start],
+    starts: Sequence[TargetStart],
     sinks: Sinks | None = None,
     *,
     on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
@@ -139,25 +141,25 @@ def track_feed(
     Whatever ends it, what was tracked so far is kept in whole files. `on_tracks` sees every frame
     with its tracks, given boxes among them.
     """
-    sinks, tally, reader = sinks or Sinks(), _Tally(), feed.reader
-    cast = _Cast(tracker, check_starts(starts, feed.start), tally)
+    sinks, statistics, reader = sinks or Sinks(), _Statistics(), feed.reader
+    active = _ActiveTargets(tracker, check_starts(starts, feed.start), statistics)
     frame: FeedFrame | None = feed.peek()
-    tracks = cast.step(feed.peek())
+    tracks = active.step(feed.peek())
     left = reader.frame_count - feed.start if reader.frame_count else None
     with (
         catch_interrupt() as pressed,
         Outputs(reader.name, reader.fps, sinks) as outputs,
         show_progress(f"tracking {reader.name}", left) as advance,
     ):
-        feed.take()
+        feed.read()
         begin = time.perf_counter()
         while frame is not None:
             views = list(tracker.views.values()) if sinks.heatmap else []
-            wanted = outputs.write(frame, tracks, views, tally.tracker_fps)
+            wanted = outputs.write(frame, tracks, views, statistics.tracker_fps)
             if on_tracks:
                 on_tracks(frame, tracks)
             advance()
-            frame = feed.take(pressed) if wanted else None
-            tracks = cast.step(frame) if frame else {}
-        tally.loop_seconds = time.perf_counter() - begin
-    return tally.summarize(feed.dropped, pressed.is_set(), outputs.paths)
+            frame = feed.read(pressed) if wanted else None
+            tracks = active.step(frame) if frame else {}
+        statistics.loop_seconds = time.perf_counter() - begin
+    return statistics.summarize(feed.dropped, pressed.is_set(), outputs.paths)

@@ -18,7 +18,14 @@ from relo_edge.geometry import Box, read_box
 from relo_edge.video.feed import FeedFrame
 from relo_edge.video.window import select_boxes
 
-__all__ = ["GIVEN", "Start", "check_starts", "gather_starts", "parse_start", "select_starts"]
+__all__ = [
+    "GIVEN_SCORE",
+    "TargetStart",
+    "check_starts",
+    "gather_starts",
+    "parse_start",
+    "select_starts",
+]
 
 LONGEST_NAME = 40
 LARGEST_FILE = 1 << 28
@@ -27,7 +34,7 @@ JSON_SHAPES = '{"name": [x,y,w,h]} or {"name": {"box": [x,y,w,h], "frame": 10, "
 
 
 @dataclass(frozen=True)
-class Start:
+class TargetStart:
     """A target, and when it comes and goes."""
 
     box: Box
@@ -38,7 +45,7 @@ class Start:
     """The number of the first frame that it is no longer followed in."""
 
 
-def parse_start(text: str, number: int = 0) -> Start:
+def parse_start(text: str, number: int = 0) -> TargetStart:
     """The target in `--init x,y,w,h` or `--init name=x,y,w,h`; without a name its number is it."""
     name, equals, numbers = text.rpartition("=")
     try:
@@ -49,24 +56,24 @@ def parse_start(text: str, number: int = 0) -> Start:
             found=repr(text),
             expected="four numbers x,y,w,h such as 120,80,64,48, or car=120,80,64,48",
         ) from None
-    return Start((x, y, width, height), _check_name(name) if equals else number)
+    return TargetStart((x, y, width, height), _check_name(name) if equals else number)
 
 
-def gather_starts(texts: Sequence[str], path: Path | None, first: int) -> list[Start]:
+def gather_starts(texts: Sequence[str], path: Path | None, first: int) -> list[TargetStart]:
     """The targets of the command line and of a file, for the first frame where none is named."""
     given = [replace(parse_start(text, n), frame=first) for n, text in enumerate(texts)]
     return given + (_read_starts(path, first) if path else [])
 
 
-def select_starts(frame: FeedFrame, starts: Sequence[Start]) -> list[Start]:
+def select_starts(frame: FeedFrame, starts: Sequence[TargetStart]) -> list[TargetStart]:
     """The targets that a user draws on the frame, beside those there are."""
     boxes = select_boxes(frame.image, "relo-edge: draw a box, Enter, … then Esc")
     numbers = range(len(starts), len(starts) + len(boxes))
-    drawn = [Start(box, n, frame.number) for n, box in zip(numbers, boxes, strict=True)]
+    drawn = [TargetStart(box, n, frame.number) for n, box in zip(numbers, boxes, strict=True)]
     return [*starts, *drawn]
 
 
-def _read_starts(path: Path, frame: int = 0) -> list[Start]:
+def _read_starts(path: Path, frame: int = 0) -> list[TargetStart]:
     """The targets in a JSON file, in boxes as we write them, or in a ground-truth file.
 
     Of boxes and ground truth, those of the frame asked for; a ground truth of one row is for it.
@@ -80,10 +87,10 @@ def _read_starts(path: Path, frame: int = 0) -> list[Start]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         if file.readline().strip() == ",".join(BOX_COLUMNS):
             return _read_rows(path, csv.DictReader(file, BOX_COLUMNS), frame)
-    return [Start(_pick_row(path, frame), frame=frame)]
+    return [TargetStart(_pick_row(path, frame), frame=frame)]
 
 
-def check_starts(starts: Sequence[Start], first: int) -> list[Start]:
+def check_starts(starts: Sequence[TargetStart], first: int) -> list[TargetStart]:
     """Targets with different names that all begin at the first frame or later, in order."""
     if not starts:
         raise InputError(
@@ -114,7 +121,7 @@ def _check_name(name: object) -> str:
     return str(name)
 
 
-def _read_json(path: Path, frame: int) -> list[Start]:
+def _read_json(path: Path, frame: int) -> list[TargetStart]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -128,7 +135,7 @@ def _read_json(path: Path, frame: int) -> list[Start]:
     raise SourceError(f"{path}", found=type(content).__name__, expected=JSON_SHAPES)
 
 
-def _read_entry(path: Path, name: int | str, entry: Any, frame: int) -> Start:
+def _read_entry(path: Path, name: int | str, entry: Any, frame: int) -> TargetStart:
     fields = entry if isinstance(entry, dict) else {"box": entry}
     box, begin, until = fields.get("box"), fields.get("frame", frame), fields.get("until")
     numbers = isinstance(box, list) and len(box) == 4 and all(_is_number(item) for item in box)
@@ -137,7 +144,7 @@ def _read_entry(path: Path, name: int | str, entry: Any, frame: int) -> Start:
         found = json.dumps(entry)
         found = found if len(found) <= 60 else f"{found[:60]}…"
         raise SourceError(f"{path}: target {name!r}", found=found, expected=JSON_SHAPES)
-    return Start(read_box(np.array(box, np.float64)), name, begin, until)
+    return TargetStart(read_box(np.array(box, np.float64)), name, begin, until)
 
 
 def _is_number(value: object) -> bool:
@@ -148,7 +155,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40
 
 
-def _read_rows(path: Path, rows: csv.DictReader[str], frame: int) -> list[Start]:
+def _read_rows(path: Path, rows: csv.DictReader[str], frame: int) -> list[TargetStart]:
     starts = []
     try:
         for row in rows:
@@ -177,5 +184,5 @@ def _pick_row(path: Path, frame: int) -> Box:
     return read_box(boxes[row])
 
 
-GIVEN = 1.0
+GIVEN_SCORE = 1.0
 """Score and confidence of a target's start frame, whose box is given and not tracked."""

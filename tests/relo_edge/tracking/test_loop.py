@@ -16,7 +16,7 @@ from relo_edge.host.signals import catch_interrupt
 from relo_edge.tracker import MultiTracker
 from relo_edge.tracking.loop import track_feed
 from relo_edge.tracking.outputs import Sinks
-from relo_edge.tracking.targets import Start
+from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live
 from relo_edge.video.opening import FrameSource
@@ -34,7 +34,7 @@ def make_tracker(**kwargs):
 
 def track(source, tracker, box=BOX, *, video_path=None, boxes_path=None, show=False, **kwargs):
     """Follow one target, or those in `starts`."""
-    starts = kwargs.pop("starts", None) or [Start(box)]
+    starts = kwargs.pop("starts", None) or [TargetStart(box)]
     start = kwargs.pop("start", 0)
     with read_live(source) as reader:
         sinks = Sinks(video_path, boxes_path, show)
@@ -214,7 +214,11 @@ def test_no_display_is_told_before_the_first_step(monkeypatch, tmp_path, capfd):
 
 def test_targets_come_and_go_at_their_frames(tmp_path):
     boxes = tmp_path / "out.csv"
-    starts = [Start(BOX, "b", 4), Start(BOX, "a", 2, 5), Start((9.0, 9.0, 20.0, 20.0), 2, 6)]
+    starts = [
+        TargetStart(BOX, "b", 4),
+        TargetStart(BOX, "a", 2, 5),
+        TargetStart((9.0, 9.0, 20.0, 20.0), 2, 6),
+    ]
     summary = track(make_source(9), make_tracker(batch=2), starts=starts, boxes_path=boxes)
     assert (summary.frames, summary.targets) == (9, 3)
     seen = {}
@@ -225,7 +229,7 @@ def test_targets_come_and_go_at_their_frames(tmp_path):
 
 
 def test_one_target_too_many_ends_with_whole_files(tmp_path):
-    starts = [Start(BOX, "a"), Start(BOX, "b", 3)]
+    starts = [TargetStart(BOX, "a"), TargetStart(BOX, "b", 3)]
     with pytest.raises(InputError, match="at most 1"):
         track(make_source(9), make_tracker(), starts=starts, boxes_path=tmp_path / "out.json")
     assert (tmp_path / "out.json").read_text().count('"frame"') == 3
@@ -233,7 +237,7 @@ def test_one_target_too_many_ends_with_whole_files(tmp_path):
 
 def test_a_later_start_keeps_the_sources_numbers(tmp_path):
     boxes, video = tmp_path / "out.csv", tmp_path / "out.mp4"
-    starts = [Start(BOX, 0, 5)]
+    starts = [TargetStart(BOX, 0, 5)]
     outputs = {"video_path": video, "boxes_path": boxes}
     summary = track(make_source(8), make_tracker(), starts=starts, start=5, **outputs)
     assert summary.frames == count_frames(video) == 3
@@ -265,7 +269,7 @@ def test_the_heatmap_is_drawn_where_it_was_searched(tmp_path):
     for path, heatmap in ((plain, False), (heated, True)):
         with read_live(make_source(3)) as reader:
             sinks = Sinks(path, heatmap=heatmap)
-            track_feed(Feed(reader), make_tracker(), [Start(BOX)], sinks)
+            track_feed(Feed(reader), make_tracker(), [TargetStart(BOX)], sinks)
     with read_live(str(plain)) as one, read_live(str(heated)) as other:
         pairs = [
             (a.image.astype(int), b.image.astype(int)) for a, b in zip(one, other, strict=True)

@@ -12,7 +12,7 @@ from relo_edge.box_files import record_boxes
 from relo_edge.errors import InputError, MissingDependency, ReloError
 from relo_edge.tracker import Track
 from relo_edge.tracking.targets import (
-    Start,
+    TargetStart,
     check_starts,
     gather_starts,
     parse_start,
@@ -30,8 +30,8 @@ def test_box_that_is_not_four_numbers(text):
 
 
 def test_box_is_read():
-    assert parse_start("1, 2.5,3e1,-4", 7) == Start((1.0, 2.5, 30.0, -4.0), 7)
-    assert parse_start("a=b=1,2,3,4") == Start(BOX, "a=b")
+    assert parse_start("1, 2.5,3e1,-4", 7) == TargetStart((1.0, 2.5, 30.0, -4.0), 7)
+    assert parse_start("a=b=1,2,3,4") == TargetStart(BOX, "a=b")
     assert math.isnan(parse_start("nan,1,1,1").box[0])
 
 
@@ -43,15 +43,15 @@ def test_names_that_cannot_be_shown(name):
 
 def test_several_boxes_are_numbered_or_named():
     starts = gather_starts(["1,2,3,4", "car=1,2,3,4", "1,2,3,4"], None, 5)
-    assert starts == [Start(BOX, 0, 5), Start(BOX, "car", 5), Start(BOX, 2, 5)]
+    assert starts == [TargetStart(BOX, 0, 5), TargetStart(BOX, "car", 5), TargetStart(BOX, 2, 5)]
 
 
 @pytest.mark.parametrize(
     ("content", "starts"),
     [
-        ([[1, 2, 3, 4], [1, 2, 3, 4]], [Start(BOX, 0, 6), Start(BOX, 1, 6)]),
-        ({"car": [1, 2, 3, 4]}, [Start(BOX, "car", 6)]),
-        ({"car": {"box": [1, 2, 3, 4], "frame": 8, "until": 9}}, [Start(BOX, "car", 8, 9)]),
+        ([[1, 2, 3, 4], [1, 2, 3, 4]], [TargetStart(BOX, 0, 6), TargetStart(BOX, 1, 6)]),
+        ({"car": [1, 2, 3, 4]}, [TargetStart(BOX, "car", 6)]),
+        ({"car": {"box": [1, 2, 3, 4], "frame": 8, "until": 9}}, [TargetStart(BOX, "car", 8, 9)]),
     ],
 )
 def test_targets_from_json(tmp_path, content, starts):
@@ -87,7 +87,7 @@ def test_going_on_from_boxes_written_before(tmp_path):
         for target in (0, "car"):
             recorder.write(frame, target, Track((frame, 2, 3, 4), 1, 1, False))
     recorder.close()
-    expected = [Start((4.0, 2.0, 3.0, 4.0), name, 4) for name in (0, "car")]
+    expected = [TargetStart((4.0, 2.0, 3.0, 4.0), name, 4) for name in (0, "car")]
     assert gather_starts([], tmp_path / "b.csv", 4) == expected
     with pytest.raises(InputError, match="no box of frame 9"):
         gather_starts([], tmp_path / "b.csv", 9)
@@ -99,11 +99,11 @@ def test_going_on_from_boxes_written_before(tmp_path):
 
 def test_ground_truth_gives_the_row_of_the_frame(tmp_path):
     (tmp_path / "groundtruth.txt").write_text("9,9,9,9\n1\t2\t3\t4\n")
-    assert gather_starts([], tmp_path / "groundtruth.txt", 1) == [Start(BOX, 0, 1)]
+    assert gather_starts([], tmp_path / "groundtruth.txt", 1) == [TargetStart(BOX, 0, 1)]
     with pytest.raises(InputError, match="found 2 rows, expected one for frame 2"):
         gather_starts([], tmp_path / "groundtruth.txt", 2)
     (tmp_path / "one.txt").write_text("1,2,3,4")
-    assert gather_starts([], tmp_path / "one.txt", 7) == [Start(BOX, 0, 7)]
+    assert gather_starts([], tmp_path / "one.txt", 7) == [TargetStart(BOX, 0, 7)]
 
 
 def test_no_file_there(tmp_path):
@@ -127,9 +127,9 @@ def test_any_file_is_targets_or_one_line(tmp_path_factory, content, suffix):
     ("starts", "message"),
     [
         ([], "give --init X,Y,W,H, --init-from FILE or --select"),
-        ([Start(BOX, 1), Start(BOX, "1")], "'1' twice"),
-        ([Start(BOX, 0, 3)], "found frames 3 to None, expected a frame from 4 on"),
-        ([Start(BOX, 0, 5, 5)], "found frames 5 to 5"),
+        ([TargetStart(BOX, 1), TargetStart(BOX, "1")], "'1' twice"),
+        ([TargetStart(BOX, 0, 3)], "found frames 3 to None, expected a frame from 4 on"),
+        ([TargetStart(BOX, 0, 5, 5)], "found frames 5 to 5"),
     ],
 )
 def test_casts_that_cannot_be(starts, message):
@@ -147,8 +147,8 @@ def test_drawn_boxes_come_beside_the_others(monkeypatch):
         return np.array([[10, 20, 30, 40], [5, 5, 0, 9]])
 
     monkeypatch.setattr("relo_edge.video.window.cv2.selectROIs", draw)
-    given = [Start(BOX, 0, 3)]
-    assert select_starts(frame, given) == [*given, Start((20.0, 40.0, 60.0, 80.0), 1, 3)]
+    given = [TargetStart(BOX, 0, 3)]
+    assert select_starts(frame, given) == [*given, TargetStart((20.0, 40.0, 60.0, 80.0), 1, 3)]
 
 
 def test_no_screen_to_draw_on(monkeypatch):
