@@ -420,6 +420,8 @@ def _check_box(box: Box, frame: Frame) -> Box:
         )
     if width > MAX_BOX_RATIO * columns or height > MAX_BOX_RATIO * rows:
         raise InputError(
-            "box", found=found, expected=f"at most {MAX_BOX_RATIO} times the frame, {columns}x{rows}"
+            "box",
+            found=found,
+            expected=f"at most {MAX_BOX_RATIO} times the frame, {columns}x{rows}",
         )
     return (x, y, width, height)

@@ -10,7 +10,9 @@ from typing import Any
 
 __all__ = ["STOP_SIGNALS", "catch_interrupt", "raise_on_end"]
 
-END_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+END_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 """From a service manager, and from a terminal that is closed."""
 
 STOP_SIGNALS = (signal.SIGINT, *END_SIGNALS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relo_edge.host.opencv import cv2
-from relo_edge.host.text import escape_controls
+from relo_edge.host.terminal import escape_controls
 
 if TYPE_CHECKING:
     from relo_edge.tracker import SearchView, Track
@@ -72,7 +72,7 @@ def draw_rate(frame: Frame, fps: float) -> None:
 
 
 def draw_view(frame: Frame, view: SearchView) -> None:
-    """Outline the search window and tint it by the policy map: the likelier a cell, the stronger."""
+    """Outline the search window and tint it by the policy map: the likelier, the stronger."""
     left, top, side, _ = view.window
     rows, columns = frame.shape[:2]
     x, right = max(left, 0), min(left + side, columns)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from relo_edge.errors import SourceError
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
-from relo_edge.host.text import escape_controls
+from relo_edge.host.terminal import escape_controls
 
 if TYPE_CHECKING:
     from relo_edge.video.sources.frames import Frame

@@ -37,7 +37,7 @@ def track(source, tracker, box=BOX, *, video_path=None, boxes_path=None, show=Fa
     starts = kwargs.pop("starts", None) or [TargetStart(box)]
     start = kwargs.pop("start", 0)
     with read_live(source) as reader:
-        sinks = Sinks(video_path, boxes_path, show)
+        sinks = Sinks(video_path, [boxes_path] if boxes_path else [], show)
         return track_feed(Feed(reader, start), tracker, starts, sinks, **kwargs)
 
 

@@ -89,7 +89,7 @@ def test_going_on_from_boxes_written_before(tmp_path):
     recorder.close()
     expected = [TargetStart((4.0, 2.0, 3.0, 4.0), name, 4) for name in (0, "car")]
     assert gather_starts([], tmp_path / "b.csv", 4) == expected
-    with pytest.raises(InputError, match="no box of frame 9"):
+    with pytest.raises(InputError, match="has no box for frame 9"):
         gather_starts([], tmp_path / "b.csv", 9)
     with (tmp_path / "b.csv").open("a") as file:
         file.write("torn,")
@@ -113,7 +113,10 @@ def test_no_file_there(tmp_path):
 
 
 @settings(max_examples=60)
-@given(content=st.binary(max_size=80), suffix=st.sampled_from(["json", "csv", "txt"]))
+@given(
+    content=st.binary(max_size=80),
+    suffix=st.sampled_from(["json", "csv", "txt", "jsonl", "mot.txt"]),
+)
 def test_any_file_is_targets_or_one_line(tmp_path_factory, content, suffix):
     path = tmp_path_factory.mktemp("any") / f"t.{suffix}"
     path.write_bytes(content)
@@ -127,12 +130,15 @@ def test_any_file_is_targets_or_one_line(tmp_path_factory, content, suffix):
     ("starts", "message"),
     [
         ([], "give --init X,Y,W,H, --init-from FILE or --select"),
-        ([TargetStart(BOX, 1), TargetStart(BOX, "1")], "'1' twice"),
-        ([TargetStart(BOX, 0, 3)], "found frames 3 to None, expected a frame from 4 on"),
-        ([TargetStart(BOX, 0, 5, 5)], "found frames 5 to 5"),
+        ([TargetStart(BOX, 1), TargetStart(BOX, "1")], "two targets are called '1'"),
+        (
+            [TargetStart(BOX, 0, 3)],
+            "found start frame 3 and end frame None, expected a start from frame 4",
+        ),
+        ([TargetStart(BOX, 0, 5, 5)], "found start frame 5 and end frame 5"),
     ],
 )
-def test_casts_that_cannot_be(starts, message):
+def test_targets_that_cannot_be(starts, message):
     with pytest.raises(InputError, match=message):
         check_starts(starts, 4)
 

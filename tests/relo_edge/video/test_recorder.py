@@ -16,7 +16,7 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.host.files import check_output
 from relo_edge.host.opencv import cv2
 from relo_edge.tracker import Track
-from relo_edge.tracking.outputs import check_outputs
+from relo_edge.tracking.outputs import Sinks, check_outputs
 from relo_edge.video.opening import open_source
 from relo_edge.video.recorder import VideoRecorder
 
@@ -276,9 +276,9 @@ def test_source_is_never_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = write_video(tmp_path / "clip.mp4", frames=1)
     with pytest.raises(InputError, match="the source itself"):
-        check_outputs(str(source), Path("clip.mp4"), None)
-    check_outputs(str(source), Path("other.mp4"), Path("boxes.json"))
+        check_outputs(str(source), Sinks(Path("clip.mp4")))
+    check_outputs(str(source), Sinks(Path("other.mp4"), [Path("boxes.json")]))
     with pytest.raises(
         InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt or \.mot\.txt"
     ):
-        check_outputs(str(source), None, Path("boxes.xml"))
+        check_outputs(str(source), Sinks(boxes=[Path("boxes.xml")]))
