@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.files import check_output, explain_failure, write_text
-from relo_edge.host.output_lock import OutputLock
+from relo_edge.host.locks import lock_output
 from relo_edge.tracker import Track
 
 __all__ = ["BOX_COLUMNS", "BOX_SUFFIXES", "MOT", "BoxRecorder", "read_boxes", "record_boxes"]
@@ -85,14 +86,12 @@ class _Lines(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = OutputLock(path)
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock_output(path.resolve()))
             with explain_failure(path):
                 self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
                 self._begin()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._lock = stack.pop_all()
 
     def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
         with explain_failure(self.path):
@@ -168,7 +167,8 @@ class _JsonBoxes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = OutputLock(path)
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock_output(path.resolve()))
         self._rows: list[str] = []
 
     def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:

@@ -302,7 +302,7 @@ class MultiTracker:
         return lost
 
     def _update_template(self, frame: Frame, target: _Target, score: float) -> None:
-        """Replace the oldest template but the first, when the protocol's interval and score allow."""
+        """Replace the oldest template but the first, where the protocol's settings allow."""
         spare = self.runtime.variant.templates - 1
         due = target.frames % self.protocol.update_interval == 0
         if spare and due and score > self.protocol.update_threshold:

@@ -89,9 +89,8 @@ def _read_csv(path: Path, lines: Iterable[str]) -> Iterator[TargetStart]:
     rows = csv.DictReader(lines, BOX_COLUMNS)
     try:
         for row in rows:
-            name = row["target"]
+            name, box = row["target"], _parse_box(row[key] for key in "xywh")
             named = int(name) if name.isdecimal() else check_name(unquote_name(name))
-            box = _parse_box(row[key] for key in "xywh")
             yield TargetStart(box, named, int(row["frame"]))
     except (ValueError, TypeError, AttributeError, csv.Error):
         raise _refuse_line(path, rows.line_num + 1) from None

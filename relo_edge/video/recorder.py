@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relo_edge.errors import NoSpaceError, SourceError
 from relo_edge.host.files import check_output, explain_failure
+from relo_edge.host.locks import lock_output
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
-from relo_edge.host.output_lock import OutputLock
 from relo_edge.video.encoding import VideoEncoder, copy_to_mp4, open_encoder
 from relo_edge.video.recovery import keep_partial, name_partial, recover_folder
 
@@ -41,7 +42,8 @@ class VideoRecorder:
         self._last: Frame | None = None
         self._written = 0
         recover_folder(path.parent)
-        self._lock = OutputLock(path)
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock_output(path.resolve()))
 
     def write(self, frame: Frame, number: int | None = None) -> None:
         """Append a frame; the first one sets the size.

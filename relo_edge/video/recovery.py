@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 from relo_edge.errors import InputError, SourceError
+from relo_edge.host.locks import lock_output
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
-from relo_edge.host.output_lock import OutputLock
 from relo_edge.video.encoding import copy_to_mp4
 
 __all__ = ["keep_partial", "name_partial", "recover_folder"]
@@ -35,7 +35,7 @@ def recover_folder(folder: Path) -> list[Path]:
         for partial in sorted(folder.glob(f".*{PARTIAL}{suffix}")):
             stem = partial.name.removesuffix(f"{PARTIAL}{suffix}")[1:]
             try:
-                with OutputLock(folder / f"{stem}{final}"):
+                with lock_output((folder / f"{stem}{final}").resolve()):
                     kept = keep_partial(partial)
             except (InputError, SourceError, OSError):
                 continue  # it is being written, or the disk takes nothing

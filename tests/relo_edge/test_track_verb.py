@@ -162,6 +162,11 @@ WRONG = {
     "boxes": (["--init", "30,20,24,18", "--boxes", "o.xml"], "expected .csv or .json or .jsonl"),
     "no target": ([], "no target to track; give --init"),
     "twice": (["--init", "a=1,2,3,4", "--init", "a=1,2,3,4"], "two targets are called 'a'"),
+    "heatmap": (["--init", "30,20,24,18", "--heatmap"], "--heatmap has no picture to draw on"),
+    "one file twice": (
+        ["--init", "30,20,24,18", "--boxes", "o.csv", "--boxes", "o.csv"],
+        "output 'o.csv' is named twice",
+    ),
     "before the start": (["--init", "1,2,3,4", "--start", "-1"], "--start: found -1"),
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -90,6 +91,27 @@ def test_every_frame_is_recorded(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tracking made: 8 frames")
+
+
+def test_a_full_disk_ends_the_video_and_not_the_run(tmp_path, monkeypatch, caplog):
+    usage = namedtuple("usage", "free")
+    free = iter([1 << 40] * 4 + [1 << 20] * 99)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(next(free)))
+    video, boxes = tmp_path / "out.mp4", tmp_path / "out.csv"
+    summary = track(make_source(12), make_tracker(), video_path=video, boxes_path=boxes)
+    assert (summary.frames, len(read_rows(boxes))) == (12, 12)
+    assert 0 < count_frames(video) < 12
+    assert "ends after" in caplog.text
+    assert "tracking goes on without it" in caplog.text
+
+
+def test_several_box_files_hold_the_same(tmp_path):
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    with read_live(make_source(5)) as reader:
+        summary = track_feed(Feed(reader), make_tracker(), [TargetStart(BOX)], Sinks(boxes=paths))
+    assert summary.outputs == tuple(paths)
+    assert paths[0].read_text() == paths[1].read_text()
+    assert paths[0].read_text().count("\n") == 6
 
 
 def test_lost_frames_are_counted(tmp_path):
@@ -197,7 +219,7 @@ class FakeWindow:
 
 
 def test_closing_the_window_ends_the_run(monkeypatch):
-    monkeypatch.setattr("relo_edge.tracking.loop.Window", FakeWindow)
+    monkeypatch.setattr("relo_edge.tracking.outputs.Window", FakeWindow)
     summary = track(make_source(8), make_tracker(), show=True)
     assert (summary.frames, summary.interrupted) == (3, False)
     assert FakeWindow.last.closed
@@ -245,7 +267,7 @@ def test_a_later_start_keeps_the_sources_numbers(tmp_path):
 
 
 def test_no_target_is_the_users_mistake():
-    with read_live(make_source()) as reader, pytest.raises(InputError, match="found none"):
+    with read_live(make_source()) as reader, pytest.raises(InputError, match="no target to track"):
         track_feed(Feed(reader), make_tracker(), [])
 
 

@@ -97,6 +97,46 @@ def test_going_on_from_boxes_written_before(tmp_path):
         gather_starts([], tmp_path / "b.csv", 4)
 
 
+@pytest.mark.parametrize("name", ["b.csv", "b.json", "b.jsonl", "b.mot.txt"])
+def test_every_box_file_that_track_writes_can_be_started_from(tmp_path, name):
+    """CSV apart, they used to be refused, or read as something else."""
+    recorder = record_boxes(tmp_path / name)
+    names = (0, 1) if name.endswith("txt") else (0, "=1+1|'x")
+    for frame in (3, 4):
+        for target in names:
+            recorder.write(frame, target, Track((frame + 0.5, 2, 3, 4), 1, 1, False), 0.1)
+    recorder.close()
+    expected = [TargetStart((4.5, 2.0, 3.0, 4.0), target, 4) for target in names]
+    assert gather_starts([], tmp_path / name, 4) == expected
+    with pytest.raises(InputError, match="has no box for frame 9"):
+        gather_starts([], tmp_path / name, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("b.jsonl", '{"frame": 0, "target": 0, "x": 1'),
+        ("b.jsonl", '{"frame": 0, "target": 0, "x": 1, "y": 1, "w": 1}'),
+        ("b.jsonl", '{"frame": 0, "target": null, "x": 1, "y": 1, "w": 1, "h": 1}'),
+        ("b.jsonl", '{"frame": -1, "target": 0, "x": 1, "y": 1, "w": 1, "h": 1}'),
+        ("b.jsonl", '{"frame": 0, "target": 0, "x": 1, "y": 1, "w": 1, "h": NaN}'),
+        ("b.jsonl", "[" * 99999),
+        ("b.jsonl", "[1, 2, 3, 4]"),
+        ("b.json", '[{"frame": 0, "target": 0, "x": 1}]'),
+        ("b.json", '[{"frame": 0, "target": "\\u001b[2J", "x": 1, "y": 1, "w": 1, "h": 1}]'),
+        ("b.mot.txt", "1,1,2,3,4"),
+        ("b.mot.txt", "1,x,2,3,4,5,1,-1,-1,-1"),
+        ("b.csv", "frame,target,x,y,w,h,score,confidence,lost\n0,\x1b[2J,1,1,1,1,1,1,0\n"),
+    ],
+)
+def test_torn_or_made_up_box_files_are_one_line(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ReloError) as caught:
+        gather_starts([], tmp_path / name, 0)
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
 def test_ground_truth_gives_the_row_of_the_frame(tmp_path):
     (tmp_path / "groundtruth.txt").write_text("9,9,9,9\n1\t2\t3\t4\n")
     assert gather_starts([], tmp_path / "groundtruth.txt", 1) == [TargetStart(BOX, 0, 1)]

@@ -11,7 +11,7 @@ from clips import count_frames, draw_frame, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.box_files import record_boxes
+from relo_edge.box_files import record_boxes, unquote_name
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.files import check_output
 from relo_edge.host.opencv import cv2
@@ -65,6 +65,40 @@ def test_numpy_numbers_are_written_as_plain_ones(tmp_path):
     record(tmp_path / "out.csv", [Track(box, np.float32(0.1), 0.5, False)])
     row = (tmp_path / "out.csv").read_text().splitlines()[1]
     assert row == "0,0,1.5,2.0,3.0,4.0,0.10000000149011612,0.5,0"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+x", "'+x"),
+        ("-x", "'-x"),
+        ("@x", "'@x"),
+        ("'=x", "''=x"),
+        ("a=b", "a=b"),
+        ("'quoted'", "'quoted'"),
+        (7, "7"),
+    ],
+)
+def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path, name, written):
+    recorder = record_boxes(tmp_path / "out.csv")
+    recorder.write(0, name, Track((1, 2, 3, 4), 1, 1, False))
+    recorder.close()
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert row["target"] == written
+    assert unquote_name(written) == str(name)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl", "out.txt", "out.mot.txt"])
+def test_a_second_writer_of_boxes_is_refused(tmp_path, name):
+    first = record_boxes(tmp_path / name)
+    first.write(0, 0, Track((1, 2, 3, 4), 1, 1, False))
+    with pytest.raises(InputError, match="is being written"):
+        record_boxes(tmp_path / name)
+    first.close()
+    assert (tmp_path / name).stat().st_size > 4
+    record_boxes(tmp_path / name).close()
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_csv_rows_are_on_disk_as_they_come(tmp_path):
@@ -282,3 +316,12 @@ def test_source_is_never_overwritten(tmp_path, monkeypatch):
         InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt or \.mot\.txt"
     ):
         check_outputs(str(source), Sinks(boxes=[Path("boxes.xml")]))
+
+
+def test_outputs_are_checked_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    twice = Sinks(boxes=[Path("a.csv"), tmp_path / "a.csv"])
+    with pytest.raises(InputError, match="is named twice"):
+        check_outputs("0", twice)
+    with pytest.raises(InputError, match="--heatmap has no picture to draw on; add --save"):
+        Sinks(boxes=[Path("a.csv")], heatmap=True)

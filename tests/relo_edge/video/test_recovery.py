@@ -138,7 +138,7 @@ def test_a_full_disk_is_said_before_the_first_frame(tmp_path, disk):
 def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(tmp_path):
     first = VideoRecorder(tmp_path / "out.mp4", 30.0)
     first.write(draw_frame(0))
-    with pytest.raises(InputError, match=r"out\.mp4': found another process that is writing it"):
+    with pytest.raises(InputError, match=r"out\.mp4' is being written: found process"):
         VideoRecorder(tmp_path / "out.mp4", 30.0)
     assert recover_folder(tmp_path) == []
     first.write(draw_frame(1))
