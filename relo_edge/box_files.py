@@ -1,7 +1,8 @@
-"""Boxes as files: written row by row and whole whatever ends the run, and read again."""
+"""Box files: written row by row, complete whatever ends the run, and read again."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.files import check_output, explain_failure, write_text
+from relo_edge.host.locks import lock_output
 from relo_edge.tracker import Track
 
-__all__ = ["BOX_COLUMNS", "BOX_SUFFIXES", "BoxRecorder", "read_boxes", "record_boxes"]
+__all__ = ["BOX_COLUMNS", "BOX_SUFFIXES", "MOT", "BoxRecorder", "read_boxes", "record_boxes"]
+__all__ += ["unquote_name"]
 
 
 BOX_COLUMNS = ("frame", "target", "x", "y", "w", "h", "score", "confidence", "lost")
@@ -27,19 +30,23 @@ MOT = ".mot.txt"
 
 
 BOX_SUFFIXES = (".csv", ".json", ".jsonl", ".txt", MOT)
-"""Text is OTB's, one target's boxes line by line; with .mot before it, MOTChallenge's."""
+"""A .txt is OTB's, one target's boxes line by line; a .mot.txt is MOTChallenge's."""
+
+
+FORMULA = re.compile(r"'*[=+\-@]")
+"""What spreadsheets take for a formula, quoted or not: an apostrophe before it makes it text."""
 
 
 class BoxRecorder(Protocol):
-    """Where boxes go: one row for each target in each frame."""
+    """Writes a row for each target in each frame; a second writer to its file is refused."""
 
     path: Path
 
     def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
-        """Add a row; the time, in seconds, is kept where the format has a place for it."""
+        """Add a row; the time, in seconds, is kept where the format has a field for it."""
 
     def close(self) -> None:
-        """Leave a whole file; closing twice is fine."""
+        """Finish the file; closing twice is fine."""
 
 
 def record_boxes(path: Path) -> BoxRecorder:
@@ -63,40 +70,43 @@ class _Row(NamedTuple):
     time: float | None
 
     def list_values(self) -> list[int | float | str]:
-        """All columns but the last, as plain numbers."""
+        """All columns but the last, as plain values."""
         numbers = (*self.track.box, self.track.score, self.track.confidence)
         return [self.frame, self.target, *(float(number) for number in numbers)]
 
     def to_json(self) -> str:
-        """The CSV's names, and the time."""
+        """An object with the CSV's column names, and the time."""
         values = [*self.list_values(), self.track.lost]
         named = dict(zip(BOX_COLUMNS, values, strict=True))
         return json.dumps(named if self.time is None else {**named, "time": self.time})
 
 
 class _Lines(ABC):
-    """Rows on disk as they come, so that even a killed run leaves every frame it finished."""
+    """Rows reach the disk as they come, so that a killed run leaves every finished frame."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with explain_failure(path):
-            self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
-            self._begin()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lock_output(path.resolve()))
+            with explain_failure(path):
+                self._file = path.open("w", buffering=1, newline="", encoding="utf-8")
+                self._begin()
+            self._lock = stack.pop_all()
 
     def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
         with explain_failure(self.path):
             self._put(_Row(frame, target, track, time))
 
     def close(self) -> None:
-        with explain_failure(self.path):
+        with explain_failure(self.path), self._lock:
             self._file.close()
 
-    def _begin(self) -> None:  # noqa: B027  most formats have nothing there
-        """What stands before the rows."""
+    def _begin(self) -> None:  # noqa: B027  most formats have no header
+        """Write the header."""
 
     @abstractmethod
     def _put(self, row: _Row) -> None:
-        """One row."""
+        """Write a row."""
 
 
 class _CsvBoxes(_Lines):
@@ -106,7 +116,9 @@ class _CsvBoxes(_Lines):
         self._rows.writerow(BOX_COLUMNS)
 
     def _put(self, row: _Row) -> None:
-        self._rows.writerow([*row.list_values(), int(row.track.lost)])
+        frame, target, *numbers = row.list_values()
+        name = f"'{target}" if FORMULA.match(str(target)) else target
+        self._rows.writerow([frame, name, *numbers, int(row.track.lost)])
 
 
 class _JsonLines(_Lines):
@@ -115,7 +127,7 @@ class _JsonLines(_Lines):
 
 
 class _OtbBoxes(_Lines):
-    """x,y,w,h counted from 0, a line for every frame from the start frame on; one target."""
+    """x,y,w,h counted from 0, a line for each frame from the start frame on; one target."""
 
     _start: tuple[int | str, int] | None = None
     _written = 0
@@ -126,18 +138,18 @@ class _OtbBoxes(_Lines):
             raise InputError(
                 f"output {str(self.path)!r}",
                 found="a second target",
-                expected="one, as OTB has it",
+                expected="one, which is all that the OTB format has room for",
                 fix=f"name it {self.path.stem}{MOT} or {self.path.stem}.csv",
             )
         line = ",".join(repr(float(number)) for number in row.track.box)
-        # Frames that a camera dropped get the box of the next.
+        # Frames that a camera dropped get the next one's box.
         missing = row.frame - first - self._written
         self._file.write(f"{line}\n" * (missing + 1))
         self._written += missing + 1
 
 
 class _MotBoxes(_Lines):
-    """MOTChallenge's ten columns; frames, targets and pixels count from 1 there."""
+    """MOTChallenge's ten columns; frames, targets and pixels are counted from 1 there."""
 
     def _begin(self) -> None:
         self._numbers: dict[int | str, int] = {}
@@ -151,10 +163,12 @@ class _MotBoxes(_Lines):
 
 
 class _JsonBoxes:
-    """A list of rows; JSON has to end, so it is written at the end."""
+    """A list of rows; JSON needs its end, so the file is written when it is closed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(lock_output(path.resolve()))
         self._rows: list[str] = []
 
     def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
@@ -162,8 +176,13 @@ class _JsonBoxes:
 
     def close(self) -> None:
         lines = ",\n".join(self._rows)
-        with explain_failure(self.path):
+        with explain_failure(self.path), self._lock:
             write_text(self.path, f"[\n{lines}\n]\n")
+
+
+def unquote_name(text: str) -> str:
+    """A target's name as it was before a CSV file quoted it."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text) else text
 
 
 SEPARATOR = re.compile(r"\s*,\s*|\s+")
@@ -173,9 +192,9 @@ COLUMNS = "four numbers x,y,w,h"
 
 
 def read_boxes(
-    truth: Path, choose: Callable[[list[str]], list[str]] = lambda words: words
+    truth: Path, choose: Callable[[list[str]], list[str]] = lambda fields: fields
 ) -> NDArray[np.float64]:
-    """The boxes of a text file, one in a line; `choose` finds the four words in a line's."""
+    """The boxes of a text file, one per line; `choose` picks the four fields of a line."""
     try:
         # Files from Windows may open with a byte order mark.
         lines = truth.read_text(encoding="utf-8-sig").rstrip().splitlines()

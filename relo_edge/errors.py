@@ -21,6 +21,7 @@ __all__ = [
     "GateError",
     "InputError",
     "MissingDependency",
+    "NoSpaceError",
     "PrecisionError",
     "ReloError",
     "RuntimeUnavailable",
@@ -80,6 +81,10 @@ class BundleError(ReloError):
 
 class SourceError(ReloError):
     """A video, folder or camera that cannot be read, or an output that cannot be written."""
+
+
+class NoSpaceError(SourceError):
+    """A disk too full to go on recording to; what was recorded can still be finished."""
 
 
 class RuntimeUnavailable(ReloError):

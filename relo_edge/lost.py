@@ -1,4 +1,4 @@
-"""When a target counts as lost, and how it is looked for: off unless asked for."""
+"""When a target counts as lost, and how it is searched for, which is off by default."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ __all__ = ["LostRule", "Recovery"]
 
 @dataclass(frozen=True)
 class Recovery:
-    """What a tracker does once a target counts as lost.
+    """How a tracker searches for a lost target.
 
-    It goes back to the last box it was sure of and holds it, looks around it with a crop that
-    widens by these steps, over and over, and goes on where its confidence reaches `resume`.
-    The network's temporal state is held too: frames in which the tracker is not sure, from the
-    first doubtful one on, leave no trace in it.
+    It returns to the last box of sufficient confidence and holds it, searches around it with a
+    crop that widens by `steps`, over and over, and resumes where the confidence reaches `resume`.
+    The temporal state is held too: frames of low confidence leave no trace in it.
+
+    Attributes:
+        steps: how many times larger than usual the search crop is, frame by frame.
+        resume: the confidence at which the target counts as found, from 0 to 1.
+
+    Raises:
+        InputError: a step that is not above 0, or a confidence out of range.
     """
 
     steps: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
-    """How many times wider than usual the search crop is, frame by frame."""
     resume: float = 0.5
 
     def __post_init__(self) -> None:
@@ -33,16 +38,23 @@ class Recovery:
                 expected="steps above 0 and a confidence from 0 to 1",
             )
 
-    def widen(self, looks: int) -> float:
-        """How wide the next look is, after so many in vain."""
-        return self.steps[looks % len(self.steps)]
+    def widen(self, searches: int) -> float:
+        """The factor for the next search crop, after so many failed searches."""
+        return self.steps[searches % len(self.steps)]
 
 
 @dataclass(frozen=True)
 class LostRule:
     """A target counts as lost once its confidence stays under `threshold` for `patience` frames.
 
-    The first frame at or above the threshold finds it again.
+    The first frame at or above the threshold ends that.
+
+    Attributes:
+        threshold: a confidence, from 0 to 1.
+        patience: frames in a row, 1 or more.
+
+    Raises:
+        InputError: a value out of range.
     """
 
     threshold: float = 0.25

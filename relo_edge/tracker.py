@@ -31,25 +31,30 @@ __all__ = ["MultiTracker", "SearchView", "Track", "Tracker"]
 Frame = NDArray[np.uint8]
 Color = Literal["bgr", "rgb"]
 
-LARGEST = 2
+MAX_BOX_RATIO = 2
+"""How many times the frame a start box may measure."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """Where a target is in one frame."""
+    """Where a target is in one frame; all numbers are finite.
+
+    Attributes:
+        box: x, y, w, h in pixels; x and y are the top left corner, counted from 0.
+        score: the windowed policy logit of the chosen cell, as in the release.
+        confidence: the policy's probability within the 3x3 cells around the chosen one.
+        lost: whether the lost rule calls the target lost; it never changes the box.
+    """
 
     box: Box
     score: float
-    """The windowed policy logit of the chosen cell, as in the release."""
     confidence: float
-    """How much of the policy's probability lies in the 3x3 cells around the chosen one."""
     lost: bool
-    """What the lost rule says; it never changes the box."""
 
 
 @dataclass(frozen=True, eq=False)
 class SearchView:
-    """Where the tracker looked for a target in the last frame, and what the policy made of it."""
+    """The search window of the last frame, and the policy map over it."""
 
     window: CropWindow
     policy: NDArray[np.float32]
@@ -64,32 +69,32 @@ class _Target:
     frames: int = 0
     doubtful: int = 0
     template_updates: int = 0
-    looks: int | None = None
-    """How often it was looked for in vain since it was lost; None while it is followed."""
+    searches: int | None = None
+    """Failed searches since the target was lost; None while it is tracked."""
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the last frame showed it to nobody's satisfaction."""
-        return self.doubtful > 0 or self.looks is not None
+        """Whether its confidence was too low in the last frame."""
+        return self.doubtful > 0 or self.searches is not None
 
 
 _holders: weakref.WeakKeyDictionary[Runtime, dict[int, weakref.ref[_Target]]] = (
     weakref.WeakKeyDictionary()
 )
-"""Whose state is in each slot of a runtime: a second tracker that takes a slot is found out."""
+"""Whose state is in each slot of a runtime: a second tracker on one runtime is refused."""
 
 
 @dataclass
-class _View:
-    """The frame's size and order of channels, fixed when the first target is set."""
+class _Cropper:
+    """Crops frames of one size and colour order; the first target fixes the size."""
 
     color: Color
     size: tuple[int, int] | None = None
     scratch: dict[int, Frame] = field(default_factory=dict)
 
     def check_frame(self, frame: object) -> Frame:
-        """A frame that can be tracked, or a word on why it cannot."""
-        frame = _check_picture(frame)
+        """The frame, if it can be tracked."""
+        frame = _check_array(frame)
         size = (frame.shape[1], frame.shape[0])
         if self.size is not None and size != self.size:
             raise InputError(
@@ -113,10 +118,22 @@ class _View:
 
 
 class MultiTracker:
-    """Several targets in the same frames, added and removed at will, stepped as one batch.
+    """Several targets in the same frames, added and removed at any time, stepped as one batch.
 
-    Not safe to share between threads. Neither is the runtime to be shared between trackers that
-    take turns: give each its own.
+    Not for several threads at once; and each tracker needs a runtime of its own.
+
+    Args:
+        runtime: an open runtime; its `batch` is the largest number of targets.
+        protocol: the release's settings for a dataset; without them, the default ones.
+        color: "bgr" or "rgb", the order of the frames' channels.
+        lost_rule: when a target counts as lost.
+        recovery: how a lost target is searched for; without one it is not.
+
+    Attributes:
+        views: by target, how the last frame was searched, for drawing.
+
+    Raises:
+        InputError: an unknown colour order.
     """
 
     def __init__(
@@ -136,9 +153,8 @@ class MultiTracker:
         self.lost_rule = lost_rule or LostRule()
         self.recovery = recovery
         self.views: dict[int, SearchView] = {}
-        """How the last frame was searched for each target, for those who draw it."""
         self._window = hann_window(variant.grid, self.protocol.window_factor)
-        self._view = _View(color)
+        self._cropper = _Cropper(color)
         self._targets: dict[int, _Target] = {}
         self._next_id = 0
         side = variant.search_size
@@ -149,8 +165,19 @@ class MultiTracker:
         return len(self._targets)
 
     def add(self, frame: Frame, box: Box) -> int:
-        """Start a target at its box in this frame; the number returned names it from then on."""
-        frame = self._view.check_frame(frame)
+        """Start a target at its box in this frame.
+
+        Args:
+            frame: uint8 [height, width, 3].
+            box: x, y, w, h in pixels.
+
+        Returns:
+            The number of the target: its key in what `update` returns.
+
+        Raises:
+            InputError: a frame or box that cannot be tracked, or too many targets.
+        """
+        frame = self._cropper.check_frame(frame)
         box = _check_box(box, frame)
         taken = {target.slot for target in self._targets.values()}
         free = [slot for slot in range(self.runtime.batch) if slot not in taken]
@@ -166,23 +193,38 @@ class MultiTracker:
         for index in range(self.runtime.variant.templates):
             self._encode_template(frame, target, index)
         self.runtime.forget(target.slot)
-        self._view.size = (frame.shape[1], frame.shape[0])
+        self._cropper.size = (frame.shape[1], frame.shape[0])
         self._targets[self._next_id] = target
         self._next_id += 1
         return self._next_id - 1
 
     def remove(self, target: int) -> None:
-        """Stop following a target; its slot is free again."""
+        """Stop tracking a target and free its slot.
+
+        Raises:
+            InputError: there is no such target.
+        """
         if target not in self._targets:
             raise InputError("target", found=target, expected=f"one of {sorted(self._targets)}")
         del self._targets[target]
         self.views.pop(target, None)
         if not self._targets:
-            self._view.size = None
+            self._cropper.size = None
 
     def update(self, frame: Frame) -> dict[int, Track]:
-        """Where every target is in the next frame."""
-        frame = self._view.check_frame(frame)
+        """Track all targets into the next frame.
+
+        Args:
+            frame: uint8 [height, width, 3], of the size that the first target was started in.
+
+        Returns:
+            By target number, where it is. Where the network's answer is not finite, the target
+            keeps its box and temporal state, and its score and confidence are 0.
+
+        Raises:
+            InputError: a frame of another size, or a runtime that another tracker has used.
+        """
+        frame = self._cropper.check_frame(frame)
         if not self._targets:
             return {}
         targets = list(self._targets.values())
@@ -195,47 +237,49 @@ class MultiTracker:
             predicted, score = step.boxes[row], float(step.scores[row])
             confidence = measure_confidence(step.policy_logits[row], self._window)
             self.views[name] = SearchView(windows[row], step.policy_logits[row])
-            lost = self._look_again(target, confidence)
+            finite = math.isfinite(confidence + score) and bool(np.isfinite(predicted).all())
+            if not finite:
+                score = confidence = 0.0
+            lost = self._search_again(target, confidence)
             if not lost:
-                self._move_target(frame, target, predicted, windows[row].scale)
-                lost = self._judge_lost(target, confidence)
-            if self.recovery and target.in_doubt:
+                if finite:
+                    self._move_target(frame, target, predicted, windows[row].scale)
+                lost = self._judge_lost(target, confidence, finite)
+            if not finite or (self.recovery and target.in_doubt):
                 self.runtime.rewind(target.slot)
-            if target.looks is None:
+            if finite and target.searches is None:
                 self._update_template(frame, target, score)
             tracks[name] = Track(target.box, score, confidence, lost)
         return tracks
 
     def _check_slots(self, targets: list[_Target]) -> None:
-        """Refuse to go on from a state that another tracker has written over."""
+        """Refuse to go on from a state that another tracker has overwritten."""
         holders = _holders[self.runtime]
         if any(holders[target.slot]() is not target for target in targets):
             raise InputError(
-                "tracker",
-                found="its runtime taken by another tracker",
-                expected="a runtime of its own",
-                fix="open one for each, or follow the targets with one MultiTracker",
+                "another tracker has used this tracker's runtime",
+                fix="open one for each, or track all targets with one MultiTracker",
             )
 
     def _crop_search(self, frame: Frame, target: _Target, search: Frame) -> CropWindow:
         factor = self.protocol.search_factor
-        if self.recovery and target.looks is not None:
-            factor *= self.recovery.widen(target.looks)
+        if self.recovery and target.searches is not None:
+            factor *= self.recovery.widen(target.searches)
             # A crop that shows the whole frame need not be wider.
             largest = 2 * max(frame.shape) / math.sqrt(target.box[2] * target.box[3])
             factor = min(factor, max(largest, self.protocol.search_factor))
         window = place_crop(target.box, factor, search.shape[0])
-        self._view.crop(frame, window, search)
+        self._cropper.crop(frame, window, search)
         return window
 
-    def _look_again(self, target: _Target, confidence: float) -> bool:
-        """Whether a lost target stays lost; what is found again is followed on from there."""
-        if self.recovery is None or target.looks is None:
+    def _search_again(self, target: _Target, confidence: float) -> bool:
+        """Whether a lost target stays lost; one that is found is tracked on from there."""
+        if self.recovery is None or target.searches is None:
             return False
         if confidence >= self.recovery.resume:
-            target.looks, target.doubtful = None, 0
+            target.searches, target.doubtful = None, 0
             return False
-        target.looks += 1
+        target.searches += 1
         return True
 
     def _move_target(
@@ -247,19 +291,18 @@ class MultiTracker:
         target.box = clip_box(box, width, height, self.protocol.margin)
         target.frames += 1
 
-    def _judge_lost(self, target: _Target, confidence: float) -> bool:
-        # So written that a confidence of NaN is doubtful too.
-        doubtful = not confidence >= self.lost_rule.threshold
+    def _judge_lost(self, target: _Target, confidence: float, finite: bool) -> bool:
+        doubtful = not finite or confidence < self.lost_rule.threshold
         target.doubtful = target.doubtful + 1 if doubtful else 0
         if not doubtful:
             target.sure_box = target.box
         lost = target.doubtful >= self.lost_rule.patience
         if lost and self.recovery:
-            target.box, target.looks = target.sure_box, 0
+            target.box, target.searches = target.sure_box, 0
         return lost
 
     def _update_template(self, frame: Frame, target: _Target, score: float) -> None:
-        """Renew the oldest template but the first, when the protocol's time and score have come."""
+        """Replace the oldest template but the first, where the protocol's settings allow."""
         spare = self.runtime.variant.templates - 1
         due = target.frames % self.protocol.update_interval == 0
         if spare and due and score > self.protocol.update_threshold:
@@ -269,13 +312,24 @@ class MultiTracker:
     def _encode_template(self, frame: Frame, target: _Target, index: int) -> None:
         size = self.runtime.variant.template_size
         window = place_crop(target.box, self.protocol.template_factor, size)
-        self._view.crop(frame, window, self._template)
+        self._cropper.crop(frame, window, self._template)
         box = box_in_template(target.box, window, size)
         self.runtime.encode_template(target.slot, index, self._template, box)
 
 
 class Tracker:
-    """One target: `init` on its first box, then `update` with every frame that follows."""
+    """One target: `init` on its first box, then `update` with every frame that follows.
+
+    Args:
+        runtime: an open runtime that no other tracker uses.
+        protocol: the release's settings for a dataset; without them, the default ones.
+        color: "bgr" or "rgb", the order of the frames' channels.
+        lost_rule: when the target counts as lost.
+        recovery: how the lost target is searched for; without one it is not.
+
+    Raises:
+        InputError: an unknown colour order.
+    """
 
     def __init__(
         self,
@@ -293,36 +347,52 @@ class Tracker:
 
     @property
     def runtime(self) -> Runtime:
-        """What runs the network."""
+        """The runtime that computes the network."""
         return self._targets.runtime
 
     def init(self, frame: Frame, box: Box) -> None:
-        """Start, or start again, on the box (x, y, w, h in pixels) in this frame.
+        """Start, or start again, on a box in this frame.
 
-        A box or frame that is refused leaves the target that was followed.
+        Args:
+            frame: uint8 [height, width, 3].
+            box: x, y, w, h in pixels.
+
+        Raises:
+            InputError: a frame or box that cannot be tracked; the former target is kept then.
         """
-        _check_box(box, _check_picture(frame))
+        _check_box(box, _check_array(frame))
         if self._target is not None:
             self._targets.remove(self._target)
             self._target = None
         self._target = self._targets.add(frame, box)
 
     def update(self, frame: Frame) -> Track:
-        """Where the target is in the next frame."""
+        """Track the target into the next frame.
+
+        Args:
+            frame: uint8 [height, width, 3], of the size that the target was started in.
+
+        Returns:
+            Where the target is; see `MultiTracker.update` for answers that are not finite.
+
+        Raises:
+            InputError: no target, or a frame of another size.
+        """
         if self._target is None:
-            raise InputError("tracker", found="no target", fix="call init(frame, box) first")
+            raise InputError("the tracker has no target", fix="call init(frame, box) first")
         return self._targets.update(frame)[self._target]
 
 
 def measure_confidence(logits: NDArray[np.float32], window: NDArray[np.float32]) -> float:
-    """The policy's probability within one cell of the cell that the window makes it choose."""
-    row, column = divmod(int(np.argmax(logits * window)), logits.shape[1])
-    weights = np.exp(logits - logits.max())
-    near = weights[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-    return float(near.sum() / weights.sum())
+    """The policy's probability within one cell of the chosen one; NaN for such logits."""
+    with np.errstate(invalid="ignore"):
+        row, column = divmod(int(np.argmax(logits * window)), logits.shape[1])
+        weights = np.exp(logits - logits.max())
+        near = weights[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        return float(near.sum() / weights.sum())
 
 
-def _check_picture(frame: object) -> Frame:
+def _check_array(frame: object) -> Frame:
     expected = "a uint8 array [height, width, 3]"
     if not isinstance(frame, np.ndarray):
         raise InputError("frame", found=type(frame).__name__, expected=expected)
@@ -333,7 +403,7 @@ def _check_picture(frame: object) -> Frame:
 
 
 def _check_box(box: Box, frame: Frame) -> Box:
-    """Four finite numbers, some area, and some of it in the picture."""
+    """The box, if it is finite, has an area, and lies partly in the frame."""
     try:
         x, y, width, height = (float(value) for value in box)
     except (TypeError, ValueError):
@@ -348,8 +418,10 @@ def _check_box(box: Box, frame: Frame) -> Box:
         raise InputError(
             "box outside the frame", found=found, expected=f"a box within {columns}x{rows}"
         )
-    if width > LARGEST * columns or height > LARGEST * rows:
+    if width > MAX_BOX_RATIO * columns or height > MAX_BOX_RATIO * rows:
         raise InputError(
-            "box", found=found, expected=f"at most {LARGEST} times the frame, {columns}x{rows}"
+            "box",
+            found=found,
+            expected=f"at most {MAX_BOX_RATIO} times the frame, {columns}x{rows}",
         )
     return (x, y, width, height)

@@ -20,7 +20,7 @@ from relo_edge.geometry import (
     place_crop,
     read_box,
 )
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.spec import Variant
 from relo_edge.training.real_clips import Shot, UnfitShot
@@ -157,7 +157,7 @@ def _check_size(path: Path, reading: _Reading, size: tuple[int, int]) -> None:
 def _read_reduced(path: Path, reduction: int) -> Frame:
     """A JPEG is decoded at the smaller size, which takes less time; other kinds are averaged."""
     jpeg = _is_jpeg(path)
-    with hush_libraries():
+    with silence_native_stderr():
         image = read_image(path, REDUCED[reduction if jpeg else 1])
     if jpeg or reduction == 1:
         return image

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.opencv import cv2
-from relo_edge.host.signals import WISHES
+from relo_edge.host.signals import STOP_SIGNALS
 from relo_edge.spec import Variant
 from relo_edge.training.render import ClipBatch, Jitter, render_clips
 from relo_edge.training.textures import Atlas
@@ -125,7 +125,7 @@ def _miss_helper(found: str) -> SourceError:
 
 def _settle_worker(_: int) -> None:
     """Ctrl-C reaches the whole process group; the main process decides when drawing ends."""
-    for wish in WISHES:
+    for wish in STOP_SIGNALS:
         signal.signal(wish, signal.SIG_IGN)
     # OpenCV's threads are not there any more after a fork.
     cv2.setNumThreads(0)

@@ -10,7 +10,7 @@ from relo_edge.box_files import BoxRecorder, record_boxes
 from relo_edge.runtime import Runtime
 from relo_edge.tracker import MultiTracker
 from relo_edge.video.feed import Feed, FeedFrame
-from relo_edge.video.live import Patience, read_live
+from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.recorder import VideoRecorder
 
 __all__ = ["soak_loop"]
@@ -25,11 +25,13 @@ def soak_loop(runtime: Runtime, diary: Diary) -> None:
     followed: list[int] = []
     last = -1
     with (
-        read_live(MortalCamera(diary.seconds), patience=Patience(first_wait=0.1)) as reader,
+        read_live(
+            MortalCamera(diary.seconds), reconnect=ReconnectPolicy(first_delay=0.1)
+        ) as reader,
         closing(_Recordings(diary, reader.fps)) as recordings,
     ):
         feed = Feed(reader)
-        while diary.goes_on and (frame := feed.take()) is not None:
+        while diary.goes_on and (frame := feed.read()) is not None:
             diary.order_broken += frame.number <= last
             diary.frames, last = diary.frames + 1, frame.number
             _change_targets(diary, tracker, followed, frame)

@@ -8,11 +8,11 @@ from statistics import median
 from relo_edge.benchmarks.soak.log import TARGETS, Diary, MortalCamera
 from relo_edge.benchmarks.soak.viewer import SoakViewer, stamp_frame
 from relo_edge.runtime import Runtime
-from relo_edge.serve.named_targets import build_roster
-from relo_edge.serve.recordings import Takes
+from relo_edge.serve.named_targets import build_targets
+from relo_edge.serve.recordings import Recordings
 from relo_edge.serve.server import PageServer
-from relo_edge.serve.worker import TrackingThread
-from relo_edge.video.live import Patience, read_live
+from relo_edge.serve.worker import TrackingWorker
+from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.sources.frames import Frame, FrameSource
 
 __all__ = ["soak_page"]
@@ -25,16 +25,16 @@ SIZE = (640, 480)
 
 def soak_page(runtime: Runtime, diary: Diary) -> None:
     """Serve until the time is over; the runtime is closed then."""
-    camera, takes = _StampedCamera(diary.seconds), Takes(diary.folder)
-    patience = Patience(first_wait=0.1, longest_wait=1)
-    tracking = TrackingThread(
-        lambda: read_live(camera, patience=patience), lambda: build_roster(runtime), takes
+    camera, recordings = _StampedCamera(diary.seconds), Recordings(diary.folder)
+    policy = ReconnectPolicy(first_delay=0.1, max_delay=1)
+    tracking = TrackingWorker(
+        lambda: read_live(camera, reconnect=policy), lambda: build_targets(runtime), recordings
     )
     with PageServer(tracking, "127.0.0.1", 0) as server:
         _Visits(server.port, diary).carry_out()
         diary.reconnects = tracking.reconnects
     diary.frames = tracking.frames
-    for video in takes.made:
+    for video in recordings.made:
         if video.suffix == ".mp4":
             diary.note_recording(video, video.with_suffix(".csv"))
 

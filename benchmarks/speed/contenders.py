@@ -15,7 +15,7 @@ import numpy as np
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.geometry import Box
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.measures.timed_runtime import TimedRuntime
 from relo_edge.runtime import Runtime, read_step_stages
@@ -121,7 +121,7 @@ class PeerContender(Contender):
     def __init__(self, name: str, tracker: Any, first: Frame, box: Box) -> None:
         super().__init__()
         self.name, self._tracker = name, tracker
-        with hush_libraries():
+        with silence_native_stderr():
             tracker.init(first, tuple(round(side) for side in box))
 
     def time_update(self, frame: Frame) -> Lap:
@@ -142,7 +142,7 @@ def open_peer(word: str, first: Frame, box: Box) -> PeerContender:
         if not path.is_file():
             raise InputError(f"peer {kind}", found=f"no file {path}")
     try:
-        with hush_libraries():
+        with silence_native_stderr():
             tracker = PEERS[kind][1](*map(str, paths))
     except AttributeError:
         fix = "`pip install 'opencv-python>=4.10'`"

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["hush_libraries"]
+__all__ = ["silence_native_stderr"]
 
 _STDERR = 2
 
@@ -41,7 +41,7 @@ _hush = _Hush()
 
 
 @contextlib.contextmanager
-def hush_libraries() -> Iterator[None]:
+def silence_native_stderr() -> Iterator[None]:
     """Send what is written to stderr nowhere; only for short calls whose failure we report."""
     _hush.begin()
     try:

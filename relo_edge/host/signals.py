@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["WISHES", "catch_interrupt", "raise_on_end"]
+__all__ = ["STOP_SIGNALS", "catch_interrupt", "raise_on_end"]
 
-ENDS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""A service manager's word, and a terminal's that goes away."""
+END_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""From a service manager, and from a terminal that is closed."""
 
-WISHES = (signal.SIGINT, *ENDS)
+STOP_SIGNALS = (signal.SIGINT, *END_SIGNALS)
 
 
 @contextlib.contextmanager
@@ -29,7 +31,7 @@ def raise_on_end() -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = _listen(ENDS, interrupt)
+    previous = _listen(END_SIGNALS, interrupt)
     try:
         yield
     finally:
@@ -52,7 +54,7 @@ def catch_interrupt() -> Iterator[threading.Event]:
         pressed.set()
         _restore(previous)
 
-    previous = _listen(WISHES, note_press)
+    previous = _listen(STOP_SIGNALS, note_press)
     try:
         yield pressed
     finally:

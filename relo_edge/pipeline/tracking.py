@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from relo_edge.lost import Recovery
 from relo_edge.runtime import open_runtime
 
 if TYPE_CHECKING:
-    from relo_edge.serve.named_targets import Roster
+    from relo_edge.serve.named_targets import NamedTargets
     from relo_edge.serve.server import ServeSummary
     from relo_edge.tracking.loop import TrackSummary
 
@@ -33,7 +34,7 @@ def track(
     protocol: str = "default",
     recover: bool = False,
     save: Path | None = None,
-    boxes: Path | None = None,
+    boxes: Sequence[Path] = (),
     heatmap: bool = False,
     show: bool = False,
     threads: int | None = None,
@@ -54,7 +55,7 @@ def track(
         protocol: the dataset whose tracker settings apply.
         recover: whether a lost target is searched for.
         save: an annotated video to write.
-        boxes: a file of boxes to write.
+        boxes: files of boxes to write.
         heatmap: whether the search window and the policy's map are drawn.
         show: whether a window shows the frames.
         threads: CPU threads; all cores if None.
@@ -75,7 +76,8 @@ def track(
     from relo_edge.video.live import read_live
 
     starts = gather_starts(init, init_from, start)
-    check_outputs(source, save, boxes, [init_from] if init_from else [])
+    sinks = Sinks(save, boxes, show, heatmap)
+    check_outputs(source, sinks, [init_from] if init_from else [])
     if not select:
         check_starts(starts, start)
     with read_live(source) as reader:
@@ -93,7 +95,9 @@ def track(
             settings = opened.variant.protocol(protocol)
             recovery = Recovery() if recover else None
             tracker = MultiTracker(opened, settings, color="bgr", recovery=recovery)
-            return track_feed(feed, tracker, starts, Sinks(save, boxes, show, heatmap))
+            summary = track_feed(feed, tracker, starts, sinks)
+    named = bundle.path if isinstance(bundle, Bundle) else bundle
+    return replace(summary, bundle=None if named is None else str(named))
 
 
 def serve(
@@ -136,10 +140,10 @@ def serve(
         InputError: boxes or options that cannot be, or a port that is taken.
         MissingDependency: the `serve` extra is not installed.
     """
-    from relo_edge.serve.named_targets import build_roster
-    from relo_edge.serve.recordings import Takes
+    from relo_edge.serve.named_targets import build_targets
+    from relo_edge.serve.recordings import Recordings
     from relo_edge.serve.server import serve_page
-    from relo_edge.serve.worker import TrackingThread
+    from relo_edge.serve.worker import TrackingWorker
     from relo_edge.tracking.targets import check_starts, gather_starts
     from relo_edge.video.live import read_live
 
@@ -148,11 +152,11 @@ def serve(
         found, fix = f"{len(starts)} boxes", f"give --targets {len(starts)}"
         raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
 
-    def open_roster() -> Roster:
+    def open_targets() -> NamedTargets:
         opened = open_runtime(
             bundle, runtime, precision, checkpoint=checkpoint, batch=targets, threads=threads
         )
-        return build_roster(opened, protocol, Recovery() if recover else None)
+        return build_targets(opened, protocol, Recovery() if recover else None)
 
-    tracking = TrackingThread(lambda: read_live(source), open_roster, Takes(recordings), starts)
-    return serve_page(tracking, host, port)
+    worker = TrackingWorker(lambda: read_live(source), open_targets, Recordings(recordings), starts)
+    return serve_page(worker, host, port)

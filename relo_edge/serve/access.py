@@ -1,4 +1,4 @@
-"""Who gets in: nothing behind it is served before host, origin, method and token are right."""
+"""Access control: host, origin, method and token are checked before anything is served."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-__all__ = ["HEADERS", "Gate"]
+__all__ = ["HEADERS", "AccessControl"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +27,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""On every answer: the page loads nothing from elsewhere and is shown nowhere else."""
+"""On every response: the page loads nothing from elsewhere and is embedded nowhere."""
 
 YEAR = 365 * 24 * 3600
 
@@ -40,41 +40,41 @@ class _Refusal:
 
 
 @dataclass(frozen=True)
-class Gate:
-    """Around the whole application; `token` is None on loopback, where Host is held instead."""
+class AccessControl:
+    """ASGI middleware; `token` is None on loopback, where the Host header is checked instead."""
 
     app: App
     token: str | None
     cookie: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may come in; answer the rest in one line."""
-        refusal = self._judge(scope)
+        """Pass allowed requests on; refuse the rest in one line."""
+        refusal = self._check(scope)
         if refusal is None:
             await self.app(scope, receive, _add_headers(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await _answer(send, refusal)
+            await _refuse(send, refusal)
 
-    def _judge(self, scope: Scope) -> _Refusal | None:
+    def _check(self, scope: Scope) -> _Refusal | None:
         host, origin = _read_header(scope, b"host"), _read_header(scope, b"origin")
         if host is None or (self.token is None and _strip_port(host) not in LOOPBACK_NAMES):
-            return _Refusal(421, "this server is reached as localhost or 127.0.0.1")
-        # A browser names the page that asks; another site's page must not steer the tracker.
+            return _Refusal(421, "this server answers to localhost and 127.0.0.1 only")
+        # A browser names the page that asks; another site's page must not control the tracker.
         websocket, own = scope["type"] == "websocket", (b"http://" + host, b"https://" + host)
         if (websocket or origin is not None) and origin not in own:
-            return _Refusal(403, "asked by a page of another origin")
+            return _Refusal(403, "the request comes from a page of another origin")
         if not websocket and scope["method"] not in ("GET", "HEAD"):
             return _Refusal(405, "GET and HEAD only", (("allow", "GET, HEAD"),))
-        return None if self.token is None else self._judge_token(scope, self.token)
+        return None if self.token is None else self._check_token(scope, self.token)
 
-    def _judge_token(self, scope: Scope, token: str) -> _Refusal | None:
+    def _check_token(self, scope: Scope, token: str) -> _Refusal | None:
         given = _read_cookie(scope, self.cookie) or _read_bearer(scope)
         if given is not None and _is_same(given, token):
             return None
-        asked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if scope["type"] == "http" and scope["path"] == "/" and _is_same(asked, token):
+        query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        if scope["type"] == "http" and scope["path"] == "/" and _is_same(query, token):
             # From the address bar into a cookie that no script reads; the address is clean again.
             flags = f"Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax"
             cookie = ("set-cookie", f"{self.cookie}={token}; {flags}")
@@ -83,7 +83,7 @@ class Gate:
 
 
 def _read_header(scope: Scope, name: bytes) -> bytes | None:
-    """The header's value; None when it is not there just once."""
+    """The header's value; None unless it occurs exactly once."""
     values = [value for key, value in scope["headers"] if key == name]
     return values[0].lower() if len(values) == 1 else None
 
@@ -110,7 +110,7 @@ def _read_bearer(scope: Scope) -> str | None:
 
 
 def _is_same(given: str, token: str) -> bool:
-    """Without telling by its time how much of it is right."""
+    """Compare in constant time."""
     return hmac.compare_digest(given.encode(), token.encode())
 
 
@@ -123,10 +123,12 @@ def _add_headers(send: Send) -> Send:
     return pass_on
 
 
-async def _answer(send: Send, refusal: _Refusal) -> None:
+async def _refuse(send: Send, refusal: _Refusal) -> None:
     body = f"relo-edge: {refusal.reason}\n".encode() if refusal.reason else b""
     named = (("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body))))
-    headers = _encode_headers([*HEADERS.items(), *named, *refusal.headers])
+    # A stranger must connect anew for each try, and so holds no place.
+    closing = (("connection", "close"),)
+    headers = _encode_headers([*HEADERS.items(), *named, *closing, *refusal.headers])
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

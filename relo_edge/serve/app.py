@@ -1,4 +1,4 @@
-"""What is behind the gate: the page, the finished recordings, and one socket for each viewer."""
+"""The application behind the access control: page, recordings, and a WebSocket per viewer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from relo_edge.errors import InputError, ReloError
 from relo_edge.serve.commands import parse_command
-from relo_edge.serve.viewers import Hub, Viewer
-from relo_edge.serve.worker import TrackingThread
+from relo_edge.serve.limits import SEND_SECONDS
+from relo_edge.serve.viewers import Broadcaster, Viewer
+from relo_edge.serve.worker import TrackingWorker
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build_app"]
 
-PAGE = {
+PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
@@ -32,72 +33,71 @@ PAGE = {
     "/stage.js": ("stage.js", "text/javascript"),
 }
 
-HEARTBEAT = 2.0
-"""Seconds of silence after which a page is told that the line still stands."""
+HEARTBEAT_SECONDS = 2.0
+"""Silence after which a page is sent a heartbeat."""
 
-SEND_SECONDS = 15.0
-"""A page whose line takes no message for so long has gone; its place is another's."""
-
-FULL, FLOOD = 1013, 1008
-"""WebSocket's words for `try again later` and `you broke the rules`."""
+TRY_AGAIN_LATER, POLICY_VIOLATION = 1013, 1008
+"""WebSocket close codes."""
 
 
-def build_app(tracking: TrackingThread, hub: Hub) -> Starlette:
-    """The application; nothing of it may be reached but through a gate."""
+def build_app(worker: TrackingWorker, broadcaster: Broadcaster) -> Starlette:
+    """The application; it must be reached through `AccessControl` only."""
     from starlette.applications import Starlette
     from starlette.routing import Route, WebSocketRoute
 
     folder = files("relo_edge.serve") / "page"
     routes = [
-        Route(path, partial(_show_file, (folder / name).read_bytes(), kind))
-        for path, (name, kind) in PAGE.items()
+        Route(path, partial(_send_page_file, (folder / name).read_bytes(), media_type))
+        for path, (name, media_type) in PAGE_FILES.items()
     ]
     return Starlette(
         routes=[
             *routes,
-            Route("/recordings/{name}", partial(_send_recording, tracking)),
-            WebSocketRoute("/live", partial(_serve_viewer, tracking, hub)),
+            Route("/recordings/{name}", partial(_send_recording, worker)),
+            WebSocketRoute("/live", partial(_serve_viewer, worker, broadcaster)),
         ]
     )
 
 
-async def _show_file(content: bytes, kind: str, _request: Request) -> Response:
+async def _send_page_file(content: bytes, media_type: str, _request: Request) -> Response:
     from starlette.responses import Response
 
-    return Response(content, media_type=kind)
+    return Response(content, media_type=media_type)
 
 
-async def _send_recording(tracking: TrackingThread, request: Request) -> Response:
+async def _send_recording(worker: TrackingWorker, request: Request) -> Response:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import FileResponse, PlainTextResponse
 
     name = request.path_params["name"]
-    path = await run_in_threadpool(tracking.takes.find, name)
+    path = await run_in_threadpool(worker.recordings.find, name)
     if path is None:
         return PlainTextResponse("relo-edge: no such recording\n", 404)
     return FileResponse(path, filename=name)
 
 
-async def _serve_viewer(tracking: TrackingThread, hub: Hub, socket: WebSocket) -> None:
-    viewer = hub.join()
+async def _serve_viewer(
+    worker: TrackingWorker, broadcaster: Broadcaster, socket: WebSocket
+) -> None:
+    viewer = broadcaster.join()
     if viewer is None:
         await socket.accept()
-        await socket.close(FULL, "too many pages are open")
+        await socket.close(TRY_AGAIN_LATER, "too many pages are open")
         return
     try:
         await socket.accept()
-        viewer.tell(tracking.state)
-        viewer.tell({"type": "history", "samples": list(tracking.meter.history)})
+        viewer.send_event(worker.state)
+        viewer.send_event({"type": "history", "samples": list(worker.times.history)})
         sending = asyncio.create_task(_send_messages(socket, viewer))
-        listening = asyncio.create_task(_hear_messages(socket, viewer, tracking, hub))
+        receiving = asyncio.create_task(_receive_messages(socket, viewer, worker, broadcaster))
         try:
-            await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (sending, listening):
+            for task in (sending, receiving):
                 task.cancel()
-            await asyncio.gather(sending, listening, return_exceptions=True)
+            await asyncio.gather(sending, receiving, return_exceptions=True)
     finally:
-        hub.leave(viewer)
+        broadcaster.leave(viewer)
 
 
 async def _send_messages(socket: WebSocket, viewer: Viewer) -> None:
@@ -106,9 +106,9 @@ async def _send_messages(socket: WebSocket, viewer: Viewer) -> None:
     with contextlib.suppress(WebSocketDisconnect):
         while not viewer.gone:
             try:
-                message = await asyncio.wait_for(viewer.next_message(), HEARTBEAT)
+                message = await asyncio.wait_for(viewer.next_message(), HEARTBEAT_SECONDS)
             except asyncio.TimeoutError:
-                message = '{"type": "beat"}'
+                message = '{"type": "heartbeat"}'
             await asyncio.wait_for(_send(socket, message), SEND_SECONDS)
 
 
@@ -119,41 +119,46 @@ async def _send(socket: WebSocket, message: str | bytes) -> None:
         await socket.send_bytes(message)
 
 
-async def _hear_messages(
-    socket: WebSocket, viewer: Viewer, tracking: TrackingThread, hub: Hub
+async def _receive_messages(
+    socket: WebSocket, viewer: Viewer, worker: TrackingWorker, broadcaster: Broadcaster
 ) -> None:
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
-            _act_on_message(message.get("text"), viewer, tracking, hub)
+            _handle_message(message.get("text"), viewer, worker, broadcaster)
         except ReloError as error:
-            viewer.tell({"type": "error", "id": None, "message": str(error)})
-        if viewer.allowance.exhausted:
-            await socket.close(FLOOD, "too many commands")
+            viewer.send_event({"type": "error", "id": None, "message": str(error)})
+        if viewer.limiter.exhausted:
+            await socket.close(POLICY_VIOLATION, "too many commands")
             return
 
 
-def _act_on_message(text: str | None, viewer: Viewer, tracking: TrackingThread, hub: Hub) -> None:
-    """Do what a message asks; all but the word that a picture is shown is rationed."""
+def _handle_message(
+    text: str | None, viewer: Viewer, worker: TrackingWorker, broadcaster: Broadcaster
+) -> None:
+    """Submit the command in a message; all but a true `seen` counts towards the rate limit."""
     try:
         command = parse_command(text)
     except ReloError:
-        _spend(viewer)
+        _limit_rate(viewer)
         raise
     if command.do == "seen":
         if not viewer.note_seen(command.picture):
-            _spend(viewer)
+            _limit_rate(viewer)
         return
-    _spend(viewer)
-    shot = None if command.picture is None else viewer.find_shot(command.picture)
-    tracking.submit(command, shot).add_done_callback(partial(_answer, hub, viewer, command.id))
+    _limit_rate(viewer)
+    snapshot = None if command.picture is None else viewer.find_snapshot(command.picture)
+    reply = partial(_reply, broadcaster, viewer, command.id)
+    worker.submit(command, snapshot).add_done_callback(reply)
 
 
-def _spend(viewer: Viewer) -> None:
-    if not viewer.allowance.take(time.monotonic()):
-        raise InputError("commands", found="too many at once", fix="wait a second")
+def _limit_rate(viewer: Viewer) -> None:
+    if not viewer.limiter.allow(time.monotonic()):
+        raise InputError("too many commands at once", fix="wait a second")
 
 
-def _answer(hub: Hub, viewer: Viewer, number: int | None, done: Future[None]) -> None:
+def _reply(
+    broadcaster: Broadcaster, viewer: Viewer, number: int | None, done: Future[None]
+) -> None:
     error = done.exception()
     answer = {"type": "error", "message": str(error)} if error else {"type": "done"}
-    hub.tell(viewer, {**answer, "id": number})
+    broadcaster.send_event(viewer, {**answer, "id": number})

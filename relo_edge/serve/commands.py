@@ -1,4 +1,4 @@
-"""What a page may ask for, checked to the last number before anything acts on it."""
+"""The commands of a page, checked completely before anything acts on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from relo_edge.geometry import Box
 
 __all__ = ["COMMANDS", "Command", "parse_command"]
 
-LARGEST_NUMBER = 2**31
+MAX_NUMBER = 2**31
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "seen": ("picture",),
@@ -25,26 +25,30 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "record": (),
     "stop-recording": (),
 }
-"""Each command's fields; all but `seen` carry an `id` too, which the answer repeats."""
+"""Each command's fields; all but `seen` also carry an `id`, which the answer repeats."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One wish of one page; what its kind does not need is None."""
+    """One command of one page; fields that its kind does not have are None."""
 
     do: str
     id: int | None = None
     picture: int | None = None
     """The number of the picture that the page shows."""
     box: Box | None = None
-    """Pixels of the source's frames, whatever size the page shows them in."""
+    """Pixels of the source's frames, whatever size the page shows them at."""
     target: int | None = None
 
 
 def parse_command(text: str | None) -> Command:
-    """The command in a message (None when it was bytes), or one clear line on what is wrong."""
+    """The command in a message; None stands for a binary message.
+
+    Raises:
+        InputError: the message is not exactly one known command.
+    """
     if text is None:
-        raise InputError("message", found="bytes", expected="a JSON object")
+        raise InputError("message", found="a binary message", expected="a JSON object")
     message = _read_object(text)
     do = message.get("do")
     if not isinstance(do, str) or do not in COMMANDS:
@@ -70,12 +74,14 @@ def _read_object(text: str) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _read_count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LARGEST_NUMBER:
-        raise InputError(name, found=_show(value), expected="a whole number from 0")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MAX_NUMBER:
+        raise InputError(
+            name, found=_show(value), expected=f"a whole number from 0 to {MAX_NUMBER - 1}"
+        )
     return value
 
 
@@ -90,7 +96,7 @@ def _is_number(value: object) -> bool:
     return (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and abs(value) < LARGEST_NUMBER  # which NaN is not either
+        and abs(value) < MAX_NUMBER  # which NaN is not either
     )
 
 
@@ -103,7 +109,7 @@ _READERS: dict[str, Callable[[str, object], Any]] = {
 
 
 def _show(value: object, limit: int = 60) -> str:
-    """The value for an error line, short and printable whatever it is."""
+    """The value for an error line: short and printable, whatever it is."""
     text = value if isinstance(value, str) else repr(value)
     text = text.encode("ascii", "backslashreplace").decode()
     return repr(text if len(text) <= limit else f"{text[:limit]}…")

@@ -1,4 +1,4 @@
-"""The server around the tracker: address, token, threads, and an end that leaves nothing behind."""
+"""The server around the tracker: address, token, threads, and a clean end."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
 from relo_edge.host.signals import catch_interrupt
-from relo_edge.serve.access import Gate
+from relo_edge.serve.access import AccessControl
 from relo_edge.serve.app import build_app
-from relo_edge.serve.limits import CONNECTIONS, MESSAGE_BYTES, PATIENCE
-from relo_edge.serve.snapshots import PictureMaker
-from relo_edge.serve.viewers import Hub
-from relo_edge.serve.worker import TrackingThread
+from relo_edge.serve.http_protocol import build_protocol
+from relo_edge.serve.limits import IDLE_SECONDS, MESSAGE_BYTES
+from relo_edge.serve.snapshots import SnapshotEncoder
+from relo_edge.serve.viewers import Broadcaster
+from relo_edge.serve.worker import TrackingWorker
 
 if TYPE_CHECKING:
     import uvicorn
@@ -28,19 +29,21 @@ __all__ = ["PageServer", "ServeSummary", "serve_page"]
 
 log = logging.getLogger("relo_edge")
 
-WATCH_SECONDS = 0.2
+POLL_SECONDS = 0.2
 START_SECONDS = 10.0
 
-ELSEWHERE = ("192.0.2.1", 9)
-"""An address that nobody has, by agreement."""
+UNROUTED = ("192.0.2.1", 9)
+"""An address reserved for documentation: nobody has it."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
 class ServeSummary:
-    """What was done between start and Ctrl-C."""
+    """What happened between start and Ctrl-C."""
 
+    url: str
+    """The address of the page, with its token where one was needed."""
     frames: int
     recordings: tuple[Path, ...]
     interrupted: bool
@@ -54,42 +57,44 @@ class ServeSummary:
         return "\n".join([f"{self.frames} frames", *(f"wrote {path}" for path in self.recordings)])
 
 
-def serve_page(tracking: TrackingThread, host: str, port: int) -> ServeSummary:
-    """Serve until Ctrl-C; what goes wrong in the tracker ends the server with that error."""
+def serve_page(worker: TrackingWorker, host: str, port: int) -> ServeSummary:
+    """Serve until Ctrl-C; an error in the tracker ends the server and is raised."""
     check_server()
-    with PageServer(tracking, host, port) as server, catch_interrupt() as pressed:
+    with PageServer(worker, host, port) as server, catch_interrupt() as pressed:
         print(f"live page: {server.url}", file=sys.stderr, flush=True)
-        while not pressed.wait(WATCH_SECONDS) and server.alive:
+        while not pressed.wait(POLL_SECONDS) and server.alive:
             pass
-    if tracking.failure:
-        raise tracking.failure
-    return ServeSummary(tracking.frames, tuple(tracking.takes.made), pressed.is_set())
+    if worker.failure:
+        raise worker.failure
+    recordings = tuple(worker.recordings.made)
+    return ServeSummary(server.url, worker.frames, recordings, pressed.is_set())
 
 
 def check_server() -> None:
-    """Say before anything is opened that the extra is missing."""
+    """Raise before anything is opened if the extra is missing."""
     try:
         import starlette
         import uvicorn
         import websockets
     except ImportError as error:
         raise MissingDependency(
-            "the live page", found=error, fix="`pip install 'relo-edge[serve]'`"
+            f"the live page needs {error.name}, which is not installed",
+            fix="`pip install 'relo-edge[serve]'`",
         ) from None
     del starlette, uvicorn, websockets
 
 
 class PageServer:
-    """A running server; leaving the `with` ends every thread, and finishes every file."""
+    """The server; leaving its `with` block ends every thread and finishes every file."""
 
-    def __init__(self, tracking: TrackingThread, host: str, port: int) -> None:
-        self._tracking = tracking
+    def __init__(self, worker: TrackingWorker, host: str, port: int) -> None:
+        self.worker = worker
         self._host = host
         self._listener = _listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self.token = None if host in LOOPBACK else secrets.token_urlsafe(24)
-        self.hub = Hub()
-        self._pictures = PictureMaker(self.hub.post, tracking.meter)
+        self.broadcaster = Broadcaster()
+        self._encoder = SnapshotEncoder(self.broadcaster.publish_snapshot, worker.times)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._thread = threading.Thread(target=self._run, name="relo-edge-server")
@@ -105,18 +110,19 @@ class PageServer:
     @property
     def alive(self) -> bool:
         """False once the tracker or the server has ended."""
-        return self._tracking.alive and self._thread.is_alive()
+        return self.worker.alive and self._thread.is_alive()
 
     def __enter__(self) -> PageServer:
-        tracking, hub = self._tracking, self.hub
-        tracking.on_shot, tracking.on_note = self._pictures.offer, hub.tell_all
-        hub.on_count = lambda count: self._pictures.want(count > 0)
+        worker, broadcaster = self.worker, self.broadcaster
+        worker.on_snapshot = self._encoder.offer
+        worker.on_event = broadcaster.publish_event
+        broadcaster.on_count = lambda count: self._encoder.set_wanted(count > 0)
         try:
-            tracking.start()
-            self._pictures.start()
+            worker.start()
+            self._encoder.start()
             self._thread.start()
             if not self._ready.wait(START_SECONDS) or self._failure:
-                raise SourceError("the server does not start", found=self._failure)
+                raise SourceError("the server does not start", found=self._failure or "no answer")
         except BaseException:
             self.close()
             raise
@@ -126,9 +132,9 @@ class PageServer:
         self.close()
 
     def close(self) -> None:
-        """Recordings first, then the pages; closing twice is fine."""
-        self._tracking.close()
-        self._pictures.close()
+        """Finish recordings, then close the pages; closing twice is fine."""
+        self.worker.close()
+        self._encoder.close()
         if self._server:
             self._server.should_exit = True
         if self._thread.is_alive():
@@ -145,20 +151,22 @@ class PageServer:
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_note_trouble)
-        self.hub.attach(loop)
-        gate = Gate(build_app(self._tracking, self.hub), self.token, f"relo-edge-{self.port}")
-        self._server = _build_server(gate)
+        loop.set_exception_handler(_log_exception)
+        self.broadcaster.attach(loop)
+        app = AccessControl(
+            build_app(self.worker, self.broadcaster), self.token, f"relo-edge-{self.port}"
+        )
+        self._server = _build_server(app)
         loop.call_soon(self._ready.set)
         await self._server.serve(sockets=[self._listener])
 
 
-def _build_server(app: Gate) -> uvicorn.Server:
+def _build_server(app: AccessControl) -> uvicorn.Server:
     import uvicorn
 
     config = uvicorn.Config(
         app,
-        http=_build_protocol(),
+        http=build_protocol(),
         ws="websockets-sansio",
         ws_max_size=MESSAGE_BYTES,
         ws_ping_interval=5,
@@ -166,37 +174,17 @@ def _build_server(app: Gate) -> uvicorn.Server:
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
-        log_level=logging.CRITICAL,  # its lines hold addresses, and so the token
+        log_level=logging.CRITICAL,  # its lines hold URLs, and so the token
         access_log=False,
         server_header=False,
-        timeout_keep_alive=int(PATIENCE),
+        timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=2,
     )
     return uvicorn.Server(config)
 
 
-def _build_protocol() -> type[asyncio.Protocol]:
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class Bounded(H11Protocol):
-        """Too many connections are cut, and those that say nothing."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > CONNECTIONS:
-                transport.abort()
-            else:
-                self.loop.call_later(PATIENCE, self._leave_silent)
-
-        def _leave_silent(self) -> None:
-            if not self.cycle and self.transport.get_protocol() is self:
-                self.transport.abort()
-
-    return Bounded
-
-
-def _note_trouble(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """One line in place of asyncio's traceback: what a stranger sends must not fill the log."""
+def _log_exception(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One debug line in place of asyncio's traceback: a stranger must not fill the log."""
     log.debug("connection: %s", context.get("exception") or context.get("message"))
 
 
@@ -222,12 +210,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _name_host(host: str) -> str:
-    """An address that others can open, in place of `all of them`."""
+    """An address that others can open, in place of `all addresses`."""
     if host not in ("0.0.0.0", "::", ""):
         return host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(ELSEWHERE)  # sends nothing; only chooses which address of ours would
+            probe.connect(UNROUTED)  # sends nothing: it only picks the address we would send from
         except OSError:
             return socket.gethostname()
         return str(probe.getsockname()[0])

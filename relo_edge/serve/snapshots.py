@@ -1,4 +1,4 @@
-"""What a page is shown: a picture with its tracks in one message, made off the tracker's thread."""
+"""What a page is shown: a picture with its tracks in one message, encoded off the tracker."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from typing import Any
 import numpy as np
 
 from relo_edge.host.opencv import cv2
-from relo_edge.serve.stage_times import Meter
+from relo_edge.serve.stage_times import StageTimes
 from relo_edge.tracker import Track
 from relo_edge.video.sources.frames import Frame
 
-__all__ = ["NamedTrack", "PictureMaker", "Shot"]
+__all__ = ["NamedTrack", "Snapshot", "SnapshotEncoder"]
 
-LONGEST_SIDE = 1280
-"""Pixels of a picture's longer side; boxes and recordings keep the source's own."""
+MAX_SIDE = 1280
+"""Pixels of a picture's longer side; boxes and recordings keep the source's size."""
 
-QUALITY = 80
+JPEG_QUALITY = 80
 
 
 @dataclass(frozen=True)
 class NamedTrack:
-    """A track, and whose it is."""
+    """A track with its target's number and name."""
 
     target: int
     name: str
     track: Track
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data; what is no number is null, because JSON has no word for it."""
+        """Plain data; a number that is not finite is null, because JSON has no word for it."""
         return {
             "target": self.target,
             "name": self.name,
@@ -45,54 +45,54 @@ class NamedTrack:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
-    """A frame and what was found in it; the number grows with every change of either."""
+class Snapshot:
+    """A frame and its tracks; the number grows with every change of either."""
 
     number: int
     image: Frame
     captured: float
-    """`time.monotonic()` of the frame's arrival."""
+    """`time.monotonic()` when the frame arrived."""
     tracks: tuple[NamedTrack, ...]
 
     @cached_property
     def message(self) -> bytes:
-        """Length of the JSON head in four bytes, head, JPEG: one message, so that boxes fit."""
+        """Four bytes of length, JSON header, JPEG: one message, so that boxes and picture agree."""
         height, width = self.image.shape[:2]
-        head = {
+        header = {
             "picture": self.number,
             "size": [width, height],
             "tracks": [track.to_dict() for track in self.tracks],
         }
-        text = json.dumps(head, allow_nan=False).encode()
-        return len(text).to_bytes(4, "big") + text + _encode_picture(self.image)
+        text = json.dumps(header, allow_nan=False).encode()
+        return len(text).to_bytes(4, "big") + text + _encode_jpeg(self.image)
 
 
-class PictureMaker:
-    """A thread that turns the newest shot into a message; shots it has no time for are skipped."""
+class SnapshotEncoder:
+    """A thread that encodes the newest snapshot; those it has no time for are skipped."""
 
-    def __init__(self, deliver: Callable[[Shot], object], meter: Meter) -> None:
-        self._deliver, self._meter = deliver, meter
+    def __init__(self, deliver: Callable[[Snapshot], object], times: StageTimes) -> None:
+        self._deliver, self._times = deliver, times
         self._changed = threading.Condition()
-        self._newest: Shot | None = None
-        self._made = -1
+        self._newest: Snapshot | None = None
+        self._encoded = -1
         self._wanted = self._closed = False
         self._thread = threading.Thread(target=self._run, name="relo-edge-pictures")
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
-    def offer(self, shot: Shot) -> None:
-        """Take the newest shot; never waits."""
+    def offer(self, snapshot: Snapshot) -> None:
+        """Replace the newest snapshot; never waits."""
         with self._changed:
-            self._newest = shot
+            self._newest = snapshot
             self._changed.notify()
 
-    def want(self, wanted: bool) -> None:
-        """Without a viewer nothing is encoded; the first one gets the newest in any case."""
+    def set_wanted(self, wanted: bool) -> None:
+        """Encode only while there are viewers; the first one gets the newest in any case."""
         with self._changed:
             if wanted and not self._wanted:
-                self._made = -1
+                self._encoded = -1
             self._wanted = wanted
             self._changed.notify()
 
@@ -105,30 +105,30 @@ class PictureMaker:
             self._thread.join()
 
     def _run(self) -> None:
-        while (shot := self._take()) is not None:
-            with self._meter.time("encode"):
-                shot.message  # noqa: B018  made here, once, and kept
-            self._deliver(shot)
+        while (snapshot := self._wait_for_newest()) is not None:
+            with self._times.measure("encode"):
+                snapshot.message  # noqa: B018  encoded here, once, and cached
+            self._deliver(snapshot)
 
-    def _take(self) -> Shot | None:
+    def _wait_for_newest(self) -> Snapshot | None:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._is_due())
             if self._closed or self._newest is None:
                 return None
-            self._made = self._newest.number
+            self._encoded = self._newest.number
             return self._newest
 
     def _is_due(self) -> bool:
-        return self._wanted and self._newest is not None and self._newest.number != self._made
+        return self._wanted and self._newest is not None and self._newest.number != self._encoded
 
 
-def _encode_picture(image: Frame) -> bytes:
+def _encode_jpeg(image: Frame) -> bytes:
     height, width = image.shape[:2]
-    scale = min(1.0, LONGEST_SIDE / max(height, width))
+    scale = min(1.0, MAX_SIDE / max(height, width))
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return encoded.tobytes()
 
 

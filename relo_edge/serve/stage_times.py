@@ -9,52 +9,56 @@ from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["Meter"]
+__all__ = ["StageTimes"]
 
-SPAN = 0.5
-"""Seconds that a sample stands for."""
-
-KEPT = 120
+SAMPLE_SECONDS = 0.5
+HISTORY_LENGTH = 120
 
 
-class Meter:
-    """Stages are noted from several threads; samples are taken by one."""
+class StageTimes:
+    """Stages are timed on several threads; one thread takes the samples."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._start = self._since = time.monotonic()
         self._times: defaultdict[str, list[float]] = defaultdict(list)
         self._frames = 0
-        self.history: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        """The last minute, for a page that comes later."""
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY_LENGTH)
+        """The last minute, for a page that is opened later."""
 
     @property
     def fps(self) -> float | None:
-        """The rate of the last sample, where there is one."""
+        """The rate of the last sample, if there is one."""
         return self.history[-1]["fps"] if self.history else None
 
-    def note(self, stage: str, seconds: float) -> None:
-        """One frame's time in a stage."""
+    def add(self, stage: str, seconds: float) -> None:
+        """Add one frame's time in a stage."""
         with self._lock:
             self._times[stage].append(seconds)
 
     @contextlib.contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Note how long the block takes."""
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes."""
         start = time.perf_counter()
         yield
-        self.note(stage, time.perf_counter() - start)
+        self.add(stage, time.perf_counter() - start)
 
     def count_frame(self) -> None:
-        """One more frame was followed."""
+        """Count one tracked frame."""
         with self._lock:
             self._frames += 1
 
+    def restart(self) -> None:
+        """Begin a new sample: what was measured before a pause belongs to none."""
+        with self._lock:
+            self._times.clear()
+            self._frames, self._since = 0, time.monotonic()
+
     def take_sample(self) -> dict[str, Any] | None:
-        """What happened since the last sample, once that is long enough ago."""
+        """Rate and mean times since the last sample; None when that is not long ago."""
         now = time.monotonic()
         with self._lock:
-            if now - self._since < SPAN:
+            if now - self._since < SAMPLE_SECONDS:
                 return None
             sample = {
                 "at": round(now - self._start, 2),

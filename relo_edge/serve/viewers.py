@@ -1,4 +1,4 @@
-"""The pages that watch: each gets the newest picture when it is ready for it, and no other."""
+"""The open pages: each gets the newest snapshot when it is ready for it, and no other."""
 
 from __future__ import annotations
 
@@ -10,95 +10,101 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from relo_edge.serve.limits import PICTURES_UNDERWAY, UNREAD_NOTES, VIEWERS, Allowance
-from relo_edge.serve.snapshots import Shot
+from relo_edge.serve.limits import (
+    MAX_QUEUED_EVENTS,
+    MAX_VIEWERS,
+    SNAPSHOTS_IN_FLIGHT,
+    RateLimiter,
+)
+from relo_edge.serve.snapshots import Snapshot
 
-__all__ = ["Hub", "Viewer"]
+__all__ = ["Broadcaster", "Viewer"]
 
 
 class Viewer:
-    """One page; used on the event loop's thread alone."""
+    """One page; used on the event loop's thread only."""
 
     def __init__(self) -> None:
-        self.allowance = Allowance()
-        self.age: float | None = None
-        """Seconds from a frame's capture to the page's word that it shows it."""
-        self._notes: deque[str] = deque()
-        self._next: Shot | None = None
-        self._underway: dict[int, Shot] = {}
-        self._shown: Shot | None = None
+        self.limiter = RateLimiter()
+        self.delay: float | None = None
+        """Seconds from a frame's capture to the page's message that it shows it."""
+        self._events: deque[str] = deque()
+        self._next: Snapshot | None = None
+        self.in_flight: dict[int, Snapshot] = {}
+        self._shown: Snapshot | None = None
         self._wake = asyncio.Event()
 
     @property
     def gone(self) -> bool:
-        """It takes nothing any more: what cannot be skipped has piled up."""
-        return len(self._notes) > UNREAD_NOTES
+        """Whether it reads nothing any more: too many events wait for it."""
+        return len(self._events) > MAX_QUEUED_EVENTS
 
-    def tell(self, note: dict[str, Any]) -> None:
-        """Queue what no page may miss."""
-        self._notes.append(json.dumps(note))
+    def send_event(self, event: dict[str, Any]) -> None:
+        """Queue an event; none is skipped."""
+        self._events.append(json.dumps(event))
         self._wake.set()
 
-    def offer(self, shot: Shot) -> None:
-        """Put the newest picture in the place of one not yet sent."""
-        self._next = shot
+    def offer(self, snapshot: Snapshot) -> None:
+        """Replace a snapshot that is not sent yet by the newest."""
+        self._next = snapshot
         self._wake.set()
 
     def note_seen(self, number: int | None) -> bool:
-        """The page shows this picture; False when it was not under way."""
-        shot = None if number is None else self._underway.get(number)
-        if shot is None:
+        """Record that the page shows this picture; False if it was not in flight."""
+        snapshot = None if number is None else self.in_flight.get(number)
+        if snapshot is None:
             return False
-        self.age = time.monotonic() - shot.captured
-        self._shown = shot
-        self._underway = {n: later for n, later in self._underway.items() if n > shot.number}
+        self.delay = time.monotonic() - snapshot.captured
+        self._shown = snapshot
+        self.in_flight = {n: later for n, later in self.in_flight.items() if n > snapshot.number}
         self._wake.set()
         return True
 
-    def find_shot(self, number: int) -> Shot | None:
-        """The shot behind a picture that the page has or is about to get.
+    def find_snapshot(self, number: int) -> Snapshot | None:
+        """The snapshot behind a picture that the page has or is about to get.
 
-        A page that draws a box stops saying `seen`, and so keeps the picture it draws on.
+        A page on which a box is being drawn stops sending `seen`, and so keeps its picture here.
         """
         if self._shown is not None and self._shown.number == number:
             return self._shown
-        return self._underway.get(number)
+        return self.in_flight.get(number)
 
     async def next_message(self) -> str | bytes:
-        """What to send next, as soon as there is something."""
+        """The next message to send, as soon as there is one; events come first."""
         while True:
             self._wake.clear()
-            if self._notes:
-                return self._notes.popleft()
-            if self._next is not None and len(self._underway) < PICTURES_UNDERWAY:
-                shot, self._next = self._next, None
-                self._underway[shot.number] = shot
-                return shot.message
+            if self._events:
+                return self._events.popleft()
+            if self._next is not None and len(self.in_flight) < SNAPSHOTS_IN_FLIGHT:
+                snapshot, self._next = self._next, None
+                self.in_flight[snapshot.number] = snapshot
+                return snapshot.message
             await self._wake.wait()
 
 
-class Hub:
-    """All viewers; `post` and `tell_all` may be called from any thread."""
+class Broadcaster:
+    """Sends to all viewers; every `publish` and `send` method may be called from any thread."""
 
     def __init__(self) -> None:
         self.viewers: set[Viewer] = set()
         self.on_count: Callable[[int], object] = lambda _: None
-        """Hears how many watch whenever that changes."""
+        """Called with the number of viewers whenever it changes."""
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._latest: Shot | None = None
+        self.latest: Snapshot | None = None
+        """The newest snapshot, for a viewer who joins."""
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on there is a loop to deliver on."""
+        """Deliver on this loop from now on."""
         self._loop = loop
 
     def join(self) -> Viewer | None:
-        """A new viewer, who gets the latest picture at once; None when all places are taken."""
-        if len(self.viewers) >= VIEWERS:
+        """A new viewer, who is offered the latest snapshot; None when all places are taken."""
+        if len(self.viewers) >= MAX_VIEWERS:
             return None
         viewer = Viewer()
         self.viewers.add(viewer)
-        if self._latest is not None:
-            viewer.offer(self._latest)
+        if self.latest is not None:
+            viewer.offer(self.latest)
         self.on_count(len(self.viewers))
         return viewer
 
@@ -106,32 +112,33 @@ class Hub:
         """Forget a viewer."""
         self.viewers.discard(viewer)
         if not self.viewers:
-            self._latest = None  # nobody keeps it new
+            self.latest = None  # without a viewer nothing renews it
         self.on_count(len(self.viewers))
 
-    def post(self, shot: Shot) -> None:
-        """A picture for everyone."""
-        self._soon(self._post, shot)
+    def publish_snapshot(self, snapshot: Snapshot) -> None:
+        """Offer a snapshot to everyone."""
+        self._call_on_loop(self._offer_all, snapshot)
 
-    def tell_all(self, note: dict[str, Any]) -> None:
-        """A note for everyone."""
-        self._soon(self._tell_all, note)
+    def publish_event(self, event: dict[str, Any]) -> None:
+        """Send an event to everyone."""
+        self._call_on_loop(self._send_all, event)
 
-    def tell(self, viewer: Viewer, note: dict[str, Any]) -> None:
-        """A note for one."""
-        self._soon(viewer.tell, note)
+    def send_event(self, viewer: Viewer, event: dict[str, Any]) -> None:
+        """Send an event to one viewer."""
+        self._call_on_loop(viewer.send_event, event)
 
-    def _post(self, shot: Shot) -> None:
-        self._latest = shot
+    def _offer_all(self, snapshot: Snapshot) -> None:
+        self.latest = snapshot
         for viewer in self.viewers:
-            viewer.offer(shot)
+            viewer.offer(snapshot)
 
-    def _tell_all(self, note: dict[str, Any]) -> None:
+    def _send_all(self, event: dict[str, Any]) -> None:
         for viewer in self.viewers:
-            age = None if viewer.age is None else round(1e3 * viewer.age, 1)
-            viewer.tell({**note, "shown_ms": age} if note["type"] == "sample" else note)
+            delay = None if viewer.delay is None else round(1e3 * viewer.delay, 1)
+            own = {**event, "shown_ms": delay} if event["type"] == "sample" else event
+            viewer.send_event(own)
 
-    def _soon(self, call: Callable[..., object], *arguments: object) -> None:
+    def _call_on_loop(self, call: Callable[..., object], *arguments: object) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and every page with it
                 self._loop.call_soon_threadsafe(call, *arguments)

@@ -1,4 +1,4 @@
-"""The demo: everything a tracker needs, made on the spot, and scored against the truth."""
+"""The demo: a synthetic clip tracked with the built-in weights, compared with the truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relo_edge.synthetic.clip import RATE, make_clip
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.tracking.loop import TrackSummary, track_feed
 from relo_edge.tracking.outputs import Sinks
-from relo_edge.tracking.targets import Start
+from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live
 from relo_edge.video.opening import FrameSource, open_source
@@ -31,30 +31,26 @@ ROWS, COLUMNS, TILE = 2, 3, (320, 180)
 
 @dataclass(frozen=True)
 class DemoResult:
-    """How the demo went; the overlap leaves out the start frame, whose box is the true one."""
+    """The demo's result; the mean IoU leaves out the start frame, whose box is the true one."""
 
     track: TrackSummary
-    runtime: str
     mean_iou: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
-        return {
-            **self.track.to_dict(),
-            "runtime": self.runtime,
-            "mean_iou": self.mean_iou,
-        }
+        return {**self.track.to_dict(), "mean_iou": self.mean_iou}
 
     def describe(self) -> str:
         """The same for a reader."""
-        lines = [self.track.describe(), f"run by {self.runtime}"]
+        track = self.track
+        lines = [track.describe(), f"run by {track.runtime} in {track.precision} on {track.device}"]
         if self.mean_iou is not None:
             lines.append(f"mean IoU with the truth {self.mean_iou:.3f}")
         return "\n".join(lines)
 
 
 def draw_sheet(video: Path, picture: Path) -> None:
-    """Six moments of a video in one small picture."""
+    """Six frames of a video in one small picture."""
     with open_source(str(video)) as source:
         frames = list(source)
     chosen = [frames[i] for i in np.linspace(0, len(frames) - 1, ROWS * COLUMNS).astype(int)]
@@ -91,8 +87,8 @@ def run_demo(folder: Path) -> DemoResult:
         summary = track_feed(
             Feed(reader),
             MultiTracker(runtime, color="bgr"),
-            [Start(truth[0])],
-            Sinks(folder / "demo.mp4", folder / "demo.csv"),
+            [TargetStart(truth[0])],
+            Sinks(folder / "demo.mp4", [folder / "demo.csv"]),
             on_tracks=lambda _, found: tracks.extend(found.values()),
         )
     picture = folder / "demo.jpg"
@@ -100,5 +96,5 @@ def run_demo(folder: Path) -> DemoResult:
     # An interrupted run has fewer tracks than the truth has boxes.
     overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
-    ran = f"{runtime.name} in {runtime.precision} on {runtime.device}"
-    return DemoResult(replace(summary, outputs=(*summary.outputs, picture)), ran, mean)
+    outputs = (*summary.outputs, picture)
+    return DemoResult(replace(summary, outputs=outputs, bundle="demo"), mean)

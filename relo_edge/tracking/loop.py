@@ -1,4 +1,4 @@
-"""The loop behind `track`: frames in, boxes and an annotated video out, Ctrl-C included."""
+"""The loop behind `track`: frames in, boxes and annotated video out, Ctrl-C included."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
+from relo_edge.runtime import Runtime
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.tracking.outputs import Outputs, Sinks, Tracks
-from relo_edge.tracking.targets import GIVEN, Start, check_starts
+from relo_edge.tracking.targets import GIVEN_SCORE, TargetStart, check_starts
 from relo_edge.video.feed import Feed, FeedFrame
 
 __all__ = ["TrackSummary", "track_feed"]
@@ -20,24 +21,35 @@ __all__ = ["TrackSummary", "track_feed"]
 
 @dataclass(frozen=True)
 class TrackSummary:
-    """How a run went; rates and means leave out the frames whose boxes are given.
+    """The result of a run; rates and means leave out start frames, and are None without others.
 
-    They are None where nothing else is left.
+    Attributes:
+        frames: frames read.
+        targets: targets started.
+        dropped: frames of a camera that came too fast to be tracked.
+        fps: frames per second of the whole loop: reading, tracking, drawing and writing.
+        tracker_fps: frames per second of the tracker alone.
+        mean_confidence: over all targets and frames.
+        lost_frames: frames in which a target was lost, over all targets.
+        interrupted: whether Ctrl-C or SIGTERM ended the run.
+        outputs: the files written.
+        runtime: the runtime's name, and beside it its precision and device.
+        bundle: the bundle that was asked for; None for a checkpoint alone.
     """
 
     frames: int
     targets: int
     dropped: int
-    """Frames of a camera that came too fast to be tracked."""
     fps: float | None
-    """Frames per second of the whole loop: reading, tracking, drawing and writing."""
     tracker_fps: float | None
-    """Frames per second of the tracker alone."""
     mean_confidence: float | None
     lost_frames: int
-    """Frames in which a target was lost, over all targets."""
     interrupted: bool
     outputs: tuple[Path, ...]
+    runtime: str
+    precision: str
+    device: str
+    bundle: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -58,8 +70,8 @@ class TrackSummary:
 
 
 @dataclass
-class _Tally:
-    """What is summed up while tracking."""
+class _Statistics:
+    """Sums over the frames of a run."""
 
     frames: int = 0
     updates: int = 0
@@ -81,7 +93,9 @@ class _Tally:
     def tracker_fps(self) -> float | None:
         return self.updates / self.tracker_seconds if self.updates else None
 
-    def summarize(self, dropped: int, interrupted: bool, outputs: tuple[Path, ...]) -> TrackSummary:
+    def summarize(
+        self, dropped: int, interrupted: bool, outputs: tuple[Path, ...], runtime: Runtime
+    ) -> TrackSummary:
         return TrackSummary(
             frames=self.frames,
             targets=self.targets,
@@ -92,72 +106,90 @@ class _Tally:
             lost_frames=self.lost,
             interrupted=interrupted,
             outputs=outputs,
+            runtime=runtime.name,
+            precision=runtime.precision,
+            device=runtime.device,
         )
 
 
-class _Cast:
-    """The targets by their names, coming and going at their frames."""
+class _ActiveTargets:
+    """The targets by name, started and ended at their frames."""
 
-    def __init__(self, tracker: MultiTracker, starts: Sequence[Start], tally: _Tally) -> None:
-        self._tracker, self._tally = tracker, tally
+    def __init__(
+        self, tracker: MultiTracker, starts: Sequence[TargetStart], statistics: _Statistics
+    ) -> None:
+        self._tracker, self._statistics = tracker, statistics
         self._waiting = list(starts)
-        self._following: dict[int, Start] = {}
+        self._started: dict[int, TargetStart] = {}
 
     def step(self, frame: FeedFrame) -> Tracks:
-        """Where everyone is in this frame, once those have left and come whose time it is."""
-        for target, start in list(self._following.items()):
+        """All tracks of this frame; targets whose time it is are ended and started first."""
+        for target, start in list(self._started.items()):
             if start.until is not None and frame.number >= start.until:
                 self._tracker.remove(target)
-                del self._following[target]
-        tracks = self._update(frame) if self._following else {}
+                del self._started[target]
+        tracks = self._update(frame) if self._started else {}
         while self._waiting and frame.number >= self._waiting[0].frame:
             start = self._waiting.pop(0)
-            self._following[self._tracker.add(frame.image, start.box)] = start
-            self._tally.targets += 1
-            tracks[start.name] = Track(start.box, GIVEN, GIVEN, lost=False)
-        self._tally.frames += 1
+            self._started[self._tracker.add(frame.image, start.box)] = start
+            self._statistics.targets += 1
+            tracks[start.name] = Track(start.box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
+        self._statistics.frames += 1
         return tracks
 
     def _update(self, frame: FeedFrame) -> dict[int | str, Track]:
         begin = time.perf_counter()
         updated = self._tracker.update(frame.image)
-        tracks = {self._following[target].name: track for target, track in updated.items()}
-        self._tally.count(tracks, time.perf_counter() - begin)
+        tracks = {self._started[target].name: track for target, track in updated.items()}
+        self._statistics.count(tracks, time.perf_counter() - begin)
         return tracks
 
 
 def track_feed(
     feed: Feed,
     tracker: MultiTracker,
-    starts: Sequence[Start],
+    starts: Sequence[TargetStart],
     sinks: Sinks | None = None,
     *,
     on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
 ) -> TrackSummary:
-    """Follow the targets from the feed's first frame to its last, or to Ctrl-C.
+    """Track targets from the feed's first frame to its last, or to Ctrl-C.
 
-    Whatever ends it, what was tracked so far is kept in whole files. `on_tracks` sees every frame
-    with its tracks, given boxes among them.
+    Whatever ends the run, its outputs are complete up to the last frame.
+
+    Args:
+        feed: the frames.
+        tracker: a tracker with a free slot for each target.
+        starts: the targets and their start boxes.
+        sinks: where the results go.
+        on_tracks: called with each frame and its tracks, start boxes included.
+
+    Returns:
+        Counts, rates and the files written.
+
+    Raises:
+        InputError: targets or outputs that cannot be.
+        SourceError: the source broke, or an output cannot be written.
     """
-    sinks, tally, reader = sinks or Sinks(), _Tally(), feed.reader
-    cast = _Cast(tracker, check_starts(starts, feed.start), tally)
+    sinks, statistics, reader = sinks or Sinks(), _Statistics(), feed.reader
+    active = _ActiveTargets(tracker, check_starts(starts, feed.start), statistics)
     frame: FeedFrame | None = feed.peek()
-    tracks = cast.step(feed.peek())
+    tracks = active.step(feed.peek())
     left = reader.frame_count - feed.start if reader.frame_count else None
     with (
         catch_interrupt() as pressed,
         Outputs(reader.name, reader.fps, sinks) as outputs,
         show_progress(f"tracking {reader.name}", left) as advance,
     ):
-        feed.take()
+        feed.read()
         begin = time.perf_counter()
         while frame is not None:
             views = list(tracker.views.values()) if sinks.heatmap else []
-            wanted = outputs.write(frame, tracks, views, tally.tracker_fps)
+            wanted = outputs.write(frame, tracks, views, statistics.tracker_fps)
             if on_tracks:
                 on_tracks(frame, tracks)
             advance()
-            frame = feed.take(pressed) if wanted else None
-            tracks = cast.step(frame) if frame else {}
-        tally.loop_seconds = time.perf_counter() - begin
-    return tally.summarize(feed.dropped, pressed.is_set(), outputs.paths)
+            frame = feed.read(pressed) if wanted else None
+            tracks = active.step(frame) if frame else {}
+        statistics.loop_seconds = time.perf_counter() - begin
+    return statistics.summarize(feed.dropped, pressed.is_set(), outputs.paths, tracker.runtime)

@@ -1,41 +1,73 @@
-"""Where a run's results go: checked before it starts, opened and closed together."""
+"""A run's outputs: checked before it starts, opened and closed together."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from relo_edge.box_files import BOX_SUFFIXES, record_boxes
-from relo_edge.errors import InputError
+from relo_edge.errors import InputError, NoSpaceError
 from relo_edge.host.files import check_output
-from relo_edge.host.locks import lock_output
 from relo_edge.tracker import SearchView, Track
 from relo_edge.tracking.overlay import draw_rate, draw_track, draw_view
 from relo_edge.video.feed import FeedFrame
 from relo_edge.video.recorder import VIDEO_SUFFIXES, VideoRecorder
+from relo_edge.video.sources.frames import Frame
 from relo_edge.video.window import Window
 
 __all__ = ["Outputs", "Sinks", "Tracks", "check_outputs"]
 
+log = logging.getLogger("relo_edge")
 
-def check_outputs(
-    source: str, video: Path | None, boxes: Path | None, others: Sequence[Path] = ()
-) -> None:
-    """Check all that a run would write, and that none of it is what the run reads."""
-    read = {_identify(Path(source)), *map(_identify, others)} - {None}
-    for path, suffixes in ((video, VIDEO_SUFFIXES), (boxes, BOX_SUFFIXES)):
-        if path is None:
-            continue
+Tracks = Mapping[int | str, Track]
+"""By target name."""
+
+
+@dataclass(frozen=True)
+class Sinks:
+    """Where a run's results go.
+
+    Attributes:
+        video: an annotated video to write.
+        boxes: box files to write.
+        show: whether a window shows the frames.
+        heatmap: whether search windows and policy maps are drawn too.
+
+    Raises:
+        InputError: a heatmap without a picture to draw it on.
+    """
+
+    video: Path | None = None
+    boxes: Sequence[Path] = ()
+    show: bool = False
+    heatmap: bool = False
+
+    def __post_init__(self) -> None:
+        if self.heatmap and not self.video and not self.show:
+            raise InputError("--heatmap has no picture to draw on", fix="add --save FILE or --show")
+
+
+def check_outputs(source: str, sinks: Sinks, others: Sequence[Path] = ()) -> None:
+    """Check all files that a run would write: possible, different, and none that the run reads."""
+    inputs = {_identify(Path(source)), *map(_identify, others)} - {None}
+    outputs = [(path, BOX_SUFFIXES) for path in sinks.boxes]
+    outputs += [(sinks.video, VIDEO_SUFFIXES)] if sinks.video else []
+    seen: set[Path] = set()
+    for path, suffixes in outputs:
         truth = path.name.startswith("groundtruth")
-        if _identify(check_output(path, suffixes)) in read or (truth and path.exists()):
+        if _identify(check_output(path, suffixes)) in inputs or (truth and path.exists()):
             raise InputError(
                 f"output {str(path)!r}",
-                found="ground truth" if truth else "the source itself, or another file it needs",
+                found="ground truth" if truth else "the source itself, or another input",
                 fix="choose another name",
             )
+        if path.absolute() in seen:
+            raise InputError(f"output {str(path)!r} is named twice", fix="name each file once")
+        seen.add(path.absolute())
 
 
 def _identify(path: Path) -> tuple[int, int] | None:
@@ -47,63 +79,55 @@ def _identify(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-Tracks = Mapping[int | str, Track]
-
-
-@dataclass(frozen=True)
-class Sinks:
-    """Where a run's results go."""
-
-    video: Path | None = None
-    boxes: Path | None = None
-    show: bool = False
-    heatmap: bool = False
-    """Draw where the tracker looked, and how the policy rated it."""
-
-
 class _Closable(Protocol):
     def close(self) -> None: ...
 
 
-_Closing = TypeVar("_Closing", bound=_Closable)
+_Closing = TypeVar("_Closing", bound=_Closable | None)
 
 
 class Outputs:
-    """The video, the boxes and the window that were asked for, opened and closed together."""
+    """The video, box files and window of a run, opened and closed together."""
 
     def __init__(self, name: str, fps: float, sinks: Sinks) -> None:
+        self.paths: tuple[Path, ...] = ((sinks.video,) if sinks.video else ()) + tuple(sinks.boxes)
+        """The files written."""
+        self._indices: dict[int | str, int] = {}
         with contextlib.ExitStack() as stack:
-            for path in filter(None, (sinks.video, sinks.boxes)):
-                stack.enter_context(lock_output(path.resolve()))
-            self._window = _hold(stack, Window(f"relo-edge: {name}") if sinks.show else None)
-            self._video = _hold(stack, VideoRecorder(sinks.video, fps) if sinks.video else None)
-            self._boxes = _hold(stack, record_boxes(sinks.boxes) if sinks.boxes else None)
+            self._window = _register(stack, Window(f"relo-edge: {name}") if sinks.show else None)
+            self._video = _register(stack, VideoRecorder(sinks.video, fps) if sinks.video else None)
+            self._boxes = [_register(stack, record_boxes(path)) for path in sinks.boxes]
             self._open = stack.pop_all()
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files that were written."""
-        return tuple(recorder.path for recorder in (self._video, self._boxes) if recorder)
 
     def write(
         self, frame: FeedFrame, tracks: Tracks, views: Sequence[SearchView], fps: float | None
     ) -> bool:
-        """Record a frame; False when the window's user wants no more."""
-        for name, track in tracks.items():
-            if self._boxes:
-                self._boxes.write(frame.number, name, track, frame.time)
+        """Write a frame's results; False once the window's user ends the run."""
+        for boxes in self._boxes:
+            for name, track in tracks.items():
+                boxes.write(frame.number, name, track, frame.time)
         if not self._video and not self._window:
             return True
         picture = frame.image.copy()
         for view in views:
             draw_view(picture, view)
         for name, track in tracks.items():
-            draw_track(picture, track, str(name))
+            index = self._indices.setdefault(name, len(self._indices))
+            draw_track(picture, track, str(name), index=index)
         if fps is not None:
             draw_rate(picture, fps)
         if self._video:
-            self._video.write(picture, frame.number)
+            self._record(self._video, picture, frame.number)
         return self._window.show(picture) if self._window else True
+
+    def _record(self, video: VideoRecorder, picture: Frame, number: int) -> None:
+        """A full disk ends the video, which is finished at once; tracking goes on."""
+        try:
+            video.write(picture, number)
+        except NoSpaceError as error:
+            log.warning("%s; tracking goes on without it", error)
+            self._video = None
+            video.close()
 
     def __enter__(self) -> Outputs:
         return self
@@ -112,7 +136,7 @@ class Outputs:
         self._open.close()
 
 
-def _hold(stack: contextlib.ExitStack, item: _Closing | None) -> _Closing | None:
+def _register(stack: contextlib.ExitStack, item: _Closing) -> _Closing:
     if item is not None:
         stack.callback(item.close)
     return item

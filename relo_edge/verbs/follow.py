@@ -50,7 +50,8 @@ def track(
     ],
     init: Init = None,
     init_from: Annotated[
-        Path | None, typer.Option(help="Boxes to start from: JSON, our CSV, or ground truth.")
+        Path | None,
+        typer.Option(help="Boxes to start from: JSON, what --boxes wrote, or ground truth."),
     ] = None,
     select: Annotated[
         bool, typer.Option("--select", help="Draw the boxes with the mouse; needs a display.")
@@ -68,8 +69,10 @@ def track(
         Path | None, typer.Option(help="Annotated video to write (.mp4 or .webm).")
     ] = None,
     boxes: Annotated[
-        Path | None,
-        typer.Option(help="Boxes to write: .csv, .json, .jsonl, .txt (OTB) or .mot.txt."),
+        list[Path] | None,
+        typer.Option(
+            help="Boxes to write: .csv, .json, .jsonl, .txt (OTB) or .mot.txt; repeat for more."
+        ),
     ] = None,
     heatmap: Annotated[
         bool, typer.Option("--heatmap", help="Draw the search window and the policy map.")
@@ -94,7 +97,7 @@ def track(
         protocol=protocol,
         recover=recover,
         save=save,
-        boxes=boxes,
+        boxes=boxes or [],
         heatmap=heatmap,
         show=show,
         threads=threads,

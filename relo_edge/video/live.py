@@ -14,70 +14,100 @@ from typing import Literal
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.video.opening import open_source
-from relo_edge.video.sources.frames import USUAL_FPS, Frame, FrameSource
+from relo_edge.video.sources.frames import DEFAULT_FPS, Frame, FrameSource
 
-__all__ = ["LiveFrame", "LiveReader", "Patience", "State", "read_live"]
+__all__ = ["LiveFrame", "LiveReader", "ReconnectPolicy", "State", "read_live"]
 
 log = logging.getLogger("relo_edge")
 
 State = Literal["opening", "running", "stalled", "reconnecting", "ended", "failed", "closed"]
 
-AHEAD_LIVE = 2
+LIVE_QUEUE_SIZE = 2
 """Frames that wait for a slow reader: enough for a hiccup, too few to lag."""
-AHEAD_FILE = 4
+FILE_QUEUE_SIZE = 4
 
-WATCH_SECONDS = 0.1
-"""How often a waiting reader looks whether the source still lives."""
+POLL_SECONDS = 0.1
+"""How often a waiting reader checks that the source is still alive."""
 
 CLOSE_SECONDS = 15.0
-"""Longer than any backend keeps a read waiting; after it the thread is left to the process."""
+"""Longer than any backend blocks in a read; after it the thread is left to the process."""
 
 
 @dataclass(frozen=True, eq=False)
 class LiveFrame:
-    """One frame, and when it was."""
+    """One frame and its times.
+
+    Attributes:
+        image: uint8 [height, width, 3], BGR; the reader's own array, never written to again.
+        index: counted from 0 over all frames of the source; dropped frames leave gaps.
+        captured: `time.monotonic()` when the frame arrived.
+        media: seconds since the first frame: by a file's timestamps, by a camera's arrivals.
+    """
 
     image: Frame
-    """The reader's own array: nobody writes to it again."""
     index: int
-    """Counted from 0 over all that the source gave: what was dropped leaves a gap."""
     captured: float
-    """`time.monotonic()` when it arrived."""
     media: float
-    """Seconds since the first frame: by a file's own clock, by the arrival of a live one."""
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a live source may be silent or gone."""
+class ReconnectPolicy:
+    """When a live source counts as stalled, and how often it is reopened.
 
-    stall: float = 3.0
-    """Seconds without a frame after which it counts as stalled."""
-    first_wait: float = 0.5
-    """Seconds before the first try to get it back; each further wait is twice as long."""
-    longest_wait: float = 10.0
+    Attributes:
+        stall_seconds: time without a frame after which the source counts as stalled.
+        first_delay: seconds before the first attempt; each further delay is twice as long.
+        max_delay: upper limit of the delay, in seconds.
+        attempts: attempts in a row before the source is given up.
+
+    Raises:
+        InputError: a time is not above 0, or `max_delay` is below `first_delay`.
+    """
+
+    stall_seconds: float = 3.0
+    first_delay: float = 0.5
+    max_delay: float = 10.0
     attempts: int = 8
-    """Tries in a row before it is given up."""
 
     def __post_init__(self) -> None:
-        if min(self.stall, self.first_wait) <= 0 or self.longest_wait < self.first_wait:
-            raise InputError("patience", found=self, expected="times above 0, the longest longest")
+        if min(self.stall_seconds, self.first_delay) <= 0 or self.max_delay < self.first_delay:
+            raise InputError(
+                "reconnect policy",
+                found=self,
+                expected="times above 0 and max_delay not below first_delay",
+            )
         if self.attempts < 0:
-            raise InputError("patience: attempts", found=self.attempts, expected="0 or more")
+            raise InputError(
+                "reconnect policy: attempts", found=self.attempts, expected="0 or more"
+            )
 
-    def wait_before(self, attempt: int) -> float:
-        """Seconds before the n-th try in a row, counted from 1."""
-        return min(self.first_wait * 2.0 ** min(attempt - 1, 30), self.longest_wait)
+    def delay_before(self, attempt: int) -> float:
+        """Seconds before the n-th attempt in a row, counted from 1."""
+        return min(self.first_delay * 2.0 ** min(attempt - 1, 30), self.max_delay)
+
+
+@dataclass(frozen=True)
+class _SourceInfo:
+    name: str = "source"
+    fps: float = DEFAULT_FPS
+    frame_count: int | None = None
+    live: bool = False
 
 
 class LiveReader(Iterator[LiveFrame]):
-    """Iterate it inside a `with`; on the way out thread, camera and child process are gone.
+    """An iterator over a source's frames, to be used in a `with` block.
 
-    All methods and properties may be used from any thread.
+    The block opens the source; leaving it ends thread, camera and child process. All methods and
+    properties may be used from any thread. `read_live` makes one.
+
+    Attributes:
+        captured: frames that the source gave.
+        dropped: how many of these a newer frame replaced before they were read.
+        reconnects: how often a lost source came back.
     """
 
-    def __init__(self, open_frames: Callable[[], FrameSource], patience: Patience) -> None:
-        self._open_frames, self._patience = open_frames, patience
+    def __init__(self, open_frames: Callable[[], FrameSource], policy: ReconnectPolicy) -> None:
+        self._open_frames, self._policy = open_frames, policy
         self._changed = threading.Condition()
         self._queue: deque[LiveFrame] = deque()
         self._stop = threading.Event()
@@ -85,56 +115,62 @@ class LiveReader(Iterator[LiveFrame]):
         self._source: FrameSource | None = None
         self._state: State = "opening"
         self._error: Exception | None = None
-        self._heard = self._began = 0.0
-        self._stall_said = False
-        self._facts: tuple[str, float, int | None, bool] = ("source", USUAL_FPS, None, False)
+        self._last_arrival = self._first_arrival = 0.0
+        self._stall_logged = False
+        self._info = _SourceInfo()
         self.captured = 0
-        """Frames the source gave."""
         self.dropped = 0
-        """Of these, frames that a newer one replaced before they were read."""
         self.reconnects = 0
 
     @property
     def name(self) -> str:
         """What the source calls itself."""
-        return self._facts[0]
+        return self._info.name
 
     @property
     def fps(self) -> float:
-        """The rate the source names."""
-        return self._facts[1]
+        """The rate that the source announces."""
+        return self._info.fps
 
     @property
     def frame_count(self) -> int | None:
-        """How many frames there will be, where that is known."""
-        return self._facts[2]
+        """The number of frames, where it is known."""
+        return self._info.frame_count
 
     @property
     def live(self) -> bool:
-        """A live source drops old frames for new ones; any other waits to be read."""
-        return self._facts[3]
+        """Whether old frames are dropped for new ones; any other source waits to be read."""
+        return self._info.live
 
     @property
     def state(self) -> State:
         """What the source is doing."""
-        return "stalled" if self._is_silent() else self._state
+        return "stalled" if self._is_stalled() else self._state
 
     @property
     def problem(self) -> str | None:
-        """What last went wrong, in one line."""
+        """The last error, in one line."""
         return str(self._error) if self._error else None
 
     @property
     def over(self) -> bool:
-        """No frame is left, and none will come."""
+        """Whether no frame is left and none will come."""
         return not self._queue and self._state in ("ended", "failed", "closed")
 
     def __enter__(self) -> LiveReader:
+        """Open the source.
+
+        Raises:
+            SourceError: the source does not open.
+            InputError: this reader was opened before.
+        """
+        if self._thread.ident is not None or self._stop.is_set():
+            raise InputError("this reader was opened before", fix="call read_live again")
         self._thread.start()
         try:
             with self._changed:
                 self._changed.wait_for(lambda: self._state != "opening")
-        except BaseException:  # Ctrl-C, while a camera takes its time
+        except BaseException:  # Ctrl-C while a camera is being opened
             self.close()
             raise
         if self._state == "failed" and not self._queue:
@@ -152,18 +188,30 @@ class LiveReader(Iterator[LiveFrame]):
         return frame
 
     def read(self, timeout: float | None = None) -> LiveFrame | None:
-        """The next frame; None when none came in time, or when the source is over.
+        """Return the next frame.
 
-        What broke the source for good is raised once its last frame was read.
+        Args:
+            timeout: seconds to wait for it; without one, until there is a frame.
+
+        Returns:
+            The frame, or None when none came in time or the source is over.
+
+        Raises:
+            SourceError: the source broke for good; raised once its last frame was read.
+            InputError: the reader is not open.
         """
+        if self._thread.ident is None and not self._stop.is_set():
+            raise InputError(
+                "this reader is not open", fix="use it as `with read_live(…) as reader:`"
+            )
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             while not self._queue and not self.over:
-                left = WATCH_SECONDS if deadline is None else deadline - time.monotonic()
+                left = POLL_SECONDS if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     return None
-                self._changed.wait(min(left, WATCH_SECONDS))
-                self._watch_silence()
+                self._changed.wait(min(left, POLL_SECONDS))
+                self._interrupt_stalled()
             if self._queue:
                 frame = self._queue.popleft()
                 self._changed.notify_all()
@@ -173,9 +221,9 @@ class LiveReader(Iterator[LiveFrame]):
         return None
 
     def close(self) -> None:
-        """Give everything back; closing twice is fine."""
+        """Release the source; closing twice is fine."""
         self._stop.set()
-        self._settle("closed")
+        self._set_state("closed")
         with self._changed:
             self._queue.clear()
             self._changed.notify_all()
@@ -184,21 +232,21 @@ class LiveReader(Iterator[LiveFrame]):
         if self._thread.is_alive():
             self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
-            log.warning("%s does not let go; its thread ends with the process", self.name)
+            log.warning("%s does not close; its thread ends with the process", self.name)
 
     def _raise_error(self) -> None:
         assert self._error is not None
         raise self._error
 
-    def _is_silent(self) -> bool:
-        silence = time.monotonic() - self._heard
-        return self._state == "running" and self.live and silence > self._patience.stall
+    def _is_stalled(self) -> bool:
+        silence = time.monotonic() - self._last_arrival
+        return self._state == "running" and self.live and silence > self._policy.stall_seconds
 
-    def _watch_silence(self) -> None:
-        """Say once that nothing comes, and end a child that gives nothing, to start it anew."""
-        if self._is_silent() and not self._stall_said:
-            self._stall_said = True
-            log.warning("%s stalled: nothing for %g s", self.name, self._patience.stall)
+    def _interrupt_stalled(self) -> None:
+        """Log a stall once, and end a child process that gives nothing, so that it is restarted."""
+        if self._is_stalled() and not self._stall_logged:
+            self._stall_logged = True
+            log.warning("%s stalled: no frame for %g s", self.name, self._policy.stall_seconds)
             if self._source:
                 self._source.interrupt()
 
@@ -211,26 +259,26 @@ class LiveReader(Iterator[LiveFrame]):
             except Exception as error:
                 attempt = 1 if self.captured > before else attempt + 1
                 if not self._may_retry(error, attempt):
-                    return self._settle("failed", error)
-                self._wait_turn(error, attempt)
+                    return self._set_state("failed", error)
+                self._wait_before_retry(error, attempt)
             else:
                 break
-        return self._settle("ended")
+        return self._set_state("ended")
 
     def _may_retry(self, error: Exception, attempt: int) -> bool:
-        """Only what was once open and live may come back; a wrong name never will."""
+        """Only a live source that was open once is reopened; a wrong name never works."""
         opened = self._state != "opening"
-        mendable = isinstance(error, SourceError) and self.live and opened
-        return mendable and not self._stop.is_set() and attempt <= self._patience.attempts
+        transient = isinstance(error, SourceError) and self.live and opened
+        return transient and not self._stop.is_set() and attempt <= self._policy.attempts
 
-    def _wait_turn(self, error: Exception, attempt: int) -> None:
-        wait = self._patience.wait_before(attempt)
-        self._settle("reconnecting", error)
-        log.warning("%s; trying again in %g s", error, wait)
-        self._stop.wait(wait)
+    def _wait_before_retry(self, error: Exception, attempt: int) -> None:
+        delay = self._policy.delay_before(attempt)
+        self._set_state("reconnecting", error)
+        log.warning("%s; trying again in %g s", error, delay)
+        self._stop.wait(delay)
 
     def _read_source(self) -> None:
-        """Open the source and queue all it gives."""
+        """Open the source and queue all its frames."""
         with self._open_frames() as source:
             self._note_opened(source)
             try:
@@ -247,43 +295,54 @@ class LiveReader(Iterator[LiveFrame]):
                 self.reconnects += 1
                 log.warning("%s is back", source.name)
             self._source = source
-            self._facts = (source.name, source.fps, source.frame_count, source.live)
-            self._heard, self._stall_said = time.monotonic(), False
+            self._info = _SourceInfo(source.name, source.fps, source.frame_count, source.live)
+            self._last_arrival, self._stall_logged = time.monotonic(), False
             if self._stop.is_set():
-                source.interrupt()  # it was being opened while we were closed
-        self._settle("running")
+                source.interrupt()  # the reader was closed while the source was being opened
+        self._set_state("running")
 
     def _queue_frame(self, image: Frame, source: FrameSource) -> bool:
-        """Queue a frame; False when nobody wants more."""
+        """Queue a frame; False once the reader is closed."""
         arrived = time.monotonic()
         with self._changed:
             if not self.captured:
-                self._began = arrived
-            media = arrived - self._began if source.live else source.media_time
-            if source.live and len(self._queue) >= AHEAD_LIVE:
+                self._first_arrival = arrived
+            media = arrived - self._first_arrival if source.live else source.media_time
+            if source.live and len(self._queue) >= LIVE_QUEUE_SIZE:
                 self._queue.popleft()
                 self.dropped += 1
-            while len(self._queue) >= AHEAD_FILE and not self._stop.is_set():
+            while len(self._queue) >= FILE_QUEUE_SIZE and not self._stop.is_set():
                 self._changed.wait()
             if self._stop.is_set():
                 return False
             self._queue.append(LiveFrame(image, self.captured, arrived, media))
             self.captured += 1
-            self._heard, self._stall_said = arrived, False
+            self._last_arrival, self._stall_logged = arrived, False
             self._changed.notify_all()
         return True
 
-    def _settle(self, state: State, error: Exception | None = None) -> None:
+    def _set_state(self, state: State, error: Exception | None = None) -> None:
         with self._changed:
             if self._stop.is_set():
-                state, error = "closed", None  # what broke in closing is no news
+                state, error = "closed", None  # errors while closing are of no interest
             self._state, self._error = state, error or self._error
             self._changed.notify_all()
 
 
 def read_live(
-    source: str | Path | Callable[[], FrameSource], *, patience: Patience | None = None
+    source: str | Path | Callable[[], FrameSource], *, reconnect: ReconnectPolicy | None = None
 ) -> LiveReader:
-    """A reader of any source that `open_source` knows, or of what a function opens."""
+    """Return a reader that reads a source on a thread of its own.
+
+    A live source drops old frames for new ones and is reopened when it breaks; a file waits.
+
+    Args:
+        source: video file, folder or glob of images, camera number, stream address, GStreamer
+            pipeline, `csi:…` or `synthetic:…`; or a function that opens a `FrameSource`.
+        reconnect: when a live source counts as stalled and how often it is reopened.
+
+    Returns:
+        A reader, to be used as `with read_live(…) as reader:`; errors are raised there.
+    """
     open_frames = source if callable(source) else partial(open_source, str(source))
-    return LiveReader(open_frames, patience or Patience())
+    return LiveReader(open_frames, reconnect or ReconnectPolicy())

@@ -9,23 +9,23 @@ from contextlib import ExitStack, contextmanager
 from clips import StillRuntime
 from websockets.sync.client import connect
 
-from relo_edge.serve.named_targets import build_roster
-from relo_edge.serve.recordings import Takes
+from relo_edge.serve.named_targets import build_targets
+from relo_edge.serve.recordings import Recordings
 from relo_edge.serve.server import PageServer
-from relo_edge.serve.worker import TrackingThread
-from relo_edge.video.live import Patience, read_live
+from relo_edge.serve.worker import TrackingWorker
+from relo_edge.video.live import ReconnectPolicy, read_live
 
 CAMERA = "synthetic:size=160x120,fps=60"
 SECONDS = 20
 
 
-def make_tracking(folder, source=CAMERA, runtime=None, starts=(), patience=None):
+def make_tracking(folder, source=CAMERA, runtime=None, starts=(), reconnect=None):
     """A tracking thread that is not started."""
-    quick = patience or Patience(stall=3, first_wait=0.05, longest_wait=0.1)
-    return TrackingThread(
-        lambda: read_live(source, patience=quick),
-        lambda: build_roster(runtime or StillRuntime(batch=3)),
-        Takes(folder),
+    quick = reconnect or ReconnectPolicy(stall_seconds=3, first_delay=0.05, max_delay=0.1)
+    return TrackingWorker(
+        lambda: read_live(source, reconnect=quick),
+        lambda: build_targets(runtime or StillRuntime(batch=3)),
+        Recordings(folder),
         starts,
     )
 

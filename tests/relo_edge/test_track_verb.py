@@ -144,7 +144,12 @@ def test_track_reports_as_json(run, tmp_path):
         "lost_frames",
         "interrupted",
         "outputs",
+        "runtime",
+        "precision",
+        "device",
+        "bundle",
     }
+    assert (summary["runtime"], summary["bundle"]) == ("still", None)
 
 
 WRONG = {
@@ -155,8 +160,13 @@ WRONG = {
     "protocol": (["--init", "30,20,24,18", "--protocol", "kitti"], "protocol: found kitti"),
     "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4 or .webm"),
     "boxes": (["--init", "30,20,24,18", "--boxes", "o.xml"], "expected .csv or .json or .jsonl"),
-    "no target": ([], "targets: found none, expected a box to start from; give --init"),
-    "twice": (["--init", "a=1,2,3,4", "--init", "a=1,2,3,4"], "targets: found 'a' twice"),
+    "no target": ([], "no target to track; give --init"),
+    "twice": (["--init", "a=1,2,3,4", "--init", "a=1,2,3,4"], "two targets are called 'a'"),
+    "heatmap": (["--init", "30,20,24,18", "--heatmap"], "--heatmap has no picture to draw on"),
+    "one file twice": (
+        ["--init", "30,20,24,18", "--boxes", "o.csv", "--boxes", "o.csv"],
+        "output 'o.csv' is named twice",
+    ),
     "before the start": (["--init", "1,2,3,4", "--start", "-1"], "--start: found -1"),
 }
 
@@ -239,7 +249,10 @@ def test_what_is_read_is_never_written_over(run, clip, tmp_path):
     truth.write_text("30,20,24,18\n")
     boxes = tmp_path / "b.csv"
     boxes.write_text("30,20,24,18\n")
-    for path, word in ((truth, "found ground truth"), (boxes, "the source itself, or another")):
+    for path, word in (
+        (truth, "found ground truth"),
+        (boxes, "the source itself, or another input"),
+    ):
         code, _, err = run(clip, "--bundle", "b", "--init-from", boxes, "--boxes", path)
         assert code == 2
         assert word in err

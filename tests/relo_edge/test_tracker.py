@@ -166,9 +166,46 @@ def test_lost_after_patience_found_at_once_and_the_box_untouched():
     assert not any(t.lost for t in never)
 
 
-def test_an_answer_of_nan_is_a_lost_target():
-    tracker = Tracker(PlayedRuntime([float("nan")] * 3), color="rgb")
-    assert [t.lost for t in follow(tracker, [FRAME] * 4, BOX)] == [False, False, True]
+class BrokenRuntime(PlayedRuntime):
+    """One answer in the middle is not finite; what was rewound is kept."""
+
+    def __init__(self, part, value):
+        super().__init__([9] * 5)
+        self.part, self.value, self.rewound = part, value, []
+
+    def rewind(self, slot):
+        self.rewound.append(len(self.peaks))
+
+    def step(self, slots, searches, window):
+        step = super().step(slots, searches, window)
+        if len(self.peaks) in (2, 3):
+            getattr(step, self.part).flat[-1] = self.value
+        return step
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("part", ["boxes", "scores", "policy_logits"])
+@pytest.mark.filterwarnings("error")
+def test_an_answer_that_is_not_finite_holds_the_box_and_the_state(part, value):
+    """It used to become a box in the corner, with confidence 1."""
+    if (part, value) == ("policy_logits", -np.inf):
+        pytest.skip("a cell of probability 0 is an answer")
+    runtime = BrokenRuntime(part, value)
+    tracker = Tracker(runtime, color="rgb", lost_rule=LostRule(patience=2))
+    tracks = follow(tracker, [FRAME] * 6, BOX)
+    assert [track.lost for track in tracks] == [False, False, True, False, False]
+    assert [track.box for track in tracks[1:3]] == [tracks[0].box] * 2
+    assert [(track.score, track.confidence) for track in tracks[1:3]] == [(0.0, 0.0)] * 2
+    assert tracks[3].confidence > 0.9
+    assert runtime.rewound == [3, 2]
+
+
+def test_an_answer_that_is_not_finite_renews_no_template():
+    runtime = BrokenRuntime("scores", np.inf)
+    runtime.variant = replace(DEMO, name="two", templates=2)
+    protocol = replace(DEMO.protocol(), update_interval=1, update_threshold=10.0)
+    follow(Tracker(runtime, protocol, color="rgb"), [FRAME] * 6, BOX)
+    assert runtime.encoded == [0, 1]
 
 
 def test_templates_are_renewed_on_time_and_only_above_the_threshold():
@@ -267,12 +304,12 @@ def test_two_trackers_do_not_share_a_state_unnoticed():
     with pytest.raises(InputError) as raised:
         first.update(FRAME)
     assert str(raised.value) == (
-        "tracker: found its runtime taken by another tracker, expected a runtime of its own; "
-        "open one for each, or follow the targets with one MultiTracker"
+        "another tracker has used this tracker's runtime; "
+        "open one for each, or track all targets with one MultiTracker"
     )
     first.init(FRAME, BOX)
     first.update(FRAME)
-    with pytest.raises(InputError, match="taken by another"):
+    with pytest.raises(InputError, match="another tracker has used"):
         second.update(FRAME)
 
 

@@ -1,17 +1,17 @@
-// The connection and everything around the picture; the server holds all state.
+// The connection and everything around the picture; the server keeps all state.
 
 import { STAGES, plotLatency, plotRate, stageColour } from "./plot.js";
 import { Stage, colourOf } from "./stage.js";
 
-const KEPT = 120; // samples: a minute
-const SILENCE = 6000; // ms without a word after which the line is taken for dead
-const NOTICE = 6000; // ms that a message of ours stays
+const HISTORY_LENGTH = 120; // samples: a minute
+const SILENCE_MS = 6000; // without a message, the connection counts as lost
+const NOTICE_MS = 6000; // how long a notice is shown
 const PHASES = { paused: "paused", ended: "ended", failed: "failed", stalled: "stalled", reconnecting: "reconnecting" };
 
 const $ = (id) => document.getElementById(id);
 
-let socket = null, state = null, samples = [], heard = 0, tries = 0, number = 0, noticeTimer = 0;
-const asked = new Map();
+let socket = null, state = null, samples = [], lastMessage = 0, attempts = 0, number = 0, noticeTimer = 0;
+const pending = new Map(); // commands by id, until they are answered
 
 const stage = new Stage($("stage"), $("picture"), $("overlay"), {
   seen: (head) => {
@@ -21,34 +21,40 @@ const stage = new Stage($("stage"), $("picture"), $("overlay"), {
   drawn: (picture, box) => ask("add", { picture, box }),
   mayDraw: () => {
     if (!state || !online()) return false;
-    if (state.targets.length < state.most_targets) return true;
-    notify(`${state.most_targets} targets at most: remove one first`);
+    if (isOver()) {
+      notify(`The source has ${state.phase}: restart it first`);
+      return false;
+    }
+    if (state.targets.length < state.max_targets) return true;
+    notify(`At most ${state.max_targets} targets: remove one first`);
     return false;
   },
 });
 
-// The line
+// The connection
 
 function connect() {
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
   socket.binaryType = "arraybuffer";
-  heard = Date.now();
-  socket.onopen = () => { tries = 0; stage.forget(); };
+  lastMessage = Date.now();
+  socket.onopen = () => { attempts = 0; stage.reset(); };
   socket.onmessage = ({ data }) => {
-    heard = Date.now();
-    if (typeof data === "string") hear(JSON.parse(data));
+    lastMessage = Date.now();
+    if (typeof data === "string") handle(JSON.parse(data));
     else stage.show(data);
   };
   socket.onclose = ({ reason }) => {
-    asked.clear();
+    pending.clear();
     showPhase(reason || "offline");
-    setTimeout(connect, Math.min(5000, 300 * 2 ** tries++));
+    setTimeout(connect, Math.min(5000, 300 * 2 ** attempts++));
   };
 }
 
 setInterval(() => {
-  if (socket && socket.readyState <= WebSocket.OPEN && Date.now() - heard > SILENCE) socket.close();
+  if (socket && socket.readyState <= WebSocket.OPEN && Date.now() - lastMessage > SILENCE_MS) socket.close();
 }, 1000);
+
+const isOver = () => state.phase === "ended" || state.phase === "failed";
 
 const online = () => socket && socket.readyState === WebSocket.OPEN;
 
@@ -56,34 +62,34 @@ function post(message) {
   if (online()) socket.send(JSON.stringify(message));
 }
 
-function ask(what, fields = {}) {
+function ask(command, fields = {}) {
   number += 1;
-  asked.set(number, what);
-  post({ do: what, id: number, ...fields });
+  pending.set(number, command);
+  post({ do: command, id: number, ...fields });
 }
 
-const ears = {
-  state: (note) => { state = note; showState(); },
-  history: (note) => { samples = note.samples; showSamples(); },
-  sample: (note) => {
-    samples = [...samples, note].slice(-KEPT);
+const handlers = {
+  state: (event) => { state = event; showState(); },
+  history: (event) => { samples = event.samples; showSamples(); },
+  sample: (event) => {
+    samples = [...samples, event].slice(-HISTORY_LENGTH);
     showSamples();
   },
-  done: (note) => asked.delete(note.id),
-  error: (note) => { asked.delete(note.id); notify(note.message); },
-  beat: () => {},
+  done: (event) => pending.delete(event.id),
+  error: (event) => { pending.delete(event.id); notify(event.message); },
+  heartbeat: () => {},
 };
 
-const hear = (note) => ears[note.type](note);
+const handle = (event) => handlers[event.type](event);
 
 // What is shown
 
 function showState() {
   $("source").textContent = state.source;
   document.title = `${state.source} – relo-edge`;
-  $("runtime").textContent = `Tracked by ${state.runtime}, up to ${state.most_targets} targets.`;
+  $("runtime").textContent = `Tracked by ${state.runtime}, up to ${state.max_targets} targets.`;
   showPhase(PHASES[state.phase] || (state.live ? "live" : "playing"));
-  const over = state.phase === "ended" || state.phase === "failed";
+  const over = isOver();
   $("pause").textContent = state.phase === "paused" ? "Resume" : "Pause";
   $("pause").disabled = over;
   $("restart").disabled = false;
@@ -92,7 +98,7 @@ function showState() {
   $("record").disabled = over;
   $("hint").hidden = state.targets.length > 0 || over;
   $("none").hidden = state.targets.length > 0;
-  $("count").textContent = state.targets.length ? `${state.targets.length} of ${state.most_targets}` : "";
+  $("count").textContent = state.targets.length ? `${state.targets.length} of ${state.max_targets}` : "";
   $("clear").hidden = state.targets.length < 2;
   showTargets();
   showFiles();
@@ -114,7 +120,7 @@ function showTargets() {
     chip.style.background = level.style.background = colourOf(target);
     const bar = make("div", { className: "bar" }, level);
     const label = make("div", {}, make("div", { className: "name", textContent: name }), bar);
-    const remove = make("button", { textContent: "×", title: `Stop following ${name}` });
+    const remove = make("button", { textContent: "×", title: `Stop tracking ${name}` });
     remove.setAttribute("aria-label", remove.title);
     remove.onclick = () => ask("remove", { target });
     row.append(chip, label, make("span", { className: "sure" }), remove);
@@ -163,7 +169,7 @@ function notify(text) {
   $("notice").textContent = text;
   $("notice").hidden = false;
   clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => { $("notice").hidden = true; }, NOTICE);
+  noticeTimer = setTimeout(() => { $("notice").hidden = true; }, NOTICE_MS);
 }
 
 function make(tag, properties = {}, ...children) {
@@ -176,7 +182,7 @@ function showBytes(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-// What is pressed
+// Buttons
 
 $("pause").onclick = () => ask(state.phase === "paused" ? "resume" : "pause");
 $("restart").onclick = () => ask("restart");

@@ -2,13 +2,13 @@
 
 const SECONDS = 60;
 const GAP = 2; // seconds without a sample that are shown as a gap
-const LEFT = 34;
+const LABEL_GAP = 6; // between a label and its grid line
 
 export const STAGES = [
-  ["wait", "waiting"],
-  ["crop", "crop, box"],
+  ["wait", "queue"],
+  ["crop", "crop and box"],
   ["network", "network"],
-  ["encode", "picture"],
+  ["encode", "JPEG"],
 ];
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -35,11 +35,15 @@ function plotLayers(canvas, samples, layers, read) {
   const shown = samples.filter((sample) => sample.at > now - SECONDS);
   const sums = shown.map((sample) => layers.reduce((sum, [name]) => sum + read(sample, name), 0));
   const top = roundUp(Math.max(...sums, 1));
+  pen.font = "11px system-ui, sans-serif";
+  const ticks = [0, top / 2, top];
+  const left = LABEL_GAP + 2 + Math.max(...ticks.map((value) => pen.measureText(value).width));
   const place = {
-    x: (at) => LEFT + (1 - (now - at) / SECONDS) * (width - LEFT - 2),
+    left,
+    x: (at) => left + (1 - (now - at) / SECONDS) * (width - left - 2),
     y: (value) => height - 4 - (value / top) * (height - 14),
   };
-  drawGrid(pen, place, top, width);
+  drawGrid(pen, place, ticks, width);
   for (const run of splitRuns(shown)) {
     let floor = run.map(() => 0);
     for (const [name, colour] of layers) {
@@ -50,19 +54,18 @@ function plotLayers(canvas, samples, layers, read) {
   }
 }
 
-function drawGrid(pen, place, top, width) {
+function drawGrid(pen, place, ticks, width) {
   pen.strokeStyle = style("--grid");
   pen.fillStyle = style("--faint");
-  pen.font = "11px system-ui, sans-serif";
   pen.textAlign = "right";
   pen.lineWidth = 1;
-  for (const value of [0, top / 2, top]) {
+  for (const value of ticks) {
     const y = Math.round(place.y(value)) + 0.5;
     pen.beginPath();
-    pen.moveTo(LEFT, y);
+    pen.moveTo(place.left, y);
     pen.lineTo(width, y);
     pen.stroke();
-    pen.fillText(String(value), LEFT - 6, y + 3.5);
+    pen.fillText(String(value), place.left - LABEL_GAP, y + 3.5);
   }
 }
 

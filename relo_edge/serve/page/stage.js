@@ -1,16 +1,16 @@
-// The picture, the boxes on it, and the box that a finger or mouse draws.
+// The picture, the boxes on it, and the box being drawn with a finger or mouse.
 
 const COLOURS = ["#3fd08a", "#4ea3ff", "#ffb020", "#e879f9", "#22d3ee", "#fb7185", "#a3e635", "#c4b5fd"];
-const SMALLEST = 8; // screen pixels: less is a tap
+const MIN_DRAG = 8; // screen pixels: less is a tap
 
 export const colourOf = (target) => COLOURS[target % COLOURS.length];
 
 export class Stage {
   constructor(frame, picture, overlay, { seen, drawn, mayDraw }) {
     Object.assign(this, { frame, picture, overlay, seen, drawn, mayDraw });
-    this.head = null; // what belongs to the picture that is shown
-    this.waiting = null; // the newest picture that came while a box was drawn
-    this.box = null; // from and to, in the frame's pixels
+    this.head = null; // the header of the picture that is shown
+    this.waiting = null; // the newest picture that came while a box was being drawn
+    this.box = null; // the corners, in the frame's pixels
     this.pen = picture.getContext("2d");
     overlay.addEventListener("pointerdown", (event) => this.begin(event));
     overlay.addEventListener("pointermove", (event) => this.extend(event));
@@ -20,7 +20,7 @@ export class Stage {
     new ResizeObserver(() => this.redraw()).observe(overlay);
   }
 
-  forget() { // a new connection counts its pictures anew
+  reset() { // a new connection numbers its pictures from the start
     this.head = this.waiting = null;
     this.cancel();
   }
@@ -45,7 +45,7 @@ export class Stage {
     bitmap.close();
     this.head = head;
     this.redraw();
-    // Not said while a box is drawn: the server keeps the frame that is being drawn on.
+    // Not sent while a box is being drawn: so the server keeps the frame under it.
     this.seen(head);
   }
 
@@ -71,7 +71,7 @@ export class Stage {
     this.box.to = this.place(event);
     const { from, to } = this.box;
     const box = [Math.min(from.x, to.x), Math.min(from.y, to.y), Math.abs(to.x - from.x), Math.abs(to.y - from.y)];
-    const large = Math.min(box[2], box[3]) * this.scale() >= SMALLEST;
+    const large = Math.min(box[2], box[3]) * this.scale() >= MIN_DRAG;
     if (large) this.drawn(this.head.picture, box);
     this.cancel();
   }
@@ -84,7 +84,7 @@ export class Stage {
     else this.redraw();
   }
 
-  place(event) { // the frame's pixel under the pointer, kept inside
+  place(event) { // the frame's pixel under the pointer, clamped to the frame
     const area = this.overlay.getBoundingClientRect();
     const [width, height] = this.head.size;
     const across = (event.clientX - area.left) / area.width;
@@ -92,7 +92,7 @@ export class Stage {
     return { x: Math.min(Math.max(across, 0), 1) * width, y: Math.min(Math.max(down, 0), 1) * height };
   }
 
-  scale() { // screen pixels for one of the frame's
+  scale() { // screen pixels per frame pixel
     return this.overlay.clientWidth / this.head.size[0];
   }
 

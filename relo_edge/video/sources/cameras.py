@@ -8,7 +8,7 @@ from collections.abc import Generator
 import numpy as np
 
 from relo_edge.errors import SourceError
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.video.sources.frames import Frame, FrameSource, grab_frame, read_rate
 
@@ -26,7 +26,7 @@ def open_camera(device: int | str) -> FrameSource:
     name = f"camera {device}"
     numbered = isinstance(device, int)
     unthinkable = isinstance(device, int) and device > np.iinfo(np.int32).max
-    with hush_libraries():
+    with silence_native_stderr():
         capture = None if unthinkable else cv2.VideoCapture(device)
     if capture is None or not capture.isOpened():
         fix = "`ls /dev/video*` lists cameras"
@@ -45,7 +45,7 @@ def open_stream(url: str) -> FrameSource:
         backend = cv2.CAP_FFMPEG
         properties = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
         limits = [number for entry in properties for number in (entry, TIMEOUT_MS)]
-    with hush_libraries():
+    with silence_native_stderr():
         capture = cv2.VideoCapture(url, backend, limits)
     if not capture.isOpened():
         raise SourceError(

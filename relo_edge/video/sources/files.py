@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.video.sources.frames import Frame, FrameSource, grab_frame, read_rate
 
@@ -57,7 +57,7 @@ def open_glob(pattern: str) -> FrameSource:
 
 def open_video(path: Path) -> FrameSource:
     """The frames of a video file."""
-    with hush_libraries():
+    with silence_native_stderr():
         # A relative name with a colon in it would be taken for a protocol.
         capture = cv2.VideoCapture(str(path.absolute()))
     if not capture.isOpened():

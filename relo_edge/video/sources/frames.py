@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from relo_edge.host.opencv import cv2
 
-__all__ = ["USUAL_FPS", "Frame", "FrameSource", "grab_frame", "read_rate"]
+__all__ = ["DEFAULT_FPS", "Frame", "FrameSource", "grab_frame", "read_rate"]
 
 Frame = NDArray[np.uint8]
 """[height, width, 3], blue first."""
 
-USUAL_FPS = 30.0
+DEFAULT_FPS = 30.0
 """The rate of a source that names none, such as a folder."""
 
 
@@ -29,7 +29,7 @@ class FrameSource(Iterator[Frame]):
 
     name: str
     frames: Generator[Frame, None, None]
-    fps: float = USUAL_FPS
+    fps: float = DEFAULT_FPS
     frame_count: int | None = None
     """None when unknown; an estimate for some video formats."""
     release: Callable[[], object] = _hold_nothing
@@ -74,4 +74,4 @@ def grab_frame(capture: cv2.VideoCapture) -> Frame | None:
 def read_rate(capture: cv2.VideoCapture) -> float:
     """The rate the source names, unless it is none that a video can have."""
     fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 1 <= fps <= 1000 else USUAL_FPS
+    return fps if 1 <= fps <= 1000 else DEFAULT_FPS

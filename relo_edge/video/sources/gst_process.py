@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import MissingDependency, SourceError
-from relo_edge.video.sources.frames import USUAL_FPS, Frame
+from relo_edge.video.sources.frames import DEFAULT_FPS, Frame
 
-__all__ = ["Launch", "has_command"]
+__all__ = ["GstProcess", "has_command"]
 
 COMMAND = "gst-launch-1.0"
 SINK = "relo_edge"
@@ -41,7 +41,7 @@ def has_command() -> bool:
     return shutil.which(COMMAND) is not None
 
 
-class Launch:
+class GstProcess:
     """The child process; its words are read beside its frames, which tell nothing of themselves."""
 
     def __init__(self, words: list[str], name: str) -> None:
@@ -53,7 +53,7 @@ class Launch:
                 fix="`apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good`",
             )
         self.name = name
-        self.fps = USUAL_FPS
+        self.fps = DEFAULT_FPS
         self._size = (0, 0)
         self._resized = False
         self._complaints: deque[str] = deque(maxlen=4)
@@ -124,7 +124,7 @@ class Launch:
                         continue
                     self._size = size
                     rate = float(Fraction(caps[3] or 0))
-                    self.fps = rate if 1 <= rate <= 1000 else USUAL_FPS
+                    self.fps = rate if 1 <= rate <= 1000 else DEFAULT_FPS
                     self._caps_known.set()
                 elif complaint := COMPLAINT.match(line):
                     self._complaints.append(complaint[1].strip())

@@ -8,10 +8,10 @@ from collections.abc import Generator
 from typing import Any
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.video.sources.frames import Frame, FrameSource, grab_frame, read_rate
-from relo_edge.video.sources.gst_process import Launch, has_command
+from relo_edge.video.sources.gst_process import GstProcess, has_command
 from relo_edge.video.sources.options import read_count, read_fps, read_options, read_size
 
 __all__ = ["describe_csi", "open_csi", "open_pipeline"]
@@ -40,7 +40,7 @@ def open_pipeline(pipeline: str) -> FrameSource:
     name = "pipeline {}".format(words[0] if words else "")
     if not has_command() and cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         return _open_in_opencv(words, name, live, endless=live and not COUNTED.search(pipeline))
-    launch = Launch([*words, "!", *TO_BGR.split()], name)
+    launch = GstProcess([*words, "!", *TO_BGR.split()], name)
     return FrameSource(
         name,
         launch.frames(),
@@ -89,7 +89,7 @@ def _split_pipeline(pipeline: str) -> list[str]:
 def _open_in_opencv(words: list[str], name: str, live: bool, endless: bool) -> FrameSource:
     drop = "true" if live else "false"
     sink = f"appsink max-buffers=1 drop={drop} sync=false"
-    with hush_libraries():
+    with silence_native_stderr():
         capture = cv2.VideoCapture(f"{' '.join(words)} ! {TO_BGR} ! {sink}", cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise SourceError(

@@ -3,11 +3,11 @@
 import os
 import threading
 
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 
 
 def test_stderr_comes_back(capfd):
-    with hush_libraries():
+    with silence_native_stderr():
         os.write(2, b"chatter")
     os.write(2, b"ours")
     assert capfd.readouterr().err == "ours"
@@ -17,7 +17,7 @@ def test_two_threads_leave_stderr_as_it_was(capfd):
     first_in, second_in, first_out = (threading.Event() for _ in range(3))
 
     def begin_first():
-        with hush_libraries():
+        with silence_native_stderr():
             first_in.set()
             second_in.wait(10)
         first_out.set()
@@ -25,7 +25,7 @@ def test_two_threads_leave_stderr_as_it_was(capfd):
     other = threading.Thread(target=begin_first)
     other.start()
     first_in.wait(10)
-    with hush_libraries():
+    with silence_native_stderr():
         second_in.set()
         first_out.wait(10)
         os.write(2, b"chatter")

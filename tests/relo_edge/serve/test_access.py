@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.serve.access import HEADERS, Gate
+from relo_edge.serve.access import HEADERS, AccessControl
 
 TOKEN = "right-token"
 COOKIE = "relo-edge-8000"
@@ -28,7 +28,7 @@ def ask(token=None, path="/", query=b"", method="GET", kind="http", **headers):
     named = [(k.encode(), v) for k, value in headers.items() for v in as_list(value)]
     scope = {"type": kind, "path": path, "query_string": query, "headers": named}
     scope |= {"method": method} if kind == "http" else {}
-    asyncio.run(Gate(inner, token, COOKIE)(scope, None, send))
+    asyncio.run(AccessControl(inner, token, COOKIE)(scope, None, send))
     if kind == "websocket":
         return ("in" if reached else "closed"), {}
     body = b"".join(message.get("body", b"") for message in sent)

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 import pytest
 from browser import Browser, wait_for
 from cameras import ScriptedCamera
-from clips import StillRuntime, count_frames
+from clips import StillRuntime, count_frames, write_video
 from pages import Watcher, serve
 from relay import Relay
 
-from relo_edge.video.live import Patience
+from relo_edge.video.live import ReconnectPolicy
 from relo_edge.video.recorder import VideoRecorder
 
 CAMERA = "synthetic:size=320x240,fps=30"
@@ -50,7 +50,7 @@ def test_drag_follow_stop(browser, server):
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")
         # What was drawn on the screen is what was begun in the frame: 320x240, larger here.
-        (track,) = wait_for(lambda: server.hub._latest.tracks)
+        (track,) = wait_for(lambda: server.broadcaster.latest.tracks)
         x, y, width, height = track.track.box
         assert (x + width / 2, y + height / 2) == pytest.approx((120, 90), abs=3)
         tab.until("document.querySelector('#targets .sure').textContent === '100%'")
@@ -73,7 +73,7 @@ def test_a_tap_or_a_drag_taken_back_starts_nothing(browser, server):
         tab.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
         tab._mouse("mouseReleased", 10, 10)
         tab.until("document.getElementById('delay').textContent.endsWith('ms')")
-        assert server._tracking.state["targets"] == []
+        assert server.worker.state["targets"] == []
 
 
 def test_the_picture_stands_still_while_a_box_is_drawn(browser, server):
@@ -82,8 +82,8 @@ def test_the_picture_stands_still_while_a_box_is_drawn(browser, server):
         first = tab.ask(look)
         tab.until(f"{look} !== {first!r}")
         tab.drag((0.2, 0.2), (0.6, 0.6), release=False)
-        frames, still = server._tracking.frames, tab.ask(look)
-        wait_for(lambda: server._tracking.frames > frames + 10)
+        frames, still = server.worker.frames, tab.ask(look)
+        wait_for(lambda: server.worker.frames > frames + 10)
         assert tab.ask(look) == still
         tab._mouse("mouseReleased", *_middle(tab))
         tab.until(f"{look} !== {still!r}")
@@ -112,10 +112,10 @@ def test_pause_resume_restart(browser, server):
         tab.until(f"{PHASE} === 'paused'")
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")
-        frames = server._tracking.frames
+        frames = server.worker.frames
         tab.click("pause")
         tab.until(LIVE)
-        wait_for(lambda: server._tracking.frames > frames)
+        wait_for(lambda: server.worker.frames > frames)
         tab.click("restart")
         tab.until(f"{ROWS} === 0")
         tab.until(LIVE)
@@ -130,8 +130,8 @@ def test_record_and_download(browser, server, tmp_path, monkeypatch):
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.click("record")
         tab.until("document.getElementById('record').textContent === 'Stop'")
-        frames = server._tracking.frames
-        wait_for(lambda: server._tracking.frames > frames + 10)
+        frames = server.worker.frames
+        wait_for(lambda: server.worker.frames > frames + 10)
         tab.click("record")
         tab.until("document.getElementById('files').textContent.endsWith(': being saved …')")
         assert tab.text("record") == "Record"
@@ -185,8 +185,8 @@ def test_a_dropped_line_is_said_and_mended(browser, server):
             relay.cut()
             tab.until(f"{PHASE} === 'offline'")
             assert tab.ask("document.getElementById('pause').disabled")
-            frames = server._tracking.frames
-            wait_for(lambda: server._tracking.frames > frames + 5)
+            frames = server.worker.frames
+            wait_for(lambda: server.worker.frames > frames + 5)
             relay.mend()
             tab.until(LIVE)
             tab.until(f"{ROWS} === 1")
@@ -199,8 +199,8 @@ def test_a_dropped_line_is_said_and_mended(browser, server):
 def test_a_camera_that_breaks_is_said(browser, tmp_path):
     lives = [(40, "stop"), (10**6, "stop")]
     camera = ScriptedCamera(*lives, pause=0.05)
-    slow = Patience(first_wait=1, longest_wait=1)
-    with serve(tmp_path, camera, patience=slow) as server, watch(browser, server) as tab:
+    slow = ReconnectPolicy(first_delay=1, max_delay=1)
+    with serve(tmp_path, camera, reconnect=slow) as server, watch(browser, server) as tab:
         tab.until(f"{PHASE} === 'reconnecting'")
         tab.until(LIVE)
 
@@ -211,7 +211,34 @@ def test_every_mistake_is_shown_in_words(browser, tmp_path):
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")
         tab.drag((0.6, 0.6), (0.8, 0.8))
-        tab.until("document.getElementById('notice').textContent.startsWith('1 target')")
+        tab.until("document.getElementById('notice').textContent.startsWith('At most 1 target')")
+
+
+def test_after_the_end_no_box_can_be_drawn(browser, tmp_path):
+    """It used to stay on the picture, and in the list, as a target that nobody followed."""
+    clip = write_video(tmp_path / "clip.mp4", frames=4)
+    with serve(tmp_path / "recordings", str(clip)) as server:
+        tab = browser.open(server.url)
+        tab.until(f"{PHASE} === 'paused' && !document.querySelector('#stage.empty')")
+        tab.click("pause")
+        tab.until(f"{PHASE} === 'ended'")
+        tab.drag((0.25, 0.25), (0.75, 0.75))
+        tab.until("document.getElementById('notice').textContent.includes('has ended: restart')")
+        assert (tab.ask(ROWS), server.worker.state["targets"]) == (0, [])
+        tab.close()
+
+
+def test_no_label_of_the_plots_is_clipped(browser, server):
+    plot = """import('/plot.js').then(({ plotLatency }) => {
+        const canvas = document.getElementById('latency-plot');
+        plotLatency(canvas, [{ at: 1, ms: { wait: MS } }]);
+        const pen = canvas.getContext('2d');
+        const inked = (x) => pen.getImageData(x, 0, 1, canvas.height).data.some((v) => v);
+        return [inked(0), [...Array(30).keys()].some(inked)];
+    })"""
+    with watch(browser, server) as tab:
+        for milliseconds in (0.3, 25, 1234567):
+            assert tab.ask(plot.replace("MS", str(milliseconds))) == [False, True]
 
 
 def test_with_a_token_the_printed_address_opens_the_page(browser, tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relo_edge.errors import InputError
 from relo_edge.serve.commands import COMMANDS, parse_command
-from relo_edge.serve.limits import Allowance
+from relo_edge.serve.limits import RateLimiter
 
 GOOD = {
     '{"do": "seen", "picture": 4}': ("seen", None, 4, None, None),
@@ -98,10 +98,10 @@ def test_any_message_is_a_command_or_a_clear_refusal(text):
 
 
 def test_a_burst_is_allowed_and_a_flood_is_not():
-    allowance = Allowance(rate=10, burst=5, patience=3)
-    assert [allowance.take(0.0) for _ in range(7)] == [True] * 5 + [False] * 2
-    assert allowance.take(0.1)
-    assert not allowance.take(0.1)
-    assert not allowance.exhausted
-    assert not any(allowance.take(0.1) for _ in range(3))
-    assert allowance.exhausted
+    limiter = RateLimiter(rate=10, burst=5, max_refusals=3)
+    assert [limiter.allow(0.0) for _ in range(7)] == [True] * 5 + [False] * 2
+    assert limiter.allow(0.1)
+    assert not limiter.allow(0.1)
+    assert not limiter.exhausted
+    assert not any(limiter.allow(0.1) for _ in range(3))
+    assert limiter.exhausted

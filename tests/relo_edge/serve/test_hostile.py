@@ -1,5 +1,6 @@
 """Hostile or slow pages over real sockets: one line back, no traceback, and nobody else suffers."""
 
+import contextlib
 import json
 import re
 import socket
@@ -10,10 +11,10 @@ import pytest
 from browser import wait_for
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pages import Watcher, is_well, mask_text, send_raw, serve, upgrade
+from pages import Watcher, fetch, is_well, mask_text, send_raw, serve, upgrade
 from websockets.exceptions import ConnectionClosed
 
-from relo_edge.serve.limits import CONNECTIONS, MESSAGE_BYTES, VIEWERS
+from relo_edge.serve.limits import MAX_CONNECTIONS, MAX_VIEWERS, MESSAGE_BYTES
 from relo_edge.video.sources.frames import FrameSource
 
 BOX = (40.0, 30.0, 24.0, 18.0)
@@ -32,7 +33,7 @@ def test_every_wrong_message_gets_one_clear_line(server):
         for box in ([0, 0, 0, 0], [-500, 0, 5, 5], [0, 0, 9999, 9999]):
             assert page.ask("add", picture=picture, box=box)["type"] == "error"
             picture = page.head["picture"]
-        assert "gone" in page.ask("add", picture=10**6, box=[1, 1, 9, 9])["message"]
+        assert "not held" in page.ask("add", picture=10**6, box=[1, 1, 9, 9])["message"]
     assert is_well(server)
 
 
@@ -57,8 +58,8 @@ def test_a_flood_is_cut_off(server):
 
 
 def test_the_ninth_viewer_is_told_that_it_is_full(server):
-    wait_for(lambda: not server.hub.viewers)
-    pages = [Watcher(server) for _ in range(VIEWERS)]
+    wait_for(lambda: not server.broadcaster.viewers)
+    pages = [Watcher(server) for _ in range(MAX_VIEWERS)]
     try:
         with Watcher(server) as late, pytest.raises(ConnectionClosed) as closed:
             late.hear()
@@ -70,7 +71,9 @@ def test_the_ninth_viewer_is_told_that_it_is_full(server):
 
 
 def test_connections_that_say_nothing_are_cut_and_bounded(server):
-    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(CONNECTIONS + 20)]
+    silent = [
+        socket.create_connection(("127.0.0.1", server.port)) for _ in range(MAX_CONNECTIONS + 20)
+    ]
     try:
         cut = sum(is_closed(line) for line in silent)
         assert cut >= 20
@@ -91,6 +94,71 @@ def is_closed(line):
         return True
 
 
+TRICKLES = {
+    "after 200": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "after 404": b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "after 405": b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n",
+    "after 421": b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    "a body": b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n",
+    "a request": b"GET / HT",
+}
+
+
+@pytest.mark.parametrize("opening", TRICKLES.values(), ids=TRICKLES)
+def test_connections_that_trickle_lock_nobody_out(server, monkeypatch, opening):
+    """A byte now and then used to keep a connection for ever once it had had an answer."""
+    monkeypatch.setattr("relo_edge.serve.http_protocol.IDLE_SECONDS", 0.5)
+    lines = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(MAX_CONNECTIONS)]
+    try:
+        for line in lines:
+            line.sendall(opening)
+        wait_for(lambda: all(trickle(line) for line in lines))
+    finally:
+        for line in lines:
+            line.close()
+    assert is_well(server)
+
+
+def trickle(line):
+    """Send one byte more; True once the server has hung up."""
+    try:
+        line.settimeout(0.001)
+        line.send(b"x")
+        return line.recv(65536) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_newcomer_outlives_silent_connections(server):
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(MAX_CONNECTIONS)]
+    try:
+        for _ in range(5):
+            assert fetch(server)[0] == 200
+    finally:
+        for line in silent:
+            line.close()
+
+
+def test_a_download_that_is_not_read_loses_its_place(tmp_path, monkeypatch):
+    monkeypatch.setattr("relo_edge.serve.http_protocol.SEND_SECONDS", 0.5)
+    size = 64 << 20
+    with (tmp_path / "large.mp4").open("wb") as file:
+        file.truncate(size)
+    with serve(tmp_path) as server, socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.connect(("127.0.0.1", server.port))
+        line.sendall(b"GET /recordings/large.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(2)
+        received = 0
+        with contextlib.suppress(OSError):
+            while part := line.recv(1 << 20):
+                received += len(part)
+        assert 0 < received < size
+        assert is_well(server)
+
+
 def test_a_viewer_that_reads_nothing_slows_nobody(tmp_path):
     with (
         serve(tmp_path, "synthetic:size=320x240,fps=60") as server,
@@ -99,7 +167,7 @@ def test_a_viewer_that_reads_nothing_slows_nobody(tmp_path):
         Watcher(server, eager=False) as slow,
     ):
         deaf.sendall(upgrade(server))
-        wait_for(lambda: len(server.hub.viewers) == 3)
+        wait_for(lambda: len(server.broadcaster.viewers) == 3)
         page.until(lambda: len(page.heads) > 40)
         first, last = page.heads[5]["picture"], page.heads[-1]["picture"]
         # The quick page misses next to nothing; the slow one says `seen` for nothing, so it is
@@ -127,14 +195,14 @@ def test_a_viewer_that_takes_nothing_any_more_loses_its_place(tmp_path, monkeypa
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", server.port))
         deaf.sendall(upgrade(server))
-        wait_for(lambda: server.hub.viewers)
+        wait_for(lambda: server.broadcaster.viewers)
 
         def claim_to_see():
             """Ask for more by saying `seen`, and read none of it."""
-            for viewer in list(server.hub.viewers):
-                for number in list(viewer._underway):
+            for viewer in list(server.broadcaster.viewers):
+                for number in list(viewer.in_flight):
                     deaf.sendall(mask_text(f'{{"do": "seen", "picture": {number}}}'))
-            return not server.hub.viewers
+            return not server.broadcaster.viewers
 
         wait_for(claim_to_see)
 
@@ -219,5 +287,5 @@ def test_any_bytes_on_an_open_socket_are_survived(server, quiet, data):
 
 
 def test_after_all_that_it_is_still_well(server):
-    wait_for(lambda: not server.hub.viewers, 30)
+    wait_for(lambda: not server.broadcaster.viewers, 30)
     assert is_well(server)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.serve.recordings import Takes
+from relo_edge.serve.recordings import Recordings
 from relo_edge.serve.snapshots import NamedTrack
 from relo_edge.tracker import Track
 from relo_edge.video.live import LiveFrame
@@ -26,22 +26,22 @@ def make_frame(index, size=(96, 64), fps=25.0):
     return LiveFrame(draw_frame(index % 40, size), index, 0.0, index / fps)
 
 
-def record(takes, indices, fps=25.0, source="camera"):
-    takes.start(source, fps)
+def record(recordings, indices, fps=25.0, source="camera"):
+    recordings.start(source, fps)
     for index in indices:
-        takes.write(make_frame(index, fps=fps), TRACKS, 12.0)
-    return save(takes)
+        recordings.write(make_frame(index, fps=fps), TRACKS, 12.0)
+    return save(recordings)
 
 
-def save(takes):
+def save(recordings):
     """What becomes of the recording that is stopped now."""
-    takes.stop()
-    (saved,) = wait_for(takes.collect)
+    recordings.stop()
+    (saved,) = wait_for(recordings.collect)
     return saved
 
 
 def test_a_slow_encoder_costs_pictures_not_time_nor_boxes(tmp_path, monkeypatch):
-    monkeypatch.setattr("relo_edge.serve.recordings.WAITING_BYTES", 2 * 96 * 64 * 3)
+    monkeypatch.setattr("relo_edge.serve.recordings.MAX_QUEUED_BYTES", 2 * 96 * 64 * 3)
     holding = threading.Event()
     write, written = VideoRecorder.write, []
 
@@ -51,12 +51,12 @@ def test_a_slow_encoder_costs_pictures_not_time_nor_boxes(tmp_path, monkeypatch)
         write(recorder, picture, number)
 
     monkeypatch.setattr(VideoRecorder, "write", write_late)
-    takes = Takes(tmp_path)
-    takes.start("camera", 25)
+    recordings = Recordings(tmp_path)
+    recordings.start("camera", 25)
     for index in range(40):
-        takes.write(make_frame(index), TRACKS, None)
+        recordings.write(make_frame(index), TRACKS, None)
     holding.set()
-    save(takes)
+    save(recordings)
     (video,) = tmp_path.glob("*.mp4")
     assert len(written) <= 4
     assert (written[0], written[-1], count_frames(video)) == (0, 39, 40)
@@ -69,13 +69,13 @@ def read_rows(folder):
 
 
 def test_a_recording_is_a_video_and_its_boxes(tmp_path):
-    takes = Takes(tmp_path / "made" / "here")
-    record(takes, range(100, 106), source="stream rtsp://…@cam/1?x=../..")
+    recordings = Recordings(tmp_path / "made" / "here")
+    record(recordings, range(100, 106), source="stream rtsp://…@cam/1?x=../..")
     folder = tmp_path / "made" / "here"
     names = sorted(path.name for path in folder.iterdir())
     assert [name.rsplit(".", 1)[1] for name in names] == ["csv", "mp4"]
     assert names[0].startswith("stream-rtsp-cam-1-x-20")
-    assert names == sorted(path.name for path in takes.made)
+    assert names == sorted(path.name for path in recordings.made)
     assert count_frames(folder / names[1]) == 6
     rows = read_rows(folder)
     assert [(row["frame"], row["target"], row["lost"]) for row in rows[:2]] == [
@@ -83,66 +83,66 @@ def test_a_recording_is_a_video_and_its_boxes(tmp_path):
         ("0", "right", "1"),
     ]
     assert rows[-1]["frame"] == "5"
-    assert {entry["name"] for entry in takes.files} == set(names)
-    assert all(takes.find(name) == folder / name for name in names)
+    assert {entry["name"] for entry in recordings.files} == set(names)
+    assert all(recordings.find(name) == folder / name for name in names)
 
 
 def test_dropped_frames_keep_their_time_and_pauses_do_not(tmp_path):
-    takes = Takes(tmp_path)
+    recordings = Recordings(tmp_path)
     # Two dropped, then a pause of 500 frames, then a restart of the source.
-    record(takes, [10, 13, 14, 514, 0, 1], fps=5.0)
+    record(recordings, [10, 13, 14, 514, 0, 1], fps=5.0)
     frames = [int(row["frame"]) for row in read_rows(tmp_path)[::2]]
-    assert frames == [0, 3, 4, 9, 10, 11]
+    assert frames == [0, 3, 4, 14, 15, 16]
     (video,) = tmp_path.glob("*.mp4")
-    assert count_frames(video) == 12
+    assert count_frames(video) == 17
 
 
 def test_recordings_of_the_same_second_have_their_own_names(tmp_path):
-    takes = Takes(tmp_path)
+    recordings = Recordings(tmp_path)
     for _ in range(3):
-        assert record(takes, range(2)).failure is None
-    assert len({path.stem for path in takes.made}) == 3
+        assert record(recordings, range(2)).failure is None
+    assert len({path.stem for path in recordings.made}) == 3
     assert len(list(tmp_path.iterdir())) == 6
 
 
 def test_a_recording_without_a_frame_leaves_nothing(tmp_path):
-    takes = Takes(tmp_path)
-    record(takes, [])
+    recordings = Recordings(tmp_path)
+    record(recordings, [])
     assert list(tmp_path.iterdir()) == []
-    assert (takes.made, takes.files) == ([], [])
+    assert (recordings.made, recordings.files) == ([], [])
 
 
 def test_one_at_a_time(tmp_path):
-    takes = Takes(tmp_path)
-    with pytest.raises(InputError, match="none is running"):
-        takes.stop()
-    takes.start("camera", 25)
-    with pytest.raises(InputError, match="one is running"):
-        takes.start("camera", 25)
-    takes.close()
-    takes.close()
+    recordings = Recordings(tmp_path)
+    with pytest.raises(InputError, match="no recording is running"):
+        recordings.stop()
+    recordings.start("camera", 25)
+    with pytest.raises(InputError, match="running already"):
+        recordings.start("camera", 25)
+    recordings.close()
+    recordings.close()
 
 
 def test_what_is_being_recorded_cannot_be_downloaded_yet(tmp_path):
-    takes = Takes(tmp_path)
-    takes.start("camera", 25)
-    takes.write(make_frame(0), TRACKS, None)
-    name = f"{takes.current}.csv"
-    assert takes.find(name) is None
-    takes.stop()
-    assert takes.find(name) is None
-    takes.close()
-    assert takes.find(name) == tmp_path / name
+    recordings = Recordings(tmp_path)
+    recordings.start("camera", 25)
+    recordings.write(make_frame(0), TRACKS, None)
+    name = f"{recordings.current}.csv"
+    assert recordings.find(name) is None
+    recordings.stop()
+    assert recordings.find(name) is None
+    recordings.close()
+    assert recordings.find(name) == tmp_path / name
 
 
 def test_a_frame_of_another_size_ends_the_recording_and_keeps_it(tmp_path):
-    takes = Takes(tmp_path)
-    takes.start("camera", 25)
+    recordings = Recordings(tmp_path)
+    recordings.start("camera", 25)
     for index in range(3):
-        takes.write(make_frame(index), TRACKS, None)
-    takes.write(make_frame(3, (64, 48)), TRACKS, None)
-    wait_for(lambda: takes.write(make_frame(4), TRACKS, None) or not takes.current)
-    ((_, failure),) = takes.close()
+        recordings.write(make_frame(index), TRACKS, None)
+    recordings.write(make_frame(3, (64, 48)), TRACKS, None)
+    wait_for(lambda: recordings.write(make_frame(4), TRACKS, None) or not recordings.current)
+    ((_, failure),) = recordings.close()
     assert "size changed" in str(failure)
     (video,) = tmp_path.glob("*.mp4")
     assert count_frames(video) == 3
@@ -163,20 +163,25 @@ class Held:
 
 
 def test_an_end_that_takes_long_keeps_nobody_waiting(tmp_path, monkeypatch):
-    held, takes = Held(monkeypatch), Takes(tmp_path)
+    held, recordings = Held(monkeypatch), Recordings(tmp_path)
     for number in (1, 2):
-        takes.start("camera", 25)
+        recordings.start("camera", 25)
         for index in range(3 * number):
-            takes.write(make_frame(index), TRACKS, None)
-        takes.stop()
-    assert (takes.current, len(takes.saving), takes.made, takes.files) == (None, 2, [], [])
-    assert takes.collect() == []
-    with pytest.raises(InputError, match="found 2 before it not saved yet"):
-        takes.start("camera", 25)
+            recordings.write(make_frame(index), TRACKS, None)
+        recordings.stop()
+    assert (recordings.current, len(recordings.saving), recordings.made, recordings.files) == (
+        None,
+        2,
+        [],
+        [],
+    )
+    assert recordings.collect() == []
+    with pytest.raises(InputError, match="2 recordings are still being saved"):
+        recordings.start("camera", 25)
     held.release()
-    saved = takes.close()
-    assert {(take.name, take.failure) for take in saved} == {(p.stem, None) for p in takes.made}
-    assert takes.saving == []
+    saved = recordings.close()
+    assert {(one.name, one.failure) for one in saved} == {(p.stem, None) for p in recordings.made}
+    assert recordings.saving == []
     assert sorted(count_frames(path) for path in tmp_path.glob("*.mp4")) == [3, 6]
 
 
@@ -189,28 +194,28 @@ def test_a_video_that_cannot_be_finished_is_told_and_its_boxes_are_kept(tmp_path
         raise SourceError("no space left")
 
     monkeypatch.setattr(VideoRecorder, "close", fail)
-    takes = Takes(tmp_path)
-    failure = record(takes, range(3)).failure
+    recordings = Recordings(tmp_path)
+    failure = record(recordings, range(3)).failure
     assert str(failure) == "no space left"
-    assert [path.suffix for path in takes.made] == [".csv"]
+    assert [path.suffix for path in recordings.made] == [".csv"]
     assert len(read_rows(tmp_path)) == 6
 
 
 def test_boxes_that_cannot_be_written_end_the_recording_and_the_video_is_kept(
     tmp_path, monkeypatch
 ):
-    takes = Takes(tmp_path)
-    takes.start("camera", 25)
+    recordings = Recordings(tmp_path)
+    recordings.start("camera", 25)
     for index in range(3):
-        takes.write(make_frame(index), TRACKS, None)
+        recordings.write(make_frame(index), TRACKS, None)
 
     def fail(*_):
         raise SourceError("no space left")
 
-    monkeypatch.setattr(takes._take._boxes, "write", fail)
-    takes.write(make_frame(3), TRACKS, None)
-    assert takes.current is None
-    ((_, failure),) = takes.close()
+    monkeypatch.setattr(recordings._running._boxes, "write", fail)
+    recordings.write(make_frame(3), TRACKS, None)
+    assert recordings.current is None
+    ((_, failure),) = recordings.close()
     assert str(failure) == "no space left"
     (video,) = tmp_path.glob("*.mp4")
     assert count_frames(video) == 4
@@ -218,10 +223,10 @@ def test_boxes_that_cannot_be_written_end_the_recording_and_the_video_is_kept(
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    takes = Takes(tmp_path / "file" / "folder")
+    recordings = Recordings(tmp_path / "file" / "folder")
     with pytest.raises(SourceError, match="folder"):
-        takes.start("camera", 25)
-    assert takes.current is None
+        recordings.start("camera", 25)
+    assert recordings.current is None
 
 
 @pytest.fixture
@@ -235,7 +240,7 @@ def guarded(tmp_path):
     (folder / "notes.txt").write_text("secret")
     (folder / "sub.csv").mkdir()
     (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
-    return Takes(folder)
+    return Recordings(folder)
 
 
 def test_only_recordings_are_listed(guarded):
@@ -252,7 +257,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory, name):
     folder = tmp_path_factory.getbasetemp() / "one"
     folder.mkdir(exist_ok=True)
     (folder / "a.csv").write_text("boxes")
-    found = Takes(folder).find(name)
+    found = Recordings(folder).find(name)
     assert found is None or (name == "a.csv" and found == folder / "a.csv")
 
 

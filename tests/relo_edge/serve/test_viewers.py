@@ -7,15 +7,15 @@ import pytest
 from browser import wait_for
 
 from relo_edge.host.opencv import cv2
-from relo_edge.serve.limits import PICTURES_UNDERWAY, UNREAD_NOTES, VIEWERS
-from relo_edge.serve.snapshots import NamedTrack, PictureMaker, Shot
-from relo_edge.serve.stage_times import Meter
-from relo_edge.serve.viewers import Hub, Viewer
+from relo_edge.serve.limits import MAX_QUEUED_EVENTS, MAX_VIEWERS, SNAPSHOTS_IN_FLIGHT
+from relo_edge.serve.snapshots import NamedTrack, Snapshot, SnapshotEncoder
+from relo_edge.serve.stage_times import StageTimes
+from relo_edge.serve.viewers import Broadcaster, Viewer
 from relo_edge.tracker import Track
 
 
-def make_shot(number, size=(64, 48), tracks=()):
-    return Shot(number, np.full((size[1], size[0], 3), number % 256, np.uint8), 0.0, tracks)
+def make_snapshot(number, size=(64, 48), tracks=()):
+    return Snapshot(number, np.full((size[1], size[0], 3), number % 256, np.uint8), 0.0, tracks)
 
 
 def read_number(message):
@@ -41,8 +41,8 @@ def test_a_page_that_shows_nothing_gets_no_more_and_then_the_newest():
     async def watch():
         viewer = Viewer()
         for number in range(10):
-            viewer.offer(make_shot(number))
-            if number < PICTURES_UNDERWAY:
+            viewer.offer(make_snapshot(number))
+            if number < SNAPSHOTS_IN_FLIGHT:
                 assert read_number(await take(viewer)) == number
         assert await is_silent(viewer)
         assert viewer.note_seen(0)
@@ -55,9 +55,9 @@ def test_a_page_that_shows_nothing_gets_no_more_and_then_the_newest():
 def test_notes_are_never_skipped_and_come_in_order():
     async def watch():
         viewer = Viewer()
-        viewer.offer(make_shot(1))
+        viewer.offer(make_snapshot(1))
         for number in range(5):
-            viewer.tell({"n": number})
+            viewer.send_event({"n": number})
         notes = [await take(viewer) for _ in range(5)]
         assert notes == [f'{{"n": {number}}}' for number in range(5)]
         assert read_number(await take(viewer)) == 1
@@ -68,10 +68,10 @@ def test_notes_are_never_skipped_and_come_in_order():
 def test_a_page_that_reads_nothing_is_given_up():
     async def watch():
         viewer = Viewer()
-        for _ in range(UNREAD_NOTES):
-            viewer.tell({})
+        for _ in range(MAX_QUEUED_EVENTS):
+            viewer.send_event({})
         assert not viewer.gone
-        viewer.tell({})
+        viewer.send_event({})
         assert viewer.gone
 
     asyncio.run(watch())
@@ -80,19 +80,19 @@ def test_a_page_that_reads_nothing_is_given_up():
 def test_the_frame_under_a_drawn_box_is_kept_until_a_later_one_is_shown():
     async def watch():
         viewer = Viewer()
-        shots = [make_shot(number) for number in range(4)]
-        for shot in shots[:2]:
-            viewer.offer(shot)
+        snapshots = [make_snapshot(number) for number in range(4)]
+        for snapshot in snapshots[:2]:
+            viewer.offer(snapshot)
             await take(viewer)
         assert viewer.note_seen(0)
-        assert viewer.find_shot(0) is shots[0]
-        viewer.offer(shots[2])
+        assert viewer.find_snapshot(0) is snapshots[0]
+        viewer.offer(snapshots[2])
         await take(viewer)
-        assert viewer.find_shot(0) is shots[0]
+        assert viewer.find_snapshot(0) is snapshots[0]
         assert viewer.note_seen(2)
-        assert viewer.find_shot(0) is None
-        assert viewer.find_shot(1) is None
-        assert viewer.find_shot(2) is shots[2]
+        assert viewer.find_snapshot(0) is None
+        assert viewer.find_snapshot(1) is None
+        assert viewer.find_snapshot(2) is snapshots[2]
 
     asyncio.run(watch())
 
@@ -101,51 +101,51 @@ def test_the_frame_under_a_drawn_box_is_kept_until_a_later_one_is_shown():
 def test_a_picture_that_was_not_sent_cannot_be_shown(number):
     async def watch():
         viewer = Viewer()
-        viewer.offer(make_shot(0))
+        viewer.offer(make_snapshot(0))
         await take(viewer)
         assert not viewer.note_seen(number)
-        assert viewer.find_shot(number) is None
+        assert viewer.find_snapshot(number) is None
 
     asyncio.run(watch())
 
 
 def test_places_are_limited_and_given_back():
     async def fill():
-        hub, counts = Hub(), []
-        hub.on_count = counts.append
-        viewers = [hub.join() for _ in range(VIEWERS)]
-        assert hub.join() is None
-        hub.leave(viewers[0])
-        assert hub.join() is not None
-        assert counts[-2:] == [VIEWERS - 1, VIEWERS]
+        broadcaster, counts = Broadcaster(), []
+        broadcaster.on_count = counts.append
+        viewers = [broadcaster.join() for _ in range(MAX_VIEWERS)]
+        assert broadcaster.join() is None
+        broadcaster.leave(viewers[0])
+        assert broadcaster.join() is not None
+        assert counts[-2:] == [MAX_VIEWERS - 1, MAX_VIEWERS]
 
     asyncio.run(fill())
 
 
 def test_a_hub_whose_loop_is_gone_takes_posts_in_silence():
-    hub = Hub()
-    hub.post(make_shot(1))
+    broadcaster = Broadcaster()
+    broadcaster.publish_snapshot(make_snapshot(1))
     loop = asyncio.new_event_loop()
-    hub.attach(loop)
+    broadcaster.attach(loop)
     loop.close()
-    hub.post(make_shot(2))
-    hub.tell_all({"type": "beat"})
+    broadcaster.publish_snapshot(make_snapshot(2))
+    broadcaster.publish_event({"type": "heartbeat"})
 
 
 def test_pictures_are_made_for_viewers_alone_and_the_first_gets_the_newest():
     made = []
-    maker = PictureMaker(lambda shot: made.append(shot.number), Meter())
+    maker = SnapshotEncoder(lambda snapshot: made.append(snapshot.number), StageTimes())
     maker.start()
     try:
         for number in range(5):
-            maker.offer(make_shot(number))
+            maker.offer(make_snapshot(number))
         assert made == []
-        maker.want(True)
+        maker.set_wanted(True)
         wait_for(lambda: made == [4])
-        maker.want(False)
-        maker.want(True)
+        maker.set_wanted(False)
+        maker.set_wanted(True)
         wait_for(lambda: made == [4, 4])
-        maker.offer(make_shot(5))
+        maker.offer(make_snapshot(5))
         wait_for(lambda: made == [4, 4, 5])
     finally:
         maker.close()
@@ -162,7 +162,7 @@ def test_pictures_are_made_for_viewers_alone_and_the_first_gets_the_newest():
     ],
 )
 def test_large_pictures_are_made_smaller_for_the_page(size, expected):
-    message = make_shot(1, size).message
+    message = make_snapshot(1, size).message
     length = int.from_bytes(message[:4], "big")
     picture = cv2.imdecode(np.frombuffer(message[4 + length :], np.uint8), cv2.IMREAD_COLOR)
     assert (picture.shape[1], picture.shape[0]) == expected
@@ -179,4 +179,4 @@ def test_what_is_no_number_reaches_the_page_as_null():
         "confidence": None,
         "lost": True,
     }
-    assert b"NaN" not in make_shot(1, tracks=(track,)).message
+    assert b"NaN" not in make_snapshot(1, tracks=(track,)).message

@@ -11,8 +11,8 @@ from pages import CAMERA, make_tracking
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.serve.commands import Command
-from relo_edge.tracking.targets import Start
-from relo_edge.video.live import Patience
+from relo_edge.tracking.targets import TargetStart
+from relo_edge.video.live import ReconnectPolicy
 from relo_edge.video.recorder import VideoRecorder
 from relo_edge.video.sources.frames import FrameSource
 
@@ -23,16 +23,18 @@ class Ears:
     """Keeps what the thread says."""
 
     def __init__(self, tracking):
-        self.shots, self.notes = [], []
-        tracking.on_shot, tracking.on_note = self.shots.append, self.notes.append
+        self.snapshots, self.notes = [], []
+        tracking.on_snapshot, tracking.on_event = self.snapshots.append, self.notes.append
 
     def tracked(self):
-        return {track.target: track for track in self.shots[-1].tracks} if self.shots else {}
+        return (
+            {track.target: track for track in self.snapshots[-1].tracks} if self.snapshots else {}
+        )
 
 
 @pytest.fixture
 def begin(tmp_path):
-    """Start a tracking thread; after the test nothing of it is left."""
+    """TargetStart a tracking thread; after the test nothing of it is left."""
     before = list_holdings()
     begun = []
 
@@ -51,13 +53,13 @@ def begin(tmp_path):
     assert not list_additions(before)
 
 
-def do(tracking, what, shot=None, **fields):
-    tracking.submit(Command(what, 1, **fields), shot).result(10)
+def do(tracking, what, snapshot=None, **fields):
+    tracking.submit(Command(what, 1, **fields), snapshot).result(10)
 
 
 def add(tracking, ears, box=BOX):
-    wait_for(lambda: ears.shots)
-    do(tracking, "add", ears.shots[-1], picture=ears.shots[-1].number, box=box)
+    wait_for(lambda: ears.snapshots)
+    do(tracking, "add", ears.snapshots[-1], picture=ears.snapshots[-1].number, box=box)
 
 
 def test_targets_are_added_followed_and_removed(begin):
@@ -82,8 +84,8 @@ def test_a_refusal_is_one_line_and_changes_nothing(begin):
     add(tracking, ears)
     for what, fields, message in [
         ("remove", {"target": 7}, "target: found 7"),
-        ("add", {"picture": 0, "box": BOX}, "a picture that is gone"),
-        ("stop-recording", {}, "none is running"),
+        ("add", {"picture": 0, "box": BOX}, "is not held any more"),
+        ("stop-recording", {}, "no recording is running"),
     ]:
         with pytest.raises(InputError, match=message):
             do(tracking, what, **fields)
@@ -97,12 +99,25 @@ def test_paused_is_paused_and_a_box_may_be_drawn_meanwhile(begin):
     tracking, ears = begin()
     do(tracking, "pause")
     wait_for(lambda: tracking.state["phase"] == "paused")
-    frames, shown = tracking.frames, ears.shots[-1].image
+    frames, shown = tracking.frames, ears.snapshots[-1].image
     add(tracking, ears)
     assert ears.tracked()[0].track.box == BOX
-    assert (tracking.frames, ears.shots[-1].image is shown) == (frames, True)
+    assert (tracking.frames, ears.snapshots[-1].image is shown) == (frames, True)
     do(tracking, "resume")
     wait_for(lambda: tracking.frames > frames + 3)
+
+
+def test_a_pause_is_no_waiting(begin, tmp_path):
+    """Frames that a file gave before a pause used to count the pause as their latency."""
+    clip = write_video(tmp_path / "clip.mp4", frames=40, fps=20)
+    tracking, ears = begin(str(clip), starts=[TargetStart((8.0, 8.0, 20.0, 20.0))])
+    do(tracking, "pause")
+    threading.Event().wait(3)
+    ears.notes.clear()
+    do(tracking, "resume")
+    wait_for(lambda: any(note["type"] == "sample" for note in ears.notes))
+    sample = next(note for note in ears.notes if note["type"] == "sample")
+    assert sample["ms"]["wait"] < 1000
 
 
 def test_a_file_waits_for_its_first_box_and_can_be_started_again(begin, tmp_path):
@@ -113,10 +128,12 @@ def test_a_file_waits_for_its_first_box_and_can_be_started_again(begin, tmp_path
     do(tracking, "resume")
     wait_for(lambda: tracking.state["phase"] == "ended")
     assert tracking.frames == 7
-    with pytest.raises(InputError, match="source ended"):
+    with pytest.raises(InputError, match="the source has ended"):
         do(tracking, "pause")
-    with pytest.raises(InputError, match="source ended"):
+    with pytest.raises(InputError, match="the source has ended"):
         do(tracking, "record")
+    with pytest.raises(InputError, match="the source has ended; restart it"):
+        add(tracking, ears)
     do(tracking, "restart")
     assert (tracking.state["phase"], tracking.state["targets"]) == ("paused", [])
     do(tracking, "resume")
@@ -125,7 +142,7 @@ def test_a_file_waits_for_its_first_box_and_can_be_started_again(begin, tmp_path
 
 def test_targets_of_the_command_line_come_back_with_a_restart(begin, tmp_path):
     clip = write_video(tmp_path / "clip.mp4", frames=6, fps=200)
-    tracking, ears = begin(str(clip), starts=[Start((8.0, 8.0, 20.0, 20.0), "dog")])
+    tracking, ears = begin(str(clip), starts=[TargetStart((8.0, 8.0, 20.0, 20.0), "dog")])
     wait_for(lambda: tracking.state["phase"] == "ended")
     assert [track.name for track in ears.tracked().values()] == ["dog"]
     do(tracking, "restart")
@@ -146,7 +163,9 @@ def test_a_camera_that_dies_twice_is_mended_and_its_target_followed_on(begin):
 
 def test_a_camera_that_never_comes_back_is_said_and_can_be_tried_again(begin):
     camera = ScriptedCamera((5, "stop"), (0, "refuse"), (0, "refuse"), (10**6, "stop"))
-    tracking, _ = begin(camera, patience=Patience(first_wait=0.02, longest_wait=0.02, attempts=1))
+    tracking, _ = begin(
+        camera, reconnect=ReconnectPolicy(first_delay=0.02, max_delay=0.02, attempts=1)
+    )
     wait_for(lambda: tracking.state["phase"] == "failed")
     assert "camera x does not open" in tracking.state["notice"]
     with pytest.raises(SourceError, match="does not open"):
@@ -180,14 +199,14 @@ def test_a_recording_is_whole_when_its_end_is_confirmed_and_when_the_thread_ends
         before = tracking.frames
         do(tracking, "record")
         wait_for(lambda before=before: tracking.frames > before + 5)
-        if not tracking.takes.made:
+        if not tracking.recordings.made:
             do(tracking, "stop-recording")
-            assert len(tracking.takes.made) == 2
+            assert len(tracking.recordings.made) == 2
     tracking.close()
-    videos = [path for path in tracking.takes.made if path.suffix == ".mp4"]
+    videos = [path for path in tracking.recordings.made if path.suffix == ".mp4"]
     assert len(videos) == 2
     assert all(count_frames(path) >= 5 for path in videos)
-    assert not list(tracking.takes.folder.glob(".*"))
+    assert not list(tracking.recordings.folder.glob(".*"))
 
 
 @pytest.fixture
@@ -221,7 +240,7 @@ def test_tracking_goes_on_while_a_recording_is_saved(begin, held):
     ended.result(10)
     # Whoever hears that it is saved knows its files already, and they are whole.
     assert told[0]["saving"] == []
-    (video,) = (path for path in tracking.takes.made if path.suffix == ".mp4")
+    (video,) = (path for path in tracking.recordings.made if path.suffix == ".mp4")
     assert video.name in {entry["name"] for entry in told[0]["files"]}
     assert count_frames(video) >= 5
 
@@ -242,7 +261,7 @@ def test_closing_waits_for_what_is_being_saved(begin, held):
     held.set()
     closing.join(10)
     ended.result(0)
-    assert [count_frames(p) >= 5 for p in tracking.takes.made if p.suffix == ".mp4"] == [True]
+    assert [count_frames(p) >= 5 for p in tracking.recordings.made if p.suffix == ".mp4"] == [True]
 
 
 def test_a_recording_that_cannot_be_saved_is_said_to_who_asked(begin, monkeypatch):
@@ -287,7 +306,7 @@ def test_what_does_not_open_is_raised_at_once(tmp_path):
 
 def test_a_start_that_is_refused_gives_source_and_runtime_back(tmp_path):
     before, runtime = list_holdings(), StillRuntime(batch=3)
-    start = Start((500.0, 0.0, 5.0, 5.0), "away")
+    start = TargetStart((500.0, 0.0, 5.0, 5.0), "away")
     tracking = make_tracking(tmp_path, runtime=runtime, starts=[start])
     with pytest.raises(InputError, match="outside the frame"):
         tracking.start()
@@ -334,4 +353,4 @@ def test_latency_is_told_by_stage(begin):
     assert set(last["ms"]) == {"wait", "crop", "network"}
     assert last["ms"]["network"] >= 20
     assert 0 < last["fps"] <= 50
-    assert list(tracking.meter.history)[-1]["fps"] >= 0
+    assert list(tracking.times.history)[-1]["fps"] >= 0

@@ -51,7 +51,7 @@ def test_demo_verb_runs_with_the_built_in_weights(tmp_path, monkeypatch, capsys)
     # The built-in weights are trained: the first frames at least must hold.
     assert result["mean_iou"] > 0.5
     assert result["fps"] > 0
-    assert result["runtime"].endswith("on cpu")
+    assert (result["device"], result["bundle"]) == ("cpu", "demo")
     assert sorted(result["outputs"]) == [str(path) for path in sorted(tmp_path.iterdir())]
     assert [path.name for path in sorted(tmp_path.iterdir())] == [
         "demo.csv",

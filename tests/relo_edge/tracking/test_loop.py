@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from relo_edge.host.signals import catch_interrupt
 from relo_edge.tracker import MultiTracker
 from relo_edge.tracking.loop import track_feed
 from relo_edge.tracking.outputs import Sinks
-from relo_edge.tracking.targets import Start
+from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live
 from relo_edge.video.opening import FrameSource
@@ -34,10 +35,10 @@ def make_tracker(**kwargs):
 
 def track(source, tracker, box=BOX, *, video_path=None, boxes_path=None, show=False, **kwargs):
     """Follow one target, or those in `starts`."""
-    starts = kwargs.pop("starts", None) or [Start(box)]
+    starts = kwargs.pop("starts", None) or [TargetStart(box)]
     start = kwargs.pop("start", 0)
     with read_live(source) as reader:
-        sinks = Sinks(video_path, boxes_path, show)
+        sinks = Sinks(video_path, [boxes_path] if boxes_path else [], show)
         return track_feed(Feed(reader, start), tracker, starts, sinks, **kwargs)
 
 
@@ -90,6 +91,27 @@ def test_every_frame_is_recorded(tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("tracking made: 8 frames")
+
+
+def test_a_full_disk_ends_the_video_and_not_the_run(tmp_path, monkeypatch, caplog):
+    usage = namedtuple("usage", "free")
+    free = iter([1 << 40] * 4 + [1 << 20] * 99)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(next(free)))
+    video, boxes = tmp_path / "out.mp4", tmp_path / "out.csv"
+    summary = track(make_source(12), make_tracker(), video_path=video, boxes_path=boxes)
+    assert (summary.frames, len(read_rows(boxes))) == (12, 12)
+    assert 0 < count_frames(video) < 12
+    assert "ends after" in caplog.text
+    assert "tracking goes on without it" in caplog.text
+
+
+def test_several_box_files_hold_the_same(tmp_path):
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    with read_live(make_source(5)) as reader:
+        summary = track_feed(Feed(reader), make_tracker(), [TargetStart(BOX)], Sinks(boxes=paths))
+    assert summary.outputs == tuple(paths)
+    assert paths[0].read_text() == paths[1].read_text()
+    assert paths[0].read_text().count("\n") == 6
 
 
 def test_lost_frames_are_counted(tmp_path):
@@ -197,7 +219,7 @@ class FakeWindow:
 
 
 def test_closing_the_window_ends_the_run(monkeypatch):
-    monkeypatch.setattr("relo_edge.tracking.loop.Window", FakeWindow)
+    monkeypatch.setattr("relo_edge.tracking.outputs.Window", FakeWindow)
     summary = track(make_source(8), make_tracker(), show=True)
     assert (summary.frames, summary.interrupted) == (3, False)
     assert FakeWindow.last.closed
@@ -214,7 +236,11 @@ def test_no_display_is_told_before_the_first_step(monkeypatch, tmp_path, capfd):
 
 def test_targets_come_and_go_at_their_frames(tmp_path):
     boxes = tmp_path / "out.csv"
-    starts = [Start(BOX, "b", 4), Start(BOX, "a", 2, 5), Start((9.0, 9.0, 20.0, 20.0), 2, 6)]
+    starts = [
+        TargetStart(BOX, "b", 4),
+        TargetStart(BOX, "a", 2, 5),
+        TargetStart((9.0, 9.0, 20.0, 20.0), 2, 6),
+    ]
     summary = track(make_source(9), make_tracker(batch=2), starts=starts, boxes_path=boxes)
     assert (summary.frames, summary.targets) == (9, 3)
     seen = {}
@@ -225,7 +251,7 @@ def test_targets_come_and_go_at_their_frames(tmp_path):
 
 
 def test_one_target_too_many_ends_with_whole_files(tmp_path):
-    starts = [Start(BOX, "a"), Start(BOX, "b", 3)]
+    starts = [TargetStart(BOX, "a"), TargetStart(BOX, "b", 3)]
     with pytest.raises(InputError, match="at most 1"):
         track(make_source(9), make_tracker(), starts=starts, boxes_path=tmp_path / "out.json")
     assert (tmp_path / "out.json").read_text().count('"frame"') == 3
@@ -233,7 +259,7 @@ def test_one_target_too_many_ends_with_whole_files(tmp_path):
 
 def test_a_later_start_keeps_the_sources_numbers(tmp_path):
     boxes, video = tmp_path / "out.csv", tmp_path / "out.mp4"
-    starts = [Start(BOX, 0, 5)]
+    starts = [TargetStart(BOX, 0, 5)]
     outputs = {"video_path": video, "boxes_path": boxes}
     summary = track(make_source(8), make_tracker(), starts=starts, start=5, **outputs)
     assert summary.frames == count_frames(video) == 3
@@ -241,7 +267,7 @@ def test_a_later_start_keeps_the_sources_numbers(tmp_path):
 
 
 def test_no_target_is_the_users_mistake():
-    with read_live(make_source()) as reader, pytest.raises(InputError, match="found none"):
+    with read_live(make_source()) as reader, pytest.raises(InputError, match="no target to track"):
         track_feed(Feed(reader), make_tracker(), [])
 
 
@@ -265,7 +291,7 @@ def test_the_heatmap_is_drawn_where_it_was_searched(tmp_path):
     for path, heatmap in ((plain, False), (heated, True)):
         with read_live(make_source(3)) as reader:
             sinks = Sinks(path, heatmap=heatmap)
-            track_feed(Feed(reader), make_tracker(), [Start(BOX)], sinks)
+            track_feed(Feed(reader), make_tracker(), [TargetStart(BOX)], sinks)
     with read_live(str(plain)) as one, read_live(str(heated)) as other:
         pairs = [
             (a.image.astype(int), b.image.astype(int)) for a, b in zip(one, other, strict=True)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from relo_edge.geometry import place_crop
 from relo_edge.tracker import SearchView, Track
-from relo_edge.tracking.overlay import FOLLOWED, HEAT, LOST, draw_rate, draw_track, draw_view
+from relo_edge.tracking.overlay import HEAT, LOST, PALETTE, draw_rate, draw_track, draw_view
+
+FIRST = PALETTE[0]
 
 anything = st.floats(allow_nan=True, allow_infinity=True)
 sides = st.integers(1, 300)
@@ -38,9 +40,9 @@ def test_no_box_is_too_odd_to_draw(box, width, height):
 def test_box_stands_where_it_should(x, y, width, height):
     frame = blank(320, 240)
     draw_track(frame, Track((x, y, width, height), 0.0, 0.5, lost=False), "t")
-    assert tuple(frame[y + height // 2, x]) == FOLLOWED
-    assert tuple(frame[y + height // 2, x + width - 1]) == FOLLOWED
-    assert tuple(frame[y + height - 1, x + width // 2]) == FOLLOWED
+    assert tuple(frame[y + height // 2, x]) == FIRST
+    assert tuple(frame[y + height // 2, x + width - 1]) == FIRST
+    assert tuple(frame[y + height - 1, x + width // 2]) == FIRST
     assert tuple(frame[y + height // 2, x + width // 2]) == (128, 128, 128)
 
 
@@ -49,8 +51,25 @@ def test_lost_looks_different():
     box = (100.0, 100.0, 80.0, 60.0)
     draw_track(seen, Track(box, 0.0, 0.5, lost=False), "t")
     draw_track(lost, Track(box, 0.0, 0.5, lost=True), "t")
-    assert len(find_colour(seen, FOLLOWED)) > 0 == len(find_colour(seen, LOST))
-    assert len(find_colour(lost, LOST)) > 0 == len(find_colour(lost, FOLLOWED))
+    assert len(find_colour(seen, FIRST)) > 0 == len(find_colour(seen, LOST))
+    assert len(find_colour(lost, LOST)) > 0
+    # A dashed box still has its target's colour, in fewer places.
+    bottom = [np.count_nonzero((f[159, 100:180] == FIRST).all(axis=1)) for f in (seen, lost)]
+    assert 0 < bottom[1] < bottom[0] == 80
+
+
+def test_each_target_has_its_colour():
+    frame = blank(640, 480)
+    for index in range(3):
+        draw_track(frame, Track((200.0 * index, 200.0, 90, 60), 0, 0.5, False), "t", index=index)
+    assert [len(find_colour(frame, colour)) > 0 for colour in PALETTE] == [True] * 3 + [False] * 5
+
+
+def test_a_name_draws_no_control_character(monkeypatch):
+    written = []
+    monkeypatch.setattr("relo_edge.tracking.overlay.cv2.putText", lambda *a: written.append(a[1]))
+    draw_track(blank(320, 240), Track((9, 9, 9, 9), 0, 0.5, False), "a\x1b[31m\u202eb")
+    assert written == ["a\\x1b[31m\\u202eb 50%"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 240), (1280, 720), (3840, 2160)])
@@ -66,7 +85,7 @@ def test_lettering_grows_with_the_picture(width, height):
 def test_label_stays_in_the_picture(box):
     frame = blank(320, 240)
     draw_track(frame, Track(box, 0.0, 0.5, lost=False), "t")
-    rows = find_colour(frame, FOLLOWED)[:, 0]
+    rows = find_colour(frame, FIRST)[:, 0]
     full = [row for row in set(rows) if np.count_nonzero(rows == row) >= 20]
     assert len(full) >= 8
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.video.feed import LONGEST_GAP, Feed
+from relo_edge.video.feed import MAX_GAP_SECONDS, Feed, FrameNumbering
 from relo_edge.video.live import LiveFrame, read_live
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -33,7 +33,7 @@ class PlayedReader:
 
 def number_all(times, start=0):
     feed, frames = Feed(PlayedReader(times), start), []
-    while (frame := feed.take()) is not None:
+    while (frame := feed.read()) is not None:
         frames.append(frame)
     return frames
 
@@ -56,14 +56,14 @@ def test_numbers_rise_and_never_leap(waits):
     numbers = [frame.number for frame in frames]
     assert numbers[0] == 0
     steps = np.diff(numbers)
-    assert ((steps >= 1) & (steps <= LONGEST_GAP * 30)).all()
+    assert ((steps >= 1) & (steps <= MAX_GAP_SECONDS * 30)).all()
 
 
 def test_a_file_counts_from_its_own_first_frame(tmp_path):
     with read_live(str(write_video(tmp_path / "clip.mp4", frames=8, fps=25.0))) as reader:
         feed = Feed(reader, 5)
         assert feed.peek().number == feed.peek().number == 5
-        taken = [feed.take(), feed.take(), feed.take(), feed.take()]
+        taken = [feed.read(), feed.read(), feed.read(), feed.read()]
     assert [frame and frame.number for frame in taken] == [5, 6, 7, None]
     assert taken[0].time == pytest.approx(0.2)
 
@@ -79,12 +79,19 @@ def test_a_start_beyond_the_end(tmp_path):
 
 def test_drops_count_from_the_first_frame_on():
     feed = Feed(PlayedReader([0.0, 1.0]))
-    feed.take()
+    feed.read()
     feed.reader.dropped = 9
     assert feed.dropped == 2
 
 
-def test_a_wish_to_stop_is_heard():
+def test_a_stop_event_ends_the_feed():
     stop = threading.Event()
     stop.set()
-    assert Feed(PlayedReader([0.0])).take(stop) is None
+    assert Feed(PlayedReader([0.0])).read(stop) is None
+
+
+def test_a_clock_that_goes_back_is_counted_on_from():
+    """What a restarted file does to a recording."""
+    numbering = FrameNumbering(10.0)
+    numbers = [numbering.next_number(time) for time in (5.0, 5.1, 5.3, 50.0, 0.0, 0.1, 0.4)]
+    assert numbers == [0, 1, 3, 23, 24, 25, 28]

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.video.live import AHEAD_FILE, AHEAD_LIVE, Patience, read_live
+from relo_edge.video.live import FILE_QUEUE_SIZE, LIVE_QUEUE_SIZE, ReconnectPolicy, read_live
 from relo_edge.video.sources.frames import FrameSource
 
-QUICK = Patience(stall=0.05, first_wait=0.01, longest_wait=0.02, attempts=2)
+QUICK = ReconnectPolicy(stall_seconds=0.05, first_delay=0.01, max_delay=0.02, attempts=2)
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +43,9 @@ def test_a_file_is_read_whole_however_slow_its_reader(tmp_path):
             12,
             False,
         )
-        wait_for(lambda: reader.captured == AHEAD_FILE)
+        wait_for(lambda: reader.captured == FILE_QUEUE_SIZE)
         time.sleep(0.05)
-        assert reader.captured == AHEAD_FILE  # bounded: the rest is not read ahead
+        assert reader.captured == FILE_QUEUE_SIZE  # bounded: the rest is not read ahead
         frames = list(reader)
         assert reader.over
         assert reader.state == "ended"
@@ -59,16 +59,18 @@ def test_a_camera_gives_its_newest_frames_to_a_slow_reader():
     with read_live(ScriptedCamera((60, "end"))) as reader:
         wait_for(lambda: reader.captured == 60)
         frames = list(reader)
-    assert [frame.index for frame in frames] == [60 - AHEAD_LIVE + n for n in range(AHEAD_LIVE)]
-    assert reader.dropped == 60 - AHEAD_LIVE
+    assert [frame.index for frame in frames] == [
+        60 - LIVE_QUEUE_SIZE + n for n in range(LIVE_QUEUE_SIZE)
+    ]
+    assert reader.dropped == 60 - LIVE_QUEUE_SIZE
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([0.0, 0.004]))
 def test_order_holds_through_breaks(lives, pause):
     camera = ScriptedCamera((1, "stop"), *((life, "stop") for life in lives), (3, "end"), pause=0)
-    patience = Patience(first_wait=0.001, longest_wait=0.001, attempts=5)
-    with read_live(camera, patience=patience) as reader:
+    policy = ReconnectPolicy(first_delay=0.001, max_delay=0.001, attempts=5)
+    with read_live(camera, reconnect=policy) as reader:
         seen = []
         for frame in reader:
             seen.append(frame.index)
@@ -84,7 +86,7 @@ def test_order_holds_through_breaks(lives, pause):
 def test_a_break_is_said_and_mended(caplog):
     caplog.set_level(logging.WARNING, logger="relo_edge")
     camera = ScriptedCamera((3, "stop"), (0, "refuse"), (2, "end"))
-    with read_live(camera, patience=QUICK) as reader:
+    with read_live(camera, reconnect=QUICK) as reader:
         assert len(list(reader)) + reader.dropped == 5
         assert reader.problem == "camera x does not open"
     said = [record.message for record in caplog.records]
@@ -97,7 +99,7 @@ def test_a_break_is_said_and_mended(caplog):
 
 def test_what_stays_away_is_given_up_after_its_last_frame():
     camera = ScriptedCamera((2, "stop"), (0, "refuse"), (0, "refuse"), (9, "end"))
-    with read_live(camera, patience=QUICK) as reader:
+    with read_live(camera, reconnect=QUICK) as reader:
         wait_for(lambda: reader.state == "failed")
         assert not reader.over
         assert [next(reader).index, next(reader).index] == [0, 1]
@@ -110,18 +112,18 @@ def test_what_stays_away_is_given_up_after_its_last_frame():
 
 def test_a_camera_that_is_not_there_is_not_waited_for():
     camera = ScriptedCamera((0, "refuse"), (9, "end"))
-    with pytest.raises(SourceError, match="does not open"), read_live(camera, patience=QUICK):
+    with pytest.raises(SourceError, match="does not open"), read_live(camera, reconnect=QUICK):
         pass
     assert camera.opened == 1
 
 
 def test_a_silent_camera_is_seen_said_and_started_anew(caplog):
     caplog.set_level(logging.WARNING, logger="relo_edge")
-    with read_live(ScriptedCamera((2, "hang"), (2, "end")), patience=QUICK) as reader:
+    with read_live(ScriptedCamera((2, "hang"), (2, "end")), reconnect=QUICK) as reader:
         wait_for(lambda: reader.state == "stalled")
         assert len(list(reader)) == 4
         assert reader.reconnects == 1
-    assert caplog.records[0].message == "camera x stalled: nothing for 0.05 s"
+    assert caplog.records[0].message == "camera x stalled: no frame for 0.05 s"
     assert sum("stalled" in record.message for record in caplog.records) == 1
 
 
@@ -135,8 +137,8 @@ def test_reading_may_time_out_and_go_on():
 
 
 def test_leaving_while_it_waits_for_a_reconnect():
-    patience = Patience(first_wait=60, longest_wait=60)
-    with read_live(ScriptedCamera((1, "stop"), (1, "end")), patience=patience) as reader:
+    policy = ReconnectPolicy(first_delay=60, max_delay=60)
+    with read_live(ScriptedCamera((1, "stop"), (1, "end")), reconnect=policy) as reader:
         wait_for(lambda: reader.state == "reconnecting")
     assert reader.over
 
@@ -196,15 +198,28 @@ def test_an_error_of_ours_is_not_swallowed():
 
 @given(st.integers(1, 10**6))
 def test_waits_grow_to_their_limit(attempt):
-    patience = Patience(first_wait=0.5, longest_wait=10)
-    wait = patience.wait_before(attempt)
+    policy = ReconnectPolicy(first_delay=0.5, max_delay=10)
+    wait = policy.delay_before(attempt)
     assert 0.5 <= wait <= 10
-    assert patience.wait_before(attempt + 1) >= wait
+    assert policy.delay_before(attempt + 1) >= wait
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"stall": 0}, {"first_wait": -1}, {"longest_wait": 0.1}, {"attempts": -1}]
+    "wrong", [{"stall_seconds": 0}, {"first_delay": -1}, {"max_delay": 0.1}, {"attempts": -1}]
 )
-def test_impatience_is_refused(wrong):
-    with pytest.raises(InputError, match="patience"):
-        Patience(**wrong)
+def test_a_policy_that_cannot_be_is_refused(wrong):
+    with pytest.raises(InputError, match="reconnect policy"):
+        ReconnectPolicy(**wrong)
+
+
+def test_a_reader_that_is_not_open_says_so():
+    """It used to wait for ever for a thread that nobody had started."""
+    reader = read_live("synthetic:frames=3")
+    for read in (reader.read, lambda: next(reader)):
+        with pytest.raises(InputError, match=r"is not open; use it as `with read_live\("):
+            read()
+    with reader:
+        assert next(reader).index == 0
+    assert reader.read() is None
+    with pytest.raises(InputError, match="opened before; call read_live again"), reader:
+        pass

@@ -11,12 +11,12 @@ from clips import count_frames, draw_frame, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.box_files import record_boxes
+from relo_edge.box_files import record_boxes, unquote_name
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.files import check_output
 from relo_edge.host.opencv import cv2
 from relo_edge.tracker import Track
-from relo_edge.tracking.outputs import check_outputs
+from relo_edge.tracking.outputs import Sinks, check_outputs
 from relo_edge.video.opening import open_source
 from relo_edge.video.recorder import VideoRecorder
 
@@ -65,6 +65,40 @@ def test_numpy_numbers_are_written_as_plain_ones(tmp_path):
     record(tmp_path / "out.csv", [Track(box, np.float32(0.1), 0.5, False)])
     row = (tmp_path / "out.csv").read_text().splitlines()[1]
     assert row == "0,0,1.5,2.0,3.0,4.0,0.10000000149011612,0.5,0"
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+x", "'+x"),
+        ("-x", "'-x"),
+        ("@x", "'@x"),
+        ("'=x", "''=x"),
+        ("a=b", "a=b"),
+        ("'quoted'", "'quoted'"),
+        (7, "7"),
+    ],
+)
+def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path, name, written):
+    recorder = record_boxes(tmp_path / "out.csv")
+    recorder.write(0, name, Track((1, 2, 3, 4), 1, 1, False))
+    recorder.close()
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert row["target"] == written
+    assert unquote_name(written) == str(name)
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl", "out.txt", "out.mot.txt"])
+def test_a_second_writer_of_boxes_is_refused(tmp_path, name):
+    first = record_boxes(tmp_path / name)
+    first.write(0, 0, Track((1, 2, 3, 4), 1, 1, False))
+    with pytest.raises(InputError, match="is being written"):
+        record_boxes(tmp_path / name)
+    first.close()
+    assert (tmp_path / name).stat().st_size > 4
+    record_boxes(tmp_path / name).close()
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_csv_rows_are_on_disk_as_they_come(tmp_path):
@@ -135,12 +169,14 @@ def test_video_that_does_not_read_back_is_not_published(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"last week's")
     recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
     recorder.write(draw_frame(0))
-    recorder._writer.release()
+    recorder._encoder.release()
     recorder.write(draw_frame(1))
-    with pytest.raises(SourceError, match="was not written: found 1 readable frames, expected 2"):
+    kept = "1 readable frames of 2; what can be played is in .*out-recovered.mp4"
+    with pytest.raises(SourceError, match=kept):
         recorder.close()
     assert (tmp_path / "out.mp4").read_bytes() == b"last week's"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert count_frames(tmp_path / "out-recovered.mp4") == 1
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_numbers_left_out_are_filled_with_the_picture_before(tmp_path):
@@ -175,8 +211,8 @@ def test_browsers_play_what_ffmpeg_makes(tmp_path, caplog):
 def test_ffmpeg_that_dies_is_one_line_and_leaves_nothing(tmp_path):
     recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
     recorder.write(draw_frame(0))
-    recorder._writer._child.kill()
-    recorder._writer._child.wait()
+    recorder._encoder._child.kill()
+    recorder._encoder._child.wait()
     with pytest.raises(SourceError, match="ffmpeg stopped"):
         recorder.close()
     assert list(tmp_path.iterdir()) == []
@@ -202,10 +238,11 @@ def test_webm_needs_no_ffmpeg(tmp_path):
 
 @pytest.mark.usefixtures("no_ffmpeg")
 def test_no_codec_at_all_is_one_line(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("relo_edge.video.encoding.FOR_BROWSERS", {".mp4": "none"})
-    monkeypatch.setattr("relo_edge.video.encoding.LAST_RESORT", "none")
+    monkeypatch.setattr("relo_edge.video.encoding.OPENCV_CODECS", {".mp4": ("none",)})
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
     with pytest.raises(SourceError, match="no encoder for a video of 96x64"):
-        VideoRecorder(tmp_path / "out.mp4", 30.0).write(draw_frame(0))
+        recorder.write(draw_frame(0))
+    recorder.close()
     assert capfd.readouterr().err == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -273,9 +310,18 @@ def test_source_is_never_overwritten(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = write_video(tmp_path / "clip.mp4", frames=1)
     with pytest.raises(InputError, match="the source itself"):
-        check_outputs(str(source), Path("clip.mp4"), None)
-    check_outputs(str(source), Path("other.mp4"), Path("boxes.json"))
+        check_outputs(str(source), Sinks(Path("clip.mp4")))
+    check_outputs(str(source), Sinks(Path("other.mp4"), [Path("boxes.json")]))
     with pytest.raises(
         InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt or \.mot\.txt"
     ):
-        check_outputs(str(source), None, Path("boxes.xml"))
+        check_outputs(str(source), Sinks(boxes=[Path("boxes.xml")]))
+
+
+def test_outputs_are_checked_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    twice = Sinks(boxes=[Path("a.csv"), tmp_path / "a.csv"])
+    with pytest.raises(InputError, match="is named twice"):
+        check_outputs("0", twice)
+    with pytest.raises(InputError, match="--heatmap has no picture to draw on; add --save"):
+        Sinks(boxes=[Path("a.csv")], heatmap=True)

@@ -8,7 +8,7 @@ from clips import draw_frame, write_video
 
 from relo_edge.errors import SourceError
 from relo_edge.host.opencv import cv2
-from relo_edge.video.live import Patience, read_live
+from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.opening import open_source
 from relo_edge.video.sources.cameras import hide_secrets
 
@@ -59,8 +59,8 @@ def test_a_stream_is_live_and_its_end_is_a_break(address):
 
 
 def test_a_stream_that_breaks_is_opened_again(address):
-    patience = Patience(first_wait=0.01)
-    with read_live(f"http://{address}/live", patience=patience) as reader:
+    policy = ReconnectPolicy(first_delay=0.01)
+    with read_live(f"http://{address}/live", reconnect=policy) as reader:
         while reader.reconnects < 2:
             next(reader)
 

@@ -10,7 +10,7 @@ from cameras import find_child, list_additions, list_holdings
 
 from relo_edge.errors import MissingDependency, SourceError
 from relo_edge.host.opencv import cv2
-from relo_edge.video.live import Patience, read_live
+from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.opening import open_source
 
 needs_gstreamer = pytest.mark.skipif(
@@ -71,8 +71,8 @@ def test_leaving_early_ends_the_child():
 
 @needs_gstreamer
 def test_a_killed_pipeline_is_started_anew():
-    patience = Patience(first_wait=0.01)
-    with read_live(RED.format(-1) + ",framerate=60/1", patience=patience) as reader:
+    policy = ReconnectPolicy(first_delay=0.01)
+    with read_live(RED.format(-1) + ",framerate=60/1", reconnect=policy) as reader:
         next(reader)
         os.kill(find_child("gst-launch"), signal.SIGKILL)
         while not reader.reconnects:
@@ -82,8 +82,8 @@ def test_a_killed_pipeline_is_started_anew():
 
 @needs_gstreamer
 def test_a_frozen_pipeline_is_started_anew():
-    patience = Patience(stall=0.2, first_wait=0.01)
-    with read_live(RED.format(-1) + ",framerate=60/1", patience=patience) as reader:
+    policy = ReconnectPolicy(stall_seconds=0.2, first_delay=0.01)
+    with read_live(RED.format(-1) + ",framerate=60/1", reconnect=policy) as reader:
         next(reader)
         os.kill(find_child("gst-launch"), signal.SIGSTOP)
         while not reader.reconnects:
