@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relo_edge.spec import TrackerProtocol, Variant
-from relo_edge.training.scenes import Scenes, draw_scenes
+from relo_edge.training.scenes import Scenes, bend, draw_scenes
 from relo_edge.training.textures import Atlas
 
 __all__ = ["LEAST_SEEN", "ClipBatch", "Jitter", "Views", "place_views", "render_clips"]
@@ -140,26 +140,27 @@ def _render_view(
     for layer in range(SPRITE_LAYERS):
         texture = _undo_affine(scenes.poses[:, times, layer], world)
         if layer == 1:
-            texture = _bend(texture, scenes.bends[:, times])
+            texture = bend(texture, scenes.bends[:, times])
         drawn = _sample(atlas.sprites[scenes.sprites[:, layer]], texture, size, "zeros")
         opacity = drawn[:, :, 3:] / 255 * scenes.shown[:, layer].view(-1, 1, 1, 1, 1)
         picture = picture + (drawn[:, :, :3] - picture) * opacity
     low, high = scenes.edges[:, None, None, :2], scenes.edges[:, None, None, 2:]
     inside = ((frame >= low) & (frame <= high)).all(dim=3).view(clips, count, 1, size, size)
     light = scenes.light[:, times, :, None, None]
-    return picture * light, inside
+    return _tone(picture * light, scenes.tones), inside
+
+
+def _tone(pictures: Tensor, tones: Tensor) -> Tensor:
+    """The clip's exposure: [B,T,3,S,S] with [B,3]."""
+    gain, power, grey = tones.view(-1, 3, 1, 1, 1, 1).unbind(1)
+    lit = (pictures * (gain / 255)).clamp(0, 1) ** power * 255
+    return lit + (lit.mean(dim=2, keepdim=True) - lit) * grey
 
 
 def _undo_affine(affine: Tensor, points: Tensor) -> Tensor:
     """Where the points [B,T,P,2] came from, before the affine [B,T,2,3]."""
     inverse, _ = torch.linalg.inv_ex(affine[..., :2])  # a plain `inv` would wait for the GPU
     return (points - affine[..., None, :, 2]) @ inverse.transpose(-1, -2)
-
-
-def _bend(points: Tensor, bends: Tensor) -> Tensor:
-    """A wave through the sprite, so that its outline deforms a little."""
-    strength, phase = bends[..., None, :1], bends[..., None, 1:]
-    return points + strength * torch.sin(3 * points.flip(-1) + phase)
 
 
 def _sample(textures: Tensor, points: Tensor, size: int, beyond: str) -> Tensor:

@@ -25,6 +25,7 @@ from relo_edge.spec import Variant, find_variant
 from relo_edge.training.checkpointing import Journal
 from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
+from relo_edge.training.cutouts import read_photos
 from relo_edge.training.data import Material, open_material
 from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.loop import LoopSettings, Stage, run_loop
@@ -58,12 +59,16 @@ class TrainRequest:
     variant: str = "demo"
     start: Path | None = None
     videos: tuple[Path, ...] = ()
+    cutouts: tuple[Path, ...] = ()
+    """COCO folders whose objects and pictures synthetic clips are made of."""
     steps: int | None = None
     clips: int | None = None
     rate: float | None = None
     seed: int = 0
     algorithm: str = "actor-critic"
     fresh_policy: bool = False
+    learn_centres: bool = False
+    """Warm-up: train all of the network and its centres at one rate, as from nothing."""
     threads: int | None = None
     data: tuple[Path, ...] = ()
     """Folders of real clips, which take the place of synthetic ones."""
@@ -88,6 +93,9 @@ class TrainRequest:
             raise InputError("--attention", found=f"with {self.stage}", expected="with qat")
         if self.stage == "qat" and self.fresh_policy:
             raise InputError("--fresh-policy", found="with qat", expected="with another stage")
+        if self.learn_centres and self.stage != "warmup":
+            found = f"with {self.stage}"
+            raise InputError("--learn-centres", found=found, expected="with warmup")
         if self.fresh_policy and self.start is None:
             raise InputError("--fresh-policy", found="no --start", expected="weights to start from")
         if self.rate is not None and not 0 < self.rate < 1:
@@ -106,9 +114,10 @@ class TrainRequest:
         if self.synthetic is not None and not 0 < self.synthetic < 1:
             expected = "a share between 0 and 1"
             raise InputError("--synthetic", found=self.synthetic, expected=expected)
-        if self.data and self.videos and not self.synthetic:
+        if self.data and (self.videos or self.cutouts) and not self.synthetic:
             fix = "ask for a share of them with --synthetic"
-            raise InputError("--textures", found="no synthetic clips to paint", fix=fix)
+            name = "--textures" if self.videos else "--cutouts"
+            raise InputError(name, found="no synthetic clips to paint", fix=fix)
 
     @property
     def synthetic_share(self) -> float:
@@ -201,7 +210,8 @@ def run_training(request: TrainRequest) -> TrainResult:
 
 def _open_material(request: TrainRequest, settings: ClipSettings, variant: Variant) -> Material:
     def paint() -> Atlas:
-        return build_atlas(request.videos, request.seed, ATLAS, ATLAS)
+        photos = read_photos(request.cutouts)
+        return build_atlas(request.videos, request.seed, ATLAS, ATLAS, photos)
 
     return open_material(request.data, request.synthetic_share, settings, variant, paint)
 
@@ -231,6 +241,10 @@ def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, An
     if footage:
         own["data"] = [source.describe() for source in footage]
         own["synthetic"] = request.synthetic_share
+    if request.cutouts:
+        own["cutouts"] = [folder.name for folder in request.cutouts]
+    if request.learn_centres:
+        own["learn_centres"] = True
     return own | {
         "variant": request.variant,
         "start": hash_file(request.start) if request.start else None,
@@ -264,6 +278,10 @@ def _choose_recipe(request: TrainRequest, network: Relo) -> _Recipe:
         stage = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
         clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.2), request.seed)
         loop = LoopSettings(steps=4000, rate=1e-3)
+    elif request.learn_centres:
+        stage = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
+        clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.4), request.seed)
+        loop = LoopSettings(steps=2000, rate=5e-4)
     else:
         stage = Warmup()
         clips = ClipSettings(48, 1, Jitter(), request.seed)

@@ -13,14 +13,20 @@ from torch import Tensor
 
 from relo_edge.training.textures import Atlas
 
-__all__ = ["Scenes", "draw_scenes"]
+__all__ = ["Scenes", "bend", "draw_scenes"]
 
 REGION_SHARE = 0.4
 """Targets that are part of the background: two views of one picture, found by its texture alone."""
 DISTRACTOR_SHARE = 0.7
-LOOKALIKE_SHARE = 0.4
+TWIN_SHARE = 0.25
+"""Distractors that are the target's own picture once more."""
+PEER_SHARE = 0.5
+"""Of the others, those of the target's kind."""
 OCCLUDER_SHARE = 0.25
 EDGE_SHARE = 0.06
+BEND = 0.15
+GREY_SHARE = 0.12
+"""Clips without colours."""
 FAR = 1e3
 
 
@@ -46,6 +52,8 @@ class Scenes:
     """[B,4] left, top, right, bottom of the picture in the frame; black beyond."""
     light: Tensor
     """[B,F+1,3] gain of each colour."""
+    tones: Tensor
+    """[B,3] exposure, exponent and share of grey of the whole clip."""
 
     @property
     def target_boxes(self) -> Tensor:
@@ -58,7 +66,8 @@ class Scenes:
     @property
     def whole_boxes(self) -> Tensor:
         """The same without the picture's edges."""
-        moved = apply_affine(self.cameras, apply_affine(self.poses[:, :, 1], self.outline[:, None]))
+        bent = unbend(self.outline[:, None], self.bends)
+        moved = apply_affine(self.cameras, apply_affine(self.poses[:, :, 1], bent))
         return torch.cat([moved.amin(dim=2), moved.amax(dim=2)], dim=2)
 
 
@@ -67,14 +76,32 @@ def apply_affine(affine: Tensor, points: Tensor) -> Tensor:
     return points @ affine[..., :2].transpose(-1, -2) + affine[..., 2].unsqueeze(-2)
 
 
+def bend(points: Tensor, bends: Tensor) -> Tensor:
+    """A wave through the target's picture [B,T,P,2], so that its outline deforms."""
+    strength, phase = bends[..., None, :1], bends[..., None, 1:]
+    return points + strength * torch.sin(3 * points.flip(-1) + phase)
+
+
+def unbend(points: Tensor, bends: Tensor) -> Tensor:
+    """Where points of the target's picture come to lie: what `bend` takes to them."""
+    strength, phase = bends[..., None, :1], bends[..., None, 1:]
+    moved = points
+    for _ in range(4):  # a contraction while 3 times the strength stays below 1
+        moved = points - strength * torch.sin(3 * moved.flip(-1) + phase)
+    return moved
+
+
 def draw_scenes(atlas: Atlas, generator: torch.Generator, clips: int, frames: int) -> Scenes:
     """Draw a batch of clips with `frames` search frames each."""
     draw = _Draw(generator, clips, frames + 1, atlas.grounds.device)
     ground = draw.index(len(atlas.grounds))
     of_ground = draw.chance(REGION_SHARE)
-    region = atlas.regions[ground, draw.index(atlas.regions.shape[1])]
+    which = draw.index(atlas.regions.shape[1])
+    region, box = atlas.regions[ground, which], atlas.region_outlines[ground, which]
     target, other = draw.index(len(atlas.sprites)), draw.index(len(atlas.sprites))
-    distractor = torch.where(draw.chance(LOOKALIKE_SHARE) > 0, target, other)
+    peer = atlas.peers[target, draw.index(atlas.peers.shape[1])]
+    distractor = torch.where(draw.chance(PEER_SHARE) > 0, peer, other)
+    distractor = torch.where(draw.chance(TWIN_SHARE) > 0, target, distractor)
     size = torch.where(
         of_ground > 0, (region[:, 2] * region[:, 3]).sqrt(), draw.span(0.16, 0.45, log=True)
     )
@@ -85,9 +112,7 @@ def draw_scenes(atlas: Atlas, generator: torch.Generator, clips: int, frames: in
     pose = _pose_target(draw, middle, size, region, of_ground, moving)
     beside = _pose_beside(draw, pose, size, 0.9, 2.6)
     above = _pose_beside(draw, pose, size, 0.25, 1.1)
-    corners = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], device=ground.device)
-    box = corners.repeat(atlas.outlines.shape[1] // 4, 1).expand(clips, -1, -1)
-    cameras = _move_camera(draw, middle, size)
+    cameras = _move_camera(draw, middle, size, of_ground)
     scenes = Scenes(
         ground,
         torch.stack([distractor, target, draw.index(len(atlas.sprites))], dim=1),
@@ -95,9 +120,10 @@ def draw_scenes(atlas: Atlas, generator: torch.Generator, clips: int, frames: in
         torch.stack([beside, pose, above], dim=2),
         cameras,
         torch.where(of_ground[:, None, None] > 0, box, atlas.outlines[target]),
-        torch.stack([moving[:, None] * draw.path(0.06), draw.path(3.0)], dim=2),
+        torch.stack([moving[:, None] * draw.path(BEND), draw.path(3.0)], dim=2),
         torch.tensor([-FAR, -FAR, FAR, FAR], device=ground.device).repeat(clips, 1),
-        1 + 0.25 * draw.path(1.0)[..., None] + 0.08 * draw.spread((3,), 1.0)[:, None],
+        (1 + 0.25 * draw.path(1.0)[..., None] + 0.08 * draw.spread((3,), 1.0)[:, None]).clamp(0.3),
+        _draw_tones(draw),
     )
     return _frame_pictures(draw, scenes)
 
@@ -175,9 +201,18 @@ def _pose_beside(draw: _Draw, pose: Tensor, size: Tensor, near: float, far: floa
     return _compose(_turn(angle) * half[:, None, None, None], shift)
 
 
-def _move_camera(draw: _Draw, middle: Tensor, size: Tensor) -> Tensor:
+def _draw_tones(draw: _Draw) -> Tensor:
+    """Dark and bright clips, flat and steep ones, and some in grey."""
+    return torch.stack(
+        [(0.25 * draw.normal()).exp(), (0.2 * draw.normal()).exp(), draw.chance(GREY_SHARE)], dim=1
+    )
+
+
+def _move_camera(draw: _Draw, middle: Tensor, size: Tensor, of_ground: Tensor) -> Tensor:
     """Zoom, stretch and roll about the target's place; shifts are the crops' own affair."""
     zoom, stretch, roll = draw.path(0.5).exp(), draw.path(0.2).exp(), draw.path(0.25)
+    # A region's box would be loose if its picture rolled as far.
+    roll = roll * (1 - 0.6 * of_ground[:, None])
     # Frames are measured in target sizes.
     scale = torch.stack([zoom * stretch, zoom / stretch], dim=2) / size[:, None, None]
     linear = _turn(roll) * scale.unsqueeze(3)

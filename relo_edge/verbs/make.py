@@ -122,6 +122,12 @@ def train(
             help="Video to cut synthetic clips' textures from; repeat it. Painted ones if absent."
         ),
     ] = None,
+    cutouts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="COCO folder whose outlined objects synthetic clips are made of; repeat it."
+        ),
+    ] = None,
     data: Annotated[
         list[Path] | None,
         typer.Option(
@@ -143,6 +149,12 @@ def train(
         bool,
         typer.Option("--fresh-policy", help="Begin with a new policy head (the paper)."),
     ] = False,
+    learn_centres: Annotated[
+        bool,
+        typer.Option(
+            "--learn-centres", help="warmup: all parts learn at one rate, as without weights."
+        ),
+    ] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="qat: INT8 for attention's own two products too.")
     ] = False,
@@ -156,18 +168,20 @@ def train(
         stage,
         output,
         variant=variant,
-        start=checkpoint,
-        videos=tuple(textures or ()),
+        checkpoint=checkpoint,
+        textures=tuple(textures or ()),
+        cutouts=tuple(cutouts or ()),
+        data=tuple(data or ()),
+        synthetic=synthetic,
         steps=steps,
-        clips=batch_clips,
+        batch_clips=batch_clips,
         rate=rate,
         seed=seed,
         algorithm=algorithm,
         fresh_policy=fresh_policy,
-        threads=threads,
-        data=tuple(data or ()),
-        synthetic=synthetic,
+        learn_centres=learn_centres,
         attention=attention,
+        threads=threads,
     )
     print_result(result, as_json)
     if not result.finished:
