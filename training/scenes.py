@@ -13,7 +13,7 @@ from torch import Tensor
 
 from relo_edge.training.textures import Atlas
 
-__all__ = ["Scenes", "bend", "draw_scenes"]
+__all__ = ["Pace", "Scenes", "bend", "draw_scenes"]
 
 REGION_SHARE = 0.4
 """Targets that are part of the background: two views of one picture, found by its texture alone."""
@@ -55,6 +55,17 @@ class Scenes:
     tones: Tensor
     """[B,3] exposure, exponent and share of grey of the whole clip."""
 
+    def at(self, frame: int) -> Scenes:
+        """The same clips, one frame of them."""
+        one = slice(frame, frame + 1)
+        return replace(
+            self,
+            poses=self.poses[:, one],
+            cameras=self.cameras[:, one],
+            bends=self.bends[:, one],
+            light=self.light[:, one],
+        )
+
     @property
     def target_boxes(self) -> Tensor:
         """[B,F+1,4] x1, y1, x2, y2 in the frame, as far as the target is in the picture."""
@@ -62,6 +73,18 @@ class Scenes:
         low = torch.minimum(whole[..., :2].maximum(self.edges[:, None, :2]), whole[..., 2:])
         high = torch.maximum(whole[..., 2:].minimum(self.edges[:, None, 2:]), low)
         return torch.cat([low, high], dim=2)
+
+    @property
+    def centred_boxes(self) -> Tensor:
+        """The same as cx, cy, w, h."""
+        low, high = self.target_boxes.split(2, dim=2)
+        return torch.cat([(low + high) / 2, (high - low).clamp(min=1e-3)], dim=2)
+
+    def judge_visible(self, least: float) -> Tensor:
+        """Whether enough of the target is in the picture: [B,F+1]."""
+        whole, shown = self.whole_boxes, self.target_boxes
+        areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=2) for boxes in (shown, whole)]
+        return areas[0] > least * areas[1]
 
     @property
     def whole_boxes(self) -> Tensor:
@@ -91,9 +114,24 @@ def unbend(points: Tensor, bends: Tensor) -> Tensor:
     return moved
 
 
-def draw_scenes(atlas: Atlas, generator: torch.Generator, clips: int, frames: int) -> Scenes:
-    """Draw a batch of clips with `frames` search frames each."""
-    draw = _Draw(generator, clips, frames + 1, atlas.grounds.device)
+@dataclass(frozen=True)
+class Pace:
+    """How scenes change from frame to frame: smoothly, at random intervals of up to so many."""
+
+    intervals: int = 7
+    momentum: float = 0.9
+    speed: float = 0.08
+
+
+def draw_scenes(
+    atlas: Atlas,
+    generator: torch.Generator,
+    clips: int,
+    frames: int,
+    pace: Pace | None = None,
+) -> Scenes:
+    """Draw clips with `frames` search frames each: single looks, or sequences at a pace."""
+    draw = _Draw(generator, clips, frames + 1, atlas.grounds.device, pace)
     ground = draw.index(len(atlas.grounds))
     of_ground = draw.chance(REGION_SHARE)
     which = draw.index(atlas.regions.shape[1])
@@ -132,9 +170,16 @@ class _Draw:
     """Random numbers for one batch."""
 
     def __init__(
-        self, generator: torch.Generator, clips: int, times: int, device: torch.device
+        self,
+        generator: torch.Generator,
+        clips: int,
+        times: int,
+        device: torch.device,
+        pace: Pace | None,
     ) -> None:
         self.generator, self.clips, self.times, self.device = generator, clips, times, device
+        self.pace = pace
+        self.instants = self._draw_instants(pace) if pace else None
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(self.clips, *shape, generator=self.generator, device=self.device)
@@ -156,13 +201,35 @@ class _Draw:
     def spread(self, shape: tuple[int, ...], reach: float) -> Tensor:
         return reach * (2 * self.uniform(*shape) - 1)
 
+    def _draw_instants(self, pace: Pace) -> Tensor:
+        """[B,F+1] when each frame is taken: every clip has a largest interval of its own."""
+        most = 1 + (self.uniform(1) * pace.intervals).long().clamp(max=pace.intervals - 1)
+        steps = 1 + (self.uniform(self.times) * most).long().minimum(most - 1)
+        steps[:, 0] = 0
+        return steps.cumsum(dim=1)
+
     def path(self, strength: float) -> Tensor:
-        """[B,F+1] from a start at the template, a leap to the first search frame, then steps."""
+        """[B,F+1] from a start at the template: a random walk, smooth where there is a pace."""
+        if self.pace and self.instants is not None:
+            return self._smooth_path(strength, self.pace, self.instants)
         steps = self.normal(self.times) * 0.15
         steps[:, 0] = 0
         steps[:, 1] = self.normal() * 0.6
         # Some clips hold still, others leap: the strength is drawn for each.
         return strength * self.uniform(1) * steps.cumsum(dim=1)
+
+    def _smooth_path(self, strength: float, pace: Pace, instants: Tensor) -> Tensor:
+        """A velocity that wanders, seen at the frames' instants; far away, it slows down."""
+        span = (self.times - 1) * pace.intervals + 1
+        kicks = self.normal(span) * pace.speed * (1 - pace.momentum**2) ** 0.5
+        kicks[:, 0] = self.normal() * pace.speed
+        velocity, velocities = torch.zeros_like(kicks[:, 0]), []
+        for kick in kicks.unbind(1):
+            velocity = pace.momentum * velocity + kick
+            velocities.append(velocity)
+        way = torch.stack(velocities, dim=1).cumsum(dim=1)
+        way = (way - way[:, :1]).gather(1, instants)
+        return strength * self.uniform(1) * 2 * torch.tanh(way / 2)
 
 
 def _compose(linear: Tensor, shift: Tensor) -> Tensor:
