@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,10 @@ from relo_edge.host.opencv import cv2
 from relo_edge.spec import Variant
 from relo_edge.training.real_clips import Footage, UnfitShot
 from relo_edge.training.real_crops import Film, film_shot
+from relo_edge.training.real_sequences import film_sequence, pack_sequences
 from relo_edge.training.render import ClipBatch
-from relo_edge.training.synthetic_batches import ClipSettings, load_steps
+from relo_edge.training.sequences import Sequences
+from relo_edge.training.synthetic_batches import ClipSettings, Items, load_steps
 
 __all__ = ["count_readers", "prove_footage", "stream_footage"]
 
@@ -37,14 +40,14 @@ def stream_footage(
     footage: Sequence[Footage],
     variant: Variant,
     settings: ClipSettings,
-    first_step: int = 0,
+    items: Items,
     readers: int = 1,
-) -> Generator[ClipBatch, None, None]:
-    """Batches from `first_step` on, the same whatever the number of processes that read them."""
+) -> Generator[ClipBatch | Sequences, None, None]:
+    """The batch of each item, the same whatever the number of processes that read them."""
     left_out = LeftOut()
     clips = FootageClips(tuple(footage), variant, settings)
     try:
-        with closing(load_steps(clips, first_step, readers)) as steps:
+        with closing(load_steps(clips, items, readers)) as steps:
             for drawn in steps:
                 left_out.note(drawn.faults)
                 yield drawn.unpack()
@@ -67,12 +70,12 @@ def count_readers(device: torch.device) -> int:
 class Drawn:
     """A step's batch, or why there is none: errors cross from a process as they are."""
 
-    batch: ClipBatch | None
+    batch: ClipBatch | Sequences | None
     faults: tuple[str, ...]
     """What could not be read on the way."""
     failure: ReloError | None = None
 
-    def unpack(self) -> ClipBatch:
+    def unpack(self) -> ClipBatch | Sequences:
         """The batch."""
         if self.failure:
             raise self.failure
@@ -88,23 +91,28 @@ class FootageClips(Dataset[Drawn]):
     variant: Variant
     settings: ClipSettings
 
-    def __getitem__(self, step: int) -> Drawn:
-        """Draw a step's clips."""
+    def __getitem__(self, item: int) -> Drawn:
+        """Draw an item's clips."""
         faults: list[str] = []
+        settings, frames = self.settings, self.settings.grow(item)
+        sequences = settings.intervals > 0
         try:
-            films = [self._draw_film(step, index, faults) for index in range(self.settings.clips)]
+            clips = [self._draw(item, index, frames, faults) for index in range(settings.clips)]
         except ReloError as error:
             return Drawn(None, tuple(faults), error)
-        return Drawn(_pack_films(films), tuple(faults))
+        batch = pack_sequences(clips) if sequences else _pack_films(clips)
+        return Drawn(batch, tuple(faults))
 
-    def _draw_film(self, step: int, index: int, faults: list[str]) -> Film:
+    def _draw(self, item: int, index: int, frames: int, faults: list[str]) -> Any:
         settings = self.settings
-        rng = np.random.default_rng([settings.seed, step, index])
+        rng = np.random.default_rng([settings.seed, item, index])
         for _ in range(TRIES):
             # Each folder as often as any other, as in the paper.
             source = self.footage[rng.integers(len(self.footage))]
             try:
-                shot = source.draw(rng, settings.frames)
+                shot = source.draw(rng, frames, settings.intervals)
+                if settings.intervals:
+                    return film_sequence(shot, self.variant, rng)
                 return film_shot(shot, self.variant, settings.jitter, rng)
             except UnfitShot as unfit:
                 reason = str(unfit)

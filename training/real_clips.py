@@ -46,8 +46,8 @@ class Footage(Protocol):
     def describe(self) -> str:
         """What it is, so that a run which goes on can tell whether it is the same."""
 
-    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
-        """A shot of so many search frames."""
+    def draw(self, rng: np.random.Generator, frames: int, intervals: int = 0) -> Shot:
+        """A shot of so many search frames, at random intervals of up to so many where given."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Videos:
         """What it is, so that a run which goes on can tell whether it is the same."""
         return f"{self.folder.name}: {len(self.places)} videos as {self.layout}"
 
-    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+    def draw(self, rng: np.random.Generator, frames: int, intervals: int = 0) -> Shot:
         """A video, a target in it, and frames that show it."""
         place = self.places[rng.integers(len(self.places))]
         targets = _read_place(self.layout, place)
@@ -72,7 +72,10 @@ class Videos:
         visible = np.flatnonzero(target.visible)
         if len(visible) < 2:
             raise UnfitShot(f"{place} shows its target in {len(visible)} frames")
-        chosen = _choose_frames(rng, visible, frames)
+        if intervals:
+            chosen = _choose_run(rng, visible, frames, intervals)
+        else:
+            chosen = _choose_frames(rng, visible, frames)
         pictures = tuple(target.images[index] for index in chosen)
         return Shot(target.name, pictures, target.boxes[chosen])
 
@@ -88,7 +91,7 @@ class Stills:
         """What it is, so that a run which goes on can tell whether it is the same."""
         return f"{self.folder.name}: {len(self.content.boxes)} boxes as coco"
 
-    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+    def draw(self, rng: np.random.Generator, frames: int, _: int = 0) -> Shot:
         """One box, its picture repeated."""
         row = rng.integers(len(self.content.boxes))
         owner = self.content.owners[row]
@@ -139,3 +142,14 @@ def _choose_frames(
     later = np.arange(first + 1, end)
     chosen = np.sort(rng.choice(later, frames, replace=len(later) < frames))
     return visible[np.concatenate([[first], chosen])]
+
+
+def _choose_run(
+    rng: np.random.Generator, visible: NDArray[np.int64], frames: int, intervals: int
+) -> NDArray[np.int64]:
+    """Frames to follow one after the other; a video that is too short ends in its last one."""
+    most = int(rng.integers(1, intervals + 1))
+    steps = rng.integers(1, most + 1, frames)
+    first = int(rng.integers(max(1, len(visible) - int(steps.sum()))))
+    places = first + np.concatenate([[0], steps.cumsum()])
+    return visible[np.minimum(places, len(visible) - 1)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical
 
-from relo_edge.network.relo import Relo
+from relo_edge.network.relo import FrameMaps, Relo
 from relo_edge.training.closed_loop import pick_best, sample_cells, track_sequences
 from relo_edge.training.losses import box_loss, find_cells, gather_boxes, mean_seen
 from relo_edge.training.rewards import clip_auc
@@ -92,7 +92,7 @@ def self_critical_loss(chosen: Tensor, reward: Tensor, baseline: Tensor) -> Tens
     return -(advantage * chosen.sum(dim=1)).mean()
 
 
-def _near_box_loss(maps, cells: Tensor, wanted: Tensor, seen: Tensor) -> Tensor:
+def _near_box_loss(maps: FrameMaps, cells: Tensor, wanted: Tensor, seen: Tensor) -> Tensor:
     """The box at the target's cell, and at the chosen one where it lies beside it."""
     grid = maps.sizes.shape[-1]
     own = find_cells(wanted, grid)

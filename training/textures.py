@@ -82,7 +82,7 @@ def build_atlas(
     sprites: int = 2048,
     photos: Sequence[Photo] = (),
 ) -> Atlas:
-    """Cut an atlas out of videos and pictures, or paint it where there are none; one seed, one atlas."""
+    """An atlas of videos and pictures, or painted without any; one seed, one atlas."""
     rng = np.random.default_rng(seed)
     pictures = [picture for video in videos for picture in _read_textures(video)]
     painted = [_paint_picture(rng) for _ in range(max(8, len(pictures) // 8))]

@@ -91,6 +91,7 @@ def choose_annotations(folder: Path) -> Path:
 
 
 def find_pictures(folder: Path, part: str) -> Path:
+    """The folder that holds the pictures of a part such as train2017."""
     places = (folder / part, folder / "images" / part, folder / "images")
     for place in places:
         if place.is_dir():

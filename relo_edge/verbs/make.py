@@ -109,7 +109,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT")
 def train(
-    stage: Annotated[str, typer.Argument(help="warmup, reinforce or qat.")],
+    stage: Annotated[str, typer.Argument(help="warmup, reinforce, slt or qat.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
     checkpoint: Annotated[
@@ -140,6 +140,9 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
     batch_clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
+    accumulate: Annotated[
+        int, typer.Option(help="Parts in which a step's clips are taken; saves memory.")
+    ] = 1,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and clips.")] = 0,
     algorithm: Annotated[
@@ -161,7 +164,7 @@ def train(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Train one of the paper's stages, or qat for INT8. The same command resumes it."""
+    """Train one stage: warmup, reinforce, slt, or qat for INT8. The same command resumes it."""
     from relo_edge.pipeline.training import train as run
 
     result = run(
@@ -175,6 +178,7 @@ def train(
         synthetic=synthetic,
         steps=steps,
         batch_clips=batch_clips,
+        accumulate=accumulate,
         rate=rate,
         seed=seed,
         algorithm=algorithm,
@@ -183,6 +187,7 @@ def train(
         attention=attention,
         threads=threads,
     )
-    print_result(result, as_json)
+    if result.rank == 0:
+        print_result(result, as_json)
     if not result.finished:
         raise typer.Exit(INTERRUPTED)
