@@ -17,7 +17,7 @@ from relo_edge.datasets.coco import BROKEN, choose_annotations, find_pictures, h
 from relo_edge.errors import InputError, SourceError
 from relo_edge.training.outlines import Points, decode_mask, support_points
 
-__all__ = ["Cutout", "Photo", "cut_object", "read_photos"]
+__all__ = ["Cutout", "Photo", "check_folders", "cut_object", "read_photos"]
 
 Image = NDArray[np.uint8]
 
@@ -69,6 +69,7 @@ class Cutout:
 
 def read_photos(folders: Sequence[Path], *, held_out: bool = False) -> list[Photo]:
     """The pictures of COCO folders: those to train on, or those kept for trials."""
+    check_folders(folders)
     photos = [photo for folder in folders for photo in _read_folder(folder, held_out)]
     if folders and not any(photo.objects for photo in photos):
         raise SourceError(
@@ -102,11 +103,16 @@ def cut_object(photo: Photo, index: int, side: int) -> Cutout:
     return Cutout(np.dstack([colour, opaque]).astype(np.uint8), support_points(points))
 
 
+def check_folders(folders: Iterable[Path]) -> None:
+    """Refuse what is no COCO folder, before anything takes long."""
+    for folder in folders:
+        if not folder.is_dir() or not holds_coco(folder):
+            raise InputError(
+                f"--cutouts {str(folder)!r}", found="no COCO annotations", expected="a COCO folder"
+            )
+
+
 def _read_folder(folder: Path, held_out: bool) -> Iterable[Photo]:
-    if not folder.is_dir() or not holds_coco(folder):
-        raise InputError(
-            f"--cutouts {str(folder)!r}", found="no COCO annotations", expected="a COCO folder"
-        )
     file = choose_annotations(folder)
     pictures = find_pictures(folder, file.stem.removeprefix("instances_"))
     try:

@@ -40,7 +40,7 @@ def stream_footage(
     footage: Sequence[Footage],
     variant: Variant,
     settings: ClipSettings,
-    items: Items,
+    items: Items | None = None,
     readers: int = 1,
 ) -> Generator[ClipBatch | Sequences, None, None]:
     """The batch of each item, the same whatever the number of processes that read them."""

@@ -102,7 +102,7 @@ def film_sequence(shot: Shot, variant: Variant, rng: np.random.Generator) -> Fil
         np.array(places[1:], np.float32),
         np.array(boxes, np.float32),
         np.array([0, 0, width, height], np.float32),
-        np.float32(protocol.margin),
+        np.array(protocol.margin, np.float32),
     )
 
 

@@ -24,7 +24,7 @@ from relo_edge.spec import Variant, find_variant
 from relo_edge.training.checkpointing import Journal
 from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.cutouts import read_photos
+from relo_edge.training.cutouts import check_folders, read_photos
 from relo_edge.training.data import Material, open_material
 from relo_edge.training.held_out import HeldOutTrial, build_held_out_atlas, try_held_out
 from relo_edge.training.init_weights import build_fresh
@@ -99,6 +99,7 @@ def run_training(request: TrainRequest) -> TrainResult:
 
 def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
     device = processes.device
+    check_folders(request.cutouts)
     network = _start_network(request).to(device)
     recipe = choose_recipe(request, network, processes.world)
     material = _open_material(request, recipe.clips, network.variant)

@@ -98,7 +98,9 @@ class JoinedPictures:
         """As each part crops its own."""
         counts = [count for _, count in self.parts]
         places = zip(self.parts, middles.split(counts), sides.split(counts), strict=True)
-        return torch.cat([part.crop(frame, *place, size) for (part, _), *place in places])
+        return torch.cat(
+            [part.crop(frame, middle, side, size) for (part, _), middle, side in places]
+        )
 
     def to(self, device: torch.device) -> JoinedPictures:
         """The same elsewhere."""

@@ -77,7 +77,7 @@ class _SyntheticClips(Dataset[ClipBatch]):
 
 
 def stream_clips(
-    atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items
+    atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
 ) -> Generator[ClipBatch, None, None]:
     """The batch of each item, so that a resumed training sees what an unbroken one would."""
     on_gpu = atlas.grounds.device.type != "cpu"
@@ -86,11 +86,11 @@ def stream_clips(
 
 
 def stream_sequences(
-    atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items
+    atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
 ) -> Generator[Sequences, None, None]:
     """Clips that are rendered where the tracker looks, so here nothing is drawn ahead."""
     pace = Pace(settings.intervals)
-    for item in items:
+    for item in count() if items is None else items:
         generator = _seed_generator(settings, item, atlas.grounds.device)
         frames = settings.grow(item)
         yield draw_sequences(atlas, variant, generator, settings.clips, frames, pace)
@@ -150,7 +150,7 @@ def load_steps(dataset: Dataset[Item], wanted: Items, workers: int) -> Generator
         DataLoader(
             dataset,
             batch_size=None,
-            sampler=wanted,
+            sampler=count() if wanted is None else wanted,
             num_workers=workers,
             worker_init_fn=_settle_worker,
         )

@@ -124,9 +124,9 @@ def _make_ground(
     share: float,
 ) -> _Ground:
     if rng.random() < share:
-        return _cut_photo(rng, photos[rng.integers(len(photos))])
+        return _cut_photo(rng, photos[int(rng.integers(len(photos)))])
     pool = pools[int(rng.random() < PAINTED)]
-    image = _cut_square(rng, pool[rng.integers(len(pool))], GROUND_SIDE, 0.4)
+    image = _cut_square(rng, pool[int(rng.integers(len(pool)))], GROUND_SIDE, 0.4)
     return _Ground(image, *_pick_regions(rng, image))
 
 
@@ -137,12 +137,12 @@ def _make_any_sprite(
     share: float,
 ) -> _Sprite:
     if rng.random() < share:
-        photo, index = objects[rng.integers(len(objects))]
+        photo, index = objects[int(rng.integers(len(objects)))]
         cut, side = cut_object(photo, index, SPRITE_SIDE), rng.choice([-1, 1])
         texture = cut.texture[:, ::side]
         return _Sprite(texture, cut.outline * (side, 1), photo.objects[index].category)
     pool = pools[int(rng.random() < PAINTED)]
-    return _Sprite(*_make_sprite(rng, pool[rng.integers(len(pool))]), NO_KIND)
+    return _Sprite(*_make_sprite(rng, pool[int(rng.integers(len(pool)))]), NO_KIND)
 
 
 def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Ground:
@@ -151,7 +151,7 @@ def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Ground:
     if not photo.objects:
         image = _cut_square(rng, photo.image, GROUND_SIDE, 0.4)
         return _Ground(image, *_pick_regions(rng, image))
-    x, y, *sides = photo.objects[rng.integers(len(photo.objects))].box
+    x, y, *sides = photo.objects[int(rng.integers(len(photo.objects)))].box
     wanted = np.exp(rng.uniform(np.log(SMALLEST_REGION * 1.3), np.log(LARGEST_REGION)))
     span = int(np.clip(np.sqrt(sides[0] * sides[1]) / wanted, 48, min(height, width)))
     left, top = (
@@ -160,16 +160,16 @@ def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Ground:
     )
     region = photo.image[top : top + span, left : left + span]
     way = cv2.INTER_AREA if span > GROUND_SIDE else cv2.INTER_LINEAR
-    image = cv2.resize(region, (GROUND_SIDE, GROUND_SIDE), interpolation=way)
+    image = cv2.resize(region, (GROUND_SIDE, GROUND_SIDE), interpolation=way).astype(np.uint8)
     found = [_place_object(photo, index, left, top, span) for index in range(len(photo.objects))]
     whole = [one for one in found if one is not None]
-    regions, outlines = _pick_regions(rng, image.astype(np.uint8, copy=False))
+    regions, outlines = _pick_regions(rng, image)
     if whole:
         for row in range(REGIONS):
             regions[row], outlines[row] = whole[rng.integers(len(whole))]
     if rng.random() < 0.5:
         image, regions, outlines = _mirror(image, regions, outlines)
-    return _Ground(image.astype(np.uint8, copy=False), regions, outlines)
+    return _Ground(image, regions, outlines)
 
 
 def _place_object(

@@ -5,6 +5,7 @@ import shutil
 import signal
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import onnx
@@ -97,7 +98,7 @@ def train_small(folder, steps, network=None):
     stage.ranges = journal.kept
     clips = ClipSettings(2, 2, Jitter(), 1)
     settings = LoopSettings(steps, 1e-3, warm_steps=1, log_every=1, save_every=2, half=False)
-    with closing(stream_clips(small_atlas(), SMALL, clips, journal.step)) as stream:
+    with closing(stream_clips(small_atlas(), SMALL, clips, count(journal.step))) as stream:
         run_loop(network, stage, stream, settings, journal)
     return network, journal
 
@@ -125,7 +126,12 @@ def trained(tmp_path_factory):
         patch.setattr(run, "ATLAS", 6)
         patch.setattr(run, "TRIAL_CLIPS", 1)
         request = run.TrainRequest(
-            "qat", folder / "run", start=find_demo_checkpoint(), steps=2, clips=4, threads=1
+            stage="qat",
+            output=folder / "run",
+            checkpoint=find_demo_checkpoint(),
+            steps=2,
+            batch_clips=4,
+            threads=1,
         )
         result = run.run_training(request)
     assert result.finished
@@ -301,7 +307,9 @@ def test_an_interrupt_leaves_a_checkpoint_with_its_ranges(tmp_path, monkeypatch)
         return learn(self, network, batch)
 
     monkeypatch.setattr(Qat, "learn", press)
-    request = run.TrainRequest("qat", tmp_path, start=find_demo_checkpoint(), steps=9, clips=1)
+    request = run.TrainRequest(
+        stage="qat", output=tmp_path, checkpoint=find_demo_checkpoint(), steps=9, batch_clips=1
+    )
     result = run.run_training(request)
     assert not result.finished
     ranges = read_ranges(tmp_path / "qat-ranges.json")

@@ -6,7 +6,7 @@ import pickle
 import re
 import signal
 from collections import deque
-from itertools import islice
+from itertools import count, islice
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_clips_do_not_depend_on_how_many_read_them_nor_on_a_break(folders):
     alone = take(folders, 4)
     assert not equal(alone[0], alone[1])
     assert all(map(equal, alone, take(folders, 4, readers=2)))
-    resumed = take(folders, 2, first_step=2, readers=2)
+    resumed = take(folders, 2, items=count(2), readers=2)
     assert all(map(equal, alone[2:], resumed))
     other = ClipSettings(3, 2, Jitter(), seed=5)
     assert not equal(alone[0], take(folders, 1, other)[0])

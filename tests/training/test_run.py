@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def train_small(folder, steps, network=None, log_every=1):
     settings = LoopSettings(
         steps, 1e-3, warm_steps=1, log_every=log_every, save_every=2, half=False
     )
-    with closing(stream_clips(small_atlas(), SMALL, clips, journal.step)) as stream:
+    with closing(stream_clips(small_atlas(), SMALL, clips, count(journal.step))) as stream:
         finished = run_loop(network, Warmup(), stream, settings, journal)
     return network, journal, finished
 
@@ -146,17 +147,23 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     [
         (["polish", "-o", "x"], "stage: found polish, expected warmup | reinforce"),
         (["reinforce", "-o", "x"], "run the warmup stage first"),
-        (["warmup", "-o", "x", "--steps", "0"], "steps: found 0, expected 1 or more"),
-        (["warmup", "-o", "x", "--rate", "7"], "rate: found 7.0"),
-        (["warmup", "-o", "x", "--seed", "-1"], "seed: found -1"),
+        (["warmup", "-o", "x", "--steps", "0"], "--steps: found 0, expected 1 or more"),
+        (["warmup", "-o", "x", "--rate", "7"], "--rate: found 7.0"),
+        (["warmup", "-o", "x", "--seed", "-1"], "--seed: found -1"),
         (["warmup", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with warmup"),
-        (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --start"),
+        (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --from"),
         (["warmup", "-o", "x", "--algorithm", "q"], "expected actor-critic | ppo | grpo"),
         (["warmup", "-o", "x", "--from", "none.pt"], "none.pt cannot be opened"),
-        (["qat", "-o", "x"], "qat: found no weights, expected trained ones"),
+        (["qat", "-o", "x"], "qat: found no weights, expected trained weights"),
         (["qat", "-o", "x", "--from", "none.pt"], "none.pt cannot be opened"),
         (["qat", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with qat"),
         (["qat", "-o", "x", "--from", "a", "--fresh-policy"], "--fresh-policy: found with qat"),
+        (["slt", "-o", "x"], "slt: found no weights, expected trained weights"),
+        (["slt", "-o", "x", "--from", "a", "--learn-centres"], "--learn-centres: found with slt"),
+        (["slt", "-o", "x", "--from", "a", "--fresh-policy"], "--fresh-policy: found with slt"),
+        (["warmup", "-o", "x", "--accumulate", "0"], "--accumulate: found 0"),
+        (["warmup", "-o", "x", "--batch-clips", "3", "--accumulate", "2"], "a multiple of 2"),
+        (["warmup", "-o", "x", "--cutouts", "none"], "--cutouts 'none': found no COCO"),
         (["warmup", "-o", "x", "--attention"], "--attention: found with warmup, expected with qat"),
     ],
 )
