@@ -1,4 +1,4 @@
-"""What a run's clips are made of: real footage, synthetic scenes, or some of either."""
+"""What a run's clips are made of: real sources, synthetic scenes, or some of either."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from relo_edge.spec import Variant
-from relo_edge.training.real_batches import count_readers, prove_footage, stream_footage
-from relo_edge.training.real_clips import Footage, open_footage
+from relo_edge.training.real_batches import check_sources, count_workers, stream_real_clips
+from relo_edge.training.real_clips import ClipSource, open_sources
 from relo_edge.training.synthetic_batches import (
     ClipSettings,
     count_items,
@@ -25,15 +25,15 @@ from relo_edge.training.synthetic_batches import (
 )
 from relo_edge.training.textures import Atlas
 
-__all__ = ["Material", "open_material"]
+__all__ = ["TrainingData", "open_training_data"]
 
 
 @dataclass(eq=False)
-class Material:
+class TrainingData:
     """Opened and proven; nothing is drawn yet."""
 
     variant: Variant
-    footage: tuple[Footage, ...]
+    sources: tuple[ClipSource, ...]
     real: ClipSettings
     synthetic: ClipSettings
     paint: Callable[[], Atlas]
@@ -47,14 +47,14 @@ class Material:
     def stream(
         self, first_step: int, device: torch.device, rank: int = 0, world: int = 1
     ) -> Iterator[Iterator[Any]]:
-        """A process's batches from `first_step` on; their readers end with the block."""
+        """A process's batches from `first_step` on; their workers end with the block."""
         sequences = self.real.intervals > 0
         with ExitStack() as closed:
             streams: list[Iterator[Any]] = []
-            if self.footage:
-                readers = count_readers(device)
+            if self.sources:
+                workers = count_workers(device)
                 items = count_items(self.real.parts, first_step, rank, world)
-                stream = stream_footage(self.footage, self.variant, self.real, items, readers)
+                stream = stream_real_clips(self.sources, self.variant, self.real, items, workers)
                 streams.append(closed.enter_context(closing(stream)))
             if self.synthetic.clips:
                 atlas = self.atlas.to(device)
@@ -67,15 +67,15 @@ class Material:
             yield mix(streams, device) if len(streams) > 1 else streams[0]
 
 
-def open_material(
+def open_training_data(
     data: Sequence[Path],
     share: float,
     settings: ClipSettings,
     variant: Variant,
     paint: Callable[[], Atlas],
-) -> Material:
+) -> TrainingData:
     """Look into the folders, so that what is wrong with one is known before anything is trained."""
     real, synthetic = split_clips(settings, share)
-    footage = open_footage(data)
-    prove_footage(footage, variant, real)
-    return Material(variant, footage, real, synthetic, paint)
+    sources = open_sources(data)
+    check_sources(sources, variant, real)
+    return TrainingData(variant, sources, real, synthetic, paint)

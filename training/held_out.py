@@ -20,7 +20,7 @@ from relo_edge.training.textures import Atlas, build_atlas
 __all__ = ["HeldOutTrial", "build_held_out_atlas", "try_held_out"]
 
 SEED = 77
-GROUNDS, SPRITES = 400, 400
+BACKGROUNDS, SPRITES = 400, 400
 BATCH = 16
 TIGHT = 0.75
 
@@ -50,7 +50,7 @@ class HeldOutTrial:
 
 def build_held_out_atlas(folders: Sequence[Path]) -> Atlas:
     """The pictures that `--cutouts` leaves out of every training."""
-    return build_atlas((), SEED, GROUNDS, SPRITES, read_photos(folders, held_out=True))
+    return build_atlas((), SEED, BACKGROUNDS, SPRITES, read_photos(folders, held_out=True))
 
 
 @torch.no_grad()
@@ -60,7 +60,7 @@ def try_held_out(network: Relo, atlas: Atlas, clips: int = 64, frames: int = 24)
     network.eval()
     overlaps = []
     for first in range(0, clips, BATCH):
-        generator = torch.Generator(atlas.grounds.device).manual_seed(SEED + first)
+        generator = torch.Generator(atlas.backgrounds.device).manual_seed(SEED + first)
         count = min(BATCH, clips - first)
         batch = draw_sequences(atlas, network.variant, generator, count, frames, Pace())
         steps = [step.overlaps for step in track_sequences(network, batch, pick_best)]

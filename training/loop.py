@@ -15,7 +15,7 @@ from torch import Tensor
 from relo_edge.errors import CheckpointError
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.network.relo import Relo
-from relo_edge.training.checkpointing import Journal
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.processes import Processes
 
 __all__ = ["LoopSettings", "Stage", "run_loop"]
@@ -67,46 +67,46 @@ def run_loop(
     stage: Stage,
     clips: Iterator[Any],
     settings: LoopSettings,
-    journal: Journal,
+    run_state: RunState,
     processes: Processes | None = None,
 ) -> bool:
-    """Train from the journal's step to the last; False when Ctrl-C ended it, all saved."""
+    """Train from the run's step to the last; False when Ctrl-C ended it, all saved."""
     device = next(network.parameters()).device
     together = processes or Processes(device=device)
     optimizer = torch.optim.AdamW(stage.group_parameters(network), settings.rate)
     for group in optimizer.param_groups:
         group["weight_decay"] = settings.weight_decay
-    journal.restore_optimizer(optimizer)
+    run_state.restore_optimizer(optimizer)
     stage.set_mode(network)
     learning = [p for group in optimizer.param_groups for p in group["params"]]
     norm, began = torch.zeros(()), time.perf_counter()
     with catch_interrupt() as pressed:
-        while journal.step < settings.steps and not together.any(pressed.is_set()):
+        while run_state.step < settings.steps and not together.any(pressed.is_set()):
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate * group["scale"] * anneal(journal.step, settings)
+                group["lr"] = settings.rate * group["scale"] * anneal(run_state.step, settings)
             optimizer.zero_grad(set_to_none=True)
-            figures, seen = _gather_gradients(network, stage, clips, settings, journal, together)
+            figures, seen = _gather_gradients(network, stage, clips, settings, run_state, together)
             together.average_gradients(learning)
             norm = torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
             optimizer.step()
             now = time.perf_counter()
-            journal.note({**figures, "gradient": norm}, seen, now - began)
+            run_state.note({**figures, "gradient": norm}, seen, now - began)
             began = now
-            logs = journal.step % settings.log_every == 0
-            saves = journal.step % settings.save_every == 0
+            logs = run_state.step % settings.log_every == 0
+            saves = run_state.step % settings.save_every == 0
             if logs or saves:
-                _demand_finite(norm, journal.step)
+                _demand_finite(norm, run_state.step)
             if logs and together.leads:
-                journal.write_line()
+                run_state.write_line()
             if saves:
-                _save(network, optimizer, journal, together)
-    _demand_finite(norm, journal.step)
-    finished = journal.step >= settings.steps
+                _save(network, optimizer, run_state, together)
+    _demand_finite(norm, run_state.step)
+    finished = run_state.step >= settings.steps
     if finished:
         stage.finish(network, next(clips).to(device))
     if together.leads:
-        journal.write_line()
-    _save(network, optimizer, journal, together)
+        run_state.write_line()
+    _save(network, optimizer, run_state, together)
     return finished
 
 
@@ -115,7 +115,7 @@ def _gather_gradients(
     stage: Stage,
     clips: Iterator[Any],
     settings: LoopSettings,
-    journal: Journal,
+    run_state: RunState,
     together: Processes,
 ) -> tuple[dict[str, Tensor], int]:
     """This process's share of a step; the figures and the number of clips are everybody's."""
@@ -126,7 +126,7 @@ def _gather_gradients(
     for turn in range(settings.accumulate):
         batch = next(clips).to(device)
         # What a stage draws is a function of seed, step and part: a resumed run draws the same.
-        part = journal.step * parts + turn * together.world + together.rank
+        part = run_state.step * parts + turn * together.world + together.rank
         torch.manual_seed((settings.seed << 32) + part)
         with half:
             loss, shown = stage.learn(network, batch)
@@ -138,12 +138,12 @@ def _gather_gradients(
 
 
 def _save(
-    network: Relo, optimizer: torch.optim.Optimizer, journal: Journal, together: Processes
+    network: Relo, optimizer: torch.optim.Optimizer, run_state: RunState, together: Processes
 ) -> None:
     """One process writes what all have come to."""
     together.average_statistics(network)
     if together.leads:
-        journal.save(network, optimizer)
+        run_state.save(network, optimizer)
 
 
 def _demand_finite(norm: Tensor, step: int) -> None:

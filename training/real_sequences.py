@@ -14,7 +14,7 @@ from torch import Tensor
 
 from relo_edge.geometry import place_crop, read_box
 from relo_edge.spec import Variant
-from relo_edge.training.real_clips import Shot
+from relo_edge.training.real_clips import ClipFrames
 from relo_edge.training.real_crops import (
     BRIGHTNESS,
     View,
@@ -26,13 +26,13 @@ from relo_edge.training.real_crops import (
 )
 from relo_edge.training.sequences import Sequences
 
-__all__ = ["FilmedSequence", "Regions", "film_sequence", "pack_sequences"]
+__all__ = ["Regions", "SequenceCrops", "cut_sequence", "pack_sequences"]
 
 WIDER = 2.5
 """How much wider than the true search crop a region is; a tracker that looks beyond sees black."""
 
 
-class FilmedSequence(NamedTuple):
+class SequenceCrops(NamedTuple):
     """One clip of F frames; lengths are the picture's pixels."""
 
     template: NDArray[np.uint8]
@@ -73,29 +73,29 @@ class Regions:
         return Regions(self.pictures.to(device), self.places.to(device))
 
 
-def film_sequence(shot: Shot, variant: Variant, rng: np.random.Generator) -> FilmedSequence:
-    """Cut the template and the regions out of the shot's pictures, mirrored as a whole or not."""
-    check_boxes(shot)
-    protocol, first = variant.protocol(), read_box(shot.boxes[0])
+def cut_sequence(clip: ClipFrames, variant: Variant, rng: np.random.Generator) -> SequenceCrops:
+    """Cut the template and the regions out of the clip's pictures, mirrored as a whole or not."""
+    check_boxes(clip)
+    protocol, first = variant.protocol(), read_box(clip.boxes[0])
     views = [View(first, protocol.template_factor, variant.template_size)]
     wide, size = WIDER * protocol.search_factor, round(WIDER * variant.search_size)
-    views += [View(read_box(row), wide, size) for row in shot.boxes[1:]]
-    readings = read_pictures(shot, views)
+    views += [View(read_box(row), wide, size) for row in clip.boxes[1:]]
+    readings = read_pictures(clip, views)
     mirrored = bool(rng.random() < 0.5)
     crops, places, boxes = [], [], []
-    whole = readings[shot.pictures[0]]
+    whole = readings[clip.pictures[0]]
     height, width = (side * whole.reduction for side in whole.frame.shape[:2])
-    for view, path, row in zip(views, shot.pictures, shot.boxes, strict=True):
+    for view, path, row in zip(views, clip.pictures, clip.boxes, strict=True):
         reading = readings[path]
-        x, y, *sides = (reading.reduction * v for v in keep_visible(shot, read_box(row), reading))
+        x, y, *sides = (reading.reduction * v for v in keep_visible(clip, read_box(row), reading))
         window = place_crop(reading.shrink(view.box), view.factor, view.size)
         gain = 1 + BRIGHTNESS * rng.uniform(-1, 1)
-        crops.append(cut_crop(shot, reading.frame, window, view.size, gain, mirrored))
+        crops.append(cut_crop(clip, reading.frame, window, view.size, gain, mirrored))
         left, top, side = (reading.reduction * value for value in window[:3])
         cx = x + sides[0] / 2
         places.append((width - left - side if mirrored else left, top, side))
         boxes.append((width - cx if mirrored else cx, y + sides[1] / 2, *sides))
-    return FilmedSequence(
+    return SequenceCrops(
         crops[0],
         box_template(views[0], whole),
         np.stack(crops[1:]),
@@ -106,7 +106,7 @@ def film_sequence(shot: Shot, variant: Variant, rng: np.random.Generator) -> Fil
     )
 
 
-def pack_sequences(clips: Sequence[FilmedSequence]) -> Sequences:
+def pack_sequences(clips: Sequence[SequenceCrops]) -> Sequences:
     """Clips of one length as a batch; their targets are in sight in every frame."""
     template, box, regions, places, boxes, edges, margin = (
         torch.from_numpy(np.stack(parts)) for parts in zip(*clips, strict=True)

@@ -85,7 +85,7 @@ def render_clips(
     views = place_views(centre, size, variant.protocol(), jitter, generator)
     template, searches = slice(0, 1), slice(1, None)
     pictures = [
-        _spoil(*_render_view(atlas, scenes, views, times, pixels), generator)
+        _degrade(*_render_view(atlas, scenes, views, times, pixels), generator)
         for times, pixels in (
             (template, variant.template_size),
             (searches, variant.search_size),
@@ -138,11 +138,11 @@ class SceneViews:
         views = Views(middles[:, None], sides[:, None])
         generator = torch.Generator(middles.device).manual_seed(self.seed + frame)
         drawn = _render_view(self.atlas, self.scenes.at(frame), views, slice(0, 1), size)
-        return _spoil(*drawn, generator)[:, 0]
+        return _degrade(*drawn, generator)[:, 0]
 
     def to(self, device: torch.device) -> SceneViews:
         """The same elsewhere: scenes are drawn where the atlas is."""
-        if device != self.atlas.grounds.device:
+        if device != self.atlas.backgrounds.device:
             raise ValueError("scenes stay where their atlas is")
         return self
 
@@ -171,7 +171,7 @@ def _render_view(
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(1, 1, -1, 2)
     frame = middles[:, :, None] + sides[:, :, None, None] * unit
     world = _undo_affine(scenes.cameras[:, times], frame)
-    picture = _sample(atlas.grounds[scenes.ground], world, size, "reflection")
+    picture = _sample(atlas.backgrounds[scenes.background], world, size, "reflection")
     for layer in range(SPRITE_LAYERS):
         texture = _undo_affine(scenes.poses[:, times, layer], world)
         if layer == 1:
@@ -211,7 +211,7 @@ def _sample(textures: Tensor, points: Tensor, size: int, beyond: str) -> Tensor:
     return drawn.view(clips, -1, count, size, size).transpose(1, 2)
 
 
-def _spoil(pictures: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
+def _degrade(pictures: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
     """Blur, contrast, noise and rounding; black beyond the picture: [B,T,3,S,S] → [B,T,S,S,3]."""
     clips, count, _, size, _ = pictures.shape
 

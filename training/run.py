@@ -21,11 +21,11 @@ from relo_edge.host.progress import show_progress
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.spec import Variant, find_variant
-from relo_edge.training.checkpointing import Journal
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
 from relo_edge.training.cutouts import check_folders, read_photos
-from relo_edge.training.data import Material, open_material
+from relo_edge.training.data import TrainingData, open_training_data
 from relo_edge.training.held_out import HeldOutTrial, build_held_out_atlas, try_held_out
 from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.loop import Stage, run_loop
@@ -33,10 +33,10 @@ from relo_edge.training.pack_weights import pack_weights
 from relo_edge.training.processes import Processes, join_processes
 from relo_edge.training.qat import Qat
 from relo_edge.training.range_search import find_ranges
-from relo_edge.training.real_clips import Footage
+from relo_edge.training.real_clips import ClipSource
 from relo_edge.training.recipes import choose_recipe
 from relo_edge.training.requests import STAGES, TrainRequest
-from relo_edge.training.synthetic_batches import ClipSettings, name_lost_helpers
+from relo_edge.training.synthetic_batches import ClipSettings, name_lost_workers
 from relo_edge.training.textures import Atlas, build_atlas
 
 __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
@@ -102,47 +102,49 @@ def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
     check_folders(request.cutouts)
     network = _start_network(request).to(device)
     recipe = choose_recipe(request, network, processes.world)
-    material = _open_material(request, recipe.clips, network.variant)
+    training_data = _open_data(request, recipe.clips, network.variant)
     _make_folder(request.output)
-    journal = Journal(request.output, request.stage, _identify(request, material.footage))
-    if journal.restore(network) and processes.leads:
-        log.info("going on after step %d", journal.step)
+    run_state = RunState(request.output, request.stage, _identify(request, training_data.sources))
+    if run_state.restore(network) and processes.leads:
+        log.info("going on after step %d", run_state.step)
     if isinstance(recipe.stage, Qat):
-        _fix_ranges(recipe.stage, material, device, journal)
-    streaming = material.stream(journal.step, device, processes.rank, processes.world)
+        _fix_ranges(recipe.stage, training_data, device, run_state)
+    streaming = training_data.stream(run_state.step, device, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
-    with alone, name_lost_helpers(), _fast_attention(device), streaming as clips:
-        finished = run_loop(network, recipe.stage, clips, recipe.loop, journal, processes)
+    with alone, name_lost_workers(), _fast_attention(device), streaming as clips:
+        finished = run_loop(network, recipe.stage, clips, recipe.loop, run_state, processes)
     result = TrainResult(
         request.stage,
         network.variant.name,
-        journal.checkpoint,
-        journal.step,
-        journal.clips,
-        journal.seconds / 3600,
+        run_state.checkpoint,
+        run_state.step,
+        run_state.clips,
+        run_state.seconds / 3600,
         finished,
         None,
         rank=processes.rank,
     )
-    return _publish(request, recipe.stage, network, journal, result) if processes.leads else result
+    return (
+        _publish(request, recipe.stage, network, run_state, result) if processes.leads else result
+    )
 
 
 def _publish(
-    request: TrainRequest, stage: Stage, network: Relo, journal: Journal, result: TrainResult
+    request: TrainRequest, stage: Stage, network: Relo, run_state: RunState, result: TrainResult
 ) -> TrainResult:
     """The files and trials of a run that has ended, finished or not."""
-    files = [journal.checkpoint]
+    files = [run_state.checkpoint]
     if result.finished:
         files.append(request.output / f"{request.stage}.safetensors")
         pack_weights(*files)
-    ranges = _hand_over(stage, files) if isinstance(stage, Qat) else None
-    draw_curve(journal.log, request.output / f"{request.stage}-curve.png")
+    ranges = _write_trained_ranges(stage, files) if isinstance(stage, Qat) else None
+    draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
     if not (result.finished and stage.has_policy):
         return replace(result, ranges=ranges)
     held_out = None
     if request.cutouts:
         held_out = try_held_out(network, build_held_out_atlas(request.cutouts), HELD_OUT_CLIPS)
-    return replace(result, ranges=ranges, trial=_try(journal), held_out=held_out)
+    return replace(result, ranges=ranges, trial=_try_synthetic(run_state), held_out=held_out)
 
 
 def _make_folder(folder: Path) -> None:
@@ -153,25 +155,27 @@ def _make_folder(folder: Path) -> None:
         raise SourceError(what, found=error.strerror) from error
 
 
-def _open_material(request: TrainRequest, settings: ClipSettings, variant: Variant) -> Material:
+def _open_data(request: TrainRequest, settings: ClipSettings, variant: Variant) -> TrainingData:
     def paint() -> Atlas:
         photos = read_photos(request.cutouts)
         return build_atlas(request.textures, request.seed, ATLAS, ATLAS, photos)
 
-    return open_material(request.data, request.synthetic_share, settings, variant, paint)
+    return open_training_data(request.data, request.synthetic_share, settings, variant, paint)
 
 
-def _fix_ranges(stage: Qat, material: Material, device: torch.device, journal: Journal) -> None:
+def _fix_ranges(
+    stage: Qat, training_data: TrainingData, device: torch.device, run_state: RunState
+) -> None:
     """Look the ranges up on the weights it starts from, once for all of the run."""
-    if not journal.kept:
-        with material.stream(0, device) as clips:
+    if not run_state.kept:
+        with training_data.stream(0, device) as clips:
             batches = [batch.to(device) for batch in islice(clips, RANGE_BATCHES)]
         log.info("looking up ranges")
-        journal.kept = find_ranges(stage.teacher, batches, attention=stage.attention)
-    stage.ranges = journal.kept
+        run_state.kept = find_ranges(stage.teacher, batches, attention=stage.attention)
+    stage.ranges = run_state.kept
 
 
-def _hand_over(stage: Qat, files: Sequence[Path]) -> Path:
+def _write_trained_ranges(stage: Qat, files: Sequence[Path]) -> Path:
     """The ranges as a file, bound to the weights as they are now."""
     weights = {path.name: hash_file(path) for path in files}
     target = files[0].with_name(f"{stage.name}-ranges.json")
@@ -180,11 +184,11 @@ def _hand_over(stage: Qat, files: Sequence[Path]) -> Path:
     return target
 
 
-def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, Any]:
+def _identify(request: TrainRequest, sources: Sequence[ClipSource]) -> dict[str, Any]:
     """What a resumed run must have in common with the one it goes on from; steps may change."""
     own: dict[str, Any] = {"attention": request.attention} if request.stage == "qat" else {}
-    if footage:
-        own["data"] = [source.describe() for source in footage]
+    if sources:
+        own["data"] = [source.describe() for source in sources]
         own["synthetic"] = request.synthetic_share
     if request.cutouts:
         own["cutouts"] = [folder.name for folder in request.cutouts]
@@ -201,9 +205,9 @@ def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, An
     }
 
 
-def _try(journal: Journal) -> Trial:
+def _try_synthetic(run_state: RunState) -> Trial:
     with show_progress("trial", TRIAL_CLIPS, "clips") as advance:
-        return try_checkpoint(journal.checkpoint, TRIAL_CLIPS, advance=advance)
+        return try_checkpoint(run_state.checkpoint, TRIAL_CLIPS, advance=advance)
 
 
 def _start_network(request: TrainRequest) -> Relo:

@@ -34,7 +34,7 @@ FAR = 1e3
 class Scenes:
     """B clips of F+1 frames; frame 0 shows the template."""
 
-    ground: Tensor
+    background: Tensor
     """[B] index of the background."""
     sprites: Tensor
     """[B,3] distractor, target, occluder, drawn in this order."""
@@ -131,42 +131,42 @@ def draw_scenes(
     pace: Pace | None = None,
 ) -> Scenes:
     """Draw clips with `frames` search frames each: single looks, or sequences at a pace."""
-    draw = _Draw(generator, clips, frames + 1, atlas.grounds.device, pace)
-    ground = draw.index(len(atlas.grounds))
-    of_ground = draw.chance(REGION_SHARE)
+    draw = _Random(generator, clips, frames + 1, atlas.backgrounds.device, pace)
+    background = draw.index(len(atlas.backgrounds))
+    is_region = draw.chance(REGION_SHARE)
     which = draw.index(atlas.regions.shape[1])
-    region, box = atlas.regions[ground, which], atlas.region_outlines[ground, which]
+    region, box = atlas.regions[background, which], atlas.region_outlines[background, which]
     target, other = draw.index(len(atlas.sprites)), draw.index(len(atlas.sprites))
     peer = atlas.peers[target, draw.index(atlas.peers.shape[1])]
     distractor = torch.where(draw.chance(PEER_SHARE) > 0, peer, other)
     distractor = torch.where(draw.chance(TWIN_SHARE) > 0, target, distractor)
     size = torch.where(
-        of_ground > 0, (region[:, 2] * region[:, 3]).sqrt(), draw.span(0.16, 0.45, log=True)
+        is_region > 0, (region[:, 2] * region[:, 3]).sqrt(), draw.span(0.16, 0.45, log=True)
     )
     middle = torch.where(
-        of_ground[:, None] > 0, region[:, :2] + region[:, 2:] / 2, draw.spread((2,), 0.45)
+        is_region[:, None] > 0, region[:, :2] + region[:, 2:] / 2, draw.spread((2,), 0.45)
     )
-    moving = 1 - of_ground
-    pose = _pose_target(draw, middle, size, region, of_ground, moving)
+    moving = 1 - is_region
+    pose = _pose_target(draw, middle, size, region, is_region, moving)
     beside = _pose_beside(draw, pose, size, 0.9, 2.6)
     above = _pose_beside(draw, pose, size, 0.25, 1.1)
-    cameras = _move_camera(draw, middle, size, of_ground)
+    cameras = _move_camera(draw, middle, size, is_region)
     scenes = Scenes(
-        ground,
+        background,
         torch.stack([distractor, target, draw.index(len(atlas.sprites))], dim=1),
         torch.stack([draw.chance(DISTRACTOR_SHARE), moving, draw.chance(OCCLUDER_SHARE)], dim=1),
         torch.stack([beside, pose, above], dim=2),
         cameras,
-        torch.where(of_ground[:, None, None] > 0, box, atlas.outlines[target]),
+        torch.where(is_region[:, None, None] > 0, box, atlas.outlines[target]),
         torch.stack([moving[:, None] * draw.path(BEND), draw.path(3.0)], dim=2),
-        torch.tensor([-FAR, -FAR, FAR, FAR], device=ground.device).repeat(clips, 1),
+        torch.tensor([-FAR, -FAR, FAR, FAR], device=background.device).repeat(clips, 1),
         (1 + 0.25 * draw.path(1.0)[..., None] + 0.08 * draw.spread((3,), 1.0)[:, None]).clamp(0.3),
         _draw_tones(draw),
     )
     return _frame_pictures(draw, scenes)
 
 
-class _Draw:
+class _Random:
     """Random numbers for one batch."""
 
     def __init__(
@@ -243,7 +243,7 @@ def _turn(angle: Tensor) -> Tensor:
 
 
 def _pose_target(
-    draw: _Draw, middle: Tensor, size: Tensor, region: Tensor, of_ground: Tensor, moving: Tensor
+    draw: _Random, middle: Tensor, size: Tensor, region: Tensor, is_region: Tensor, moving: Tensor
 ) -> Tensor:
     """A sprite wanders, turns and stretches over its background; a region stays where it is."""
     drift = torch.stack([draw.path(1.2), draw.path(1.2)], dim=2) * size[:, None, None]
@@ -252,13 +252,13 @@ def _pose_target(
     grown = (0.5 * size[:, None]) * draw.path(0.3).exp()
     sprite = torch.stack([grown * stretch.exp(), grown / stretch.exp()], dim=2)
     fixed = (region[:, None, 2:] / 2).expand_as(sprite)
-    half = torch.where(of_ground[:, None, None] > 0, fixed, sprite)
+    half = torch.where(is_region[:, None, None] > 0, fixed, sprite)
     return _compose(
         _turn(angle) * half.unsqueeze(2), middle[:, None] + moving[:, None, None] * drift
     )
 
 
-def _pose_beside(draw: _Draw, pose: Tensor, size: Tensor, near: float, far: float) -> Tensor:
+def _pose_beside(draw: _Random, pose: Tensor, size: Tensor, near: float, far: float) -> Tensor:
     """Another sprite at some distance from the target, on a way of its own."""
     away, round_ = draw.span(near, far) * size, draw.spread((), 3.14159)
     start = pose[:, :1, :, 2] + (away * torch.stack([round_.cos(), round_.sin()])).T[:, None]
@@ -268,25 +268,25 @@ def _pose_beside(draw: _Draw, pose: Tensor, size: Tensor, near: float, far: floa
     return _compose(_turn(angle) * half[:, None, None, None], shift)
 
 
-def _draw_tones(draw: _Draw) -> Tensor:
+def _draw_tones(draw: _Random) -> Tensor:
     """Dark and bright clips, flat and steep ones, and some in grey."""
     return torch.stack(
         [(0.25 * draw.normal()).exp(), (0.2 * draw.normal()).exp(), draw.chance(GREY_SHARE)], dim=1
     )
 
 
-def _move_camera(draw: _Draw, middle: Tensor, size: Tensor, of_ground: Tensor) -> Tensor:
+def _move_camera(draw: _Random, middle: Tensor, size: Tensor, is_region: Tensor) -> Tensor:
     """Zoom, stretch and roll about the target's place; shifts are the crops' own affair."""
     zoom, stretch, roll = draw.path(0.5).exp(), draw.path(0.2).exp(), draw.path(0.25)
     # A region's box would be loose if its picture rolled as far.
-    roll = roll * (1 - 0.6 * of_ground[:, None])
+    roll = roll * (1 - 0.6 * is_region[:, None])
     # Frames are measured in target sizes.
     scale = torch.stack([zoom * stretch, zoom / stretch], dim=2) / size[:, None, None]
     linear = _turn(roll) * scale.unsqueeze(3)
     return _compose(linear, -(linear @ middle[:, None, :, None]).squeeze(3))
 
 
-def _frame_pictures(draw: _Draw, scenes: Scenes) -> Scenes:
+def _frame_pictures(draw: _Random, scenes: Scenes) -> Scenes:
     """Here and there an edge of the picture comes near the target, as at the border of a frame."""
     boxes = scenes.whole_boxes
     centre = (boxes[..., :2] + boxes[..., 2:]).mean(dim=1) / 2

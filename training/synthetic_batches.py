@@ -25,10 +25,10 @@ __all__ = [
     "ClipSettings",
     "Items",
     "count_items",
-    "load_steps",
+    "load_items",
     "mix_clips",
     "mix_sequences",
-    "name_lost_helpers",
+    "name_lost_workers",
     "split_clips",
     "stream_clips",
     "stream_sequences",
@@ -70,7 +70,7 @@ class _SyntheticClips(Dataset[ClipBatch]):
 
     def __getitem__(self, item: int) -> ClipBatch:
         settings = self.settings
-        generator = _seed_generator(settings, item, self.atlas.grounds.device)
+        generator = _seed_generator(settings, item, self.atlas.backgrounds.device)
         return render_clips(
             self.atlas, self.variant, generator, settings.clips, settings.frames, settings.jitter
         )
@@ -80,9 +80,9 @@ def stream_clips(
     atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
 ) -> Generator[ClipBatch, None, None]:
     """The batch of each item, so that a resumed training sees what an unbroken one would."""
-    on_gpu = atlas.grounds.device.type != "cpu"
+    on_gpu = atlas.backgrounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
-    return load_steps(_SyntheticClips(atlas, variant, settings), items, 0 if on_gpu else 1)
+    return load_items(_SyntheticClips(atlas, variant, settings), items, 0 if on_gpu else 1)
 
 
 def stream_sequences(
@@ -91,7 +91,7 @@ def stream_sequences(
     """Clips that are rendered where the tracker looks, so here nothing is drawn ahead."""
     pace = Pace(settings.intervals)
     for item in count() if items is None else items:
-        generator = _seed_generator(settings, item, atlas.grounds.device)
+        generator = _seed_generator(settings, item, atlas.backgrounds.device)
         frames = settings.grow(item)
         yield draw_sequences(atlas, variant, generator, settings.clips, frames, pace)
 
@@ -133,7 +133,7 @@ def split_clips(settings: ClipSettings, share: float) -> tuple[ClipSettings, Cli
 
 
 @contextmanager
-def name_lost_helpers() -> Iterator[None]:
+def name_lost_workers() -> Iterator[None]:
     """A process that draws clips can be killed, mostly for want of memory: told in one line."""
     try:
         yield
@@ -141,10 +141,10 @@ def name_lost_helpers() -> Iterator[None]:
         # torch raises this wherever the training happens to be.
         if not str(error).startswith("DataLoader worker"):
             raise
-        raise _miss_helper(str(error).partition(". ")[0]) from None
+        raise _lost_worker(str(error).partition(". ")[0]) from None
 
 
-def load_steps(dataset: Dataset[Item], wanted: Items, workers: int) -> Generator[Item, None, None]:
+def load_items(dataset: Dataset[Item], wanted: Items | None, workers: int) -> Generator[Item, None, None]:
     """The dataset's items, in order, however many processes draw ahead."""
     items = iter(
         DataLoader(
@@ -160,14 +160,14 @@ def load_steps(dataset: Dataset[Item], wanted: Items, workers: int) -> Generator
             try:
                 item = next(items)
             except (EOFError, OSError) as error:  # it ended while it handed over an item
-                raise _miss_helper(type(error).__name__) from None
+                raise _lost_worker(type(error).__name__) from None
             yield item
     finally:
         # They take no notice of SIGTERM: a traceback that kept them would hang the program's end.
         del items
 
 
-def _miss_helper(found: str) -> SourceError:
+def _lost_worker(found: str) -> SourceError:
     return SourceError(
         "a process that draws clips ended",
         found=found,

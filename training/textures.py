@@ -21,7 +21,7 @@ from relo_edge.training.shapes import draw_shape
 
 __all__ = ["Atlas", "build_atlas"]
 
-GROUND_SIDE = 256
+BACKGROUND_SIDE = 256
 SPRITE_SIDE = 96
 REGIONS = 4
 CANDIDATES = 24
@@ -49,7 +49,7 @@ Image = NDArray[np.uint8]
 class Atlas:
     """Textures on one device; sprite coordinates run from -1 to 1 over the sprite's picture."""
 
-    grounds: Tensor
+    backgrounds: Tensor
     """[N,3,side,side] uint8 RGB."""
     sprites: Tensor
     """[M,4,side,side] uint8 RGB and opacity."""
@@ -66,7 +66,7 @@ class Atlas:
         """The same atlas elsewhere."""
         return replace(
             self,
-            grounds=self.grounds.to(device),
+            backgrounds=self.backgrounds.to(device),
             sprites=self.sprites.to(device),
             outlines=self.outlines.to(device),
             regions=self.regions.to(device),
@@ -78,7 +78,7 @@ class Atlas:
 def build_atlas(
     videos: Sequence[Path],
     seed: int = 0,
-    grounds: int = 2048,
+    backgrounds: int = 2048,
     sprites: int = 2048,
     photos: Sequence[Photo] = (),
 ) -> Atlas:
@@ -88,7 +88,7 @@ def build_atlas(
     painted = [_paint_picture(rng) for _ in range(max(8, len(pictures) // 8))]
     pools = [pictures or [photo.image for photo in photos] or painted, painted]
     share = PHOTO_SHARE if photos else 0.0
-    backs = [_make_ground(rng, pools, photos, share) for _ in range(grounds)]
+    backs = [_make_background(rng, pools, photos, share) for _ in range(backgrounds)]
     objects = [(photo, index) for photo in photos for index in range(len(photo.objects))]
     cuts = [_make_any_sprite(rng, pools, objects, share) for _ in range(sprites)]
     return Atlas(
@@ -101,7 +101,7 @@ def build_atlas(
     )
 
 
-class _Ground(NamedTuple):
+class _Background(NamedTuple):
     image: Image
     regions: Points
     outlines: Points
@@ -117,17 +117,17 @@ def _stack_images(images: Sequence[Image]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
-def _make_ground(
+def _make_background(
     rng: np.random.Generator,
     pools: Sequence[Sequence[Image]],
     photos: Sequence[Photo],
     share: float,
-) -> _Ground:
+) -> _Background:
     if rng.random() < share:
         return _cut_photo(rng, photos[int(rng.integers(len(photos)))])
     pool = pools[int(rng.random() < PAINTED)]
-    image = _cut_square(rng, pool[int(rng.integers(len(pool)))], GROUND_SIDE, 0.4)
-    return _Ground(image, *_pick_regions(rng, image))
+    image = _cut_square(rng, pool[int(rng.integers(len(pool)))], BACKGROUND_SIDE, 0.4)
+    return _Background(image, *_pick_regions(rng, image))
 
 
 def _make_any_sprite(
@@ -145,12 +145,12 @@ def _make_any_sprite(
     return _Sprite(*_make_sprite(rng, pool[int(rng.integers(len(pool)))]), NO_KIND)
 
 
-def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Ground:
+def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Background:
     """A square of a picture around one of its objects, with the objects that lie in it."""
     height, width = photo.image.shape[:2]
     if not photo.objects:
-        image = _cut_square(rng, photo.image, GROUND_SIDE, 0.4)
-        return _Ground(image, *_pick_regions(rng, image))
+        image = _cut_square(rng, photo.image, BACKGROUND_SIDE, 0.4)
+        return _Background(image, *_pick_regions(rng, image))
     x, y, *sides = photo.objects[int(rng.integers(len(photo.objects)))].box
     wanted = np.exp(rng.uniform(np.log(SMALLEST_REGION * 1.3), np.log(LARGEST_REGION)))
     span = int(np.clip(np.sqrt(sides[0] * sides[1]) / wanted, 48, min(height, width)))
@@ -159,8 +159,10 @@ def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Ground:
         for start, side, limit in ((x, sides[0], width), (y, sides[1], height))
     )
     region = photo.image[top : top + span, left : left + span]
-    way = cv2.INTER_AREA if span > GROUND_SIDE else cv2.INTER_LINEAR
-    image = cv2.resize(region, (GROUND_SIDE, GROUND_SIDE), interpolation=way).astype(np.uint8)
+    way = cv2.INTER_AREA if span > BACKGROUND_SIDE else cv2.INTER_LINEAR
+    image = cv2.resize(region, (BACKGROUND_SIDE, BACKGROUND_SIDE), interpolation=way).astype(
+        np.uint8
+    )
     found = [_place_object(photo, index, left, top, span) for index in range(len(photo.objects))]
     whole = [one for one in found if one is not None]
     regions, outlines = _pick_regions(rng, image)
@@ -169,7 +171,7 @@ def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Ground:
             regions[row], outlines[row] = whole[rng.integers(len(whole))]
     if rng.random() < 0.5:
         image, regions, outlines = _mirror(image, regions, outlines)
-    return _Ground(image, regions, outlines)
+    return _Background(image, regions, outlines)
 
 
 def _place_object(
@@ -251,9 +253,9 @@ def _cut_square(rng: np.random.Generator, picture: Image, side: int, smallest: f
     return shown[:, ::-1] if rng.random() < 0.5 else shown  # type: ignore[return-value]
 
 
-def _pick_regions(rng: np.random.Generator, ground: Image) -> tuple[Points, Points]:
+def _pick_regions(rng: np.random.Generator, background: Image) -> tuple[Points, Points]:
     """Of random boxes, those whose inside differs most from a band around it and within itself."""
-    small = cv2.resize(ground, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small = cv2.resize(background, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
     boxes = [_draw_region(rng) for _ in range(CANDIDATES)]
     best = sorted(boxes, key=lambda box: _measure_contrast(small, box), reverse=True)[:REGIONS]
     corners = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])

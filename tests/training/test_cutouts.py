@@ -63,10 +63,10 @@ def test_some_pictures_are_kept_back_and_never_trained_on(coco):
 
 def test_clips_are_drawn_of_them_with_tight_boxes(coco, monkeypatch):
     monkeypatch.setattr("relo_edge.training.textures.PHOTO_SHARE", 1.0)
-    atlas = build_atlas((), seed=2, grounds=4, sprites=8, photos=read_photos([coco]))
+    atlas = build_atlas((), seed=2, backgrounds=4, sprites=8, photos=read_photos([coco]))
     for share in ("DISTRACTOR_SHARE", "OCCLUDER_SHARE", "REGION_SHARE", "EDGE_SHARE"):
         monkeypatch.setattr(f"relo_edge.training.scenes.{share}", 0.0)
-    atlas.grounds[:] = torch.tensor(GREEN, dtype=torch.uint8).view(1, 3, 1, 1)
+    atlas.backgrounds[:] = torch.tensor(GREEN, dtype=torch.uint8).view(1, 3, 1, 1)
     generator = torch.Generator().manual_seed(0)
     batch = render_clips(atlas, SMALL, generator, 8, 2, Jitter(1.0, 0.1))
     size = SMALL.search_size
@@ -93,7 +93,7 @@ def test_look_alikes_are_of_the_same_kind(coco, monkeypatch):
     monkeypatch.setitem(
         build_atlas.__globals__, "_find_peers", lambda rng, k: kinds.extend(k) or find(rng, k)
     )
-    atlas = build_atlas((), seed=2, grounds=1, sprites=12, photos=read_photos([coco]))
+    atlas = build_atlas((), seed=2, backgrounds=1, sprites=12, photos=read_photos([coco]))
     assert set(kinds) == {0, 1}
     for own, peers in zip(kinds, atlas.peers.tolist(), strict=True):
         assert {kinds[peer] for peer in peers} == {own}

@@ -11,7 +11,7 @@ import torch
 from small_training import SMALL, small_atlas, small_network
 
 from relo_edge.errors import InputError
-from relo_edge.training.checkpointing import Journal
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.loop import LoopSettings, run_loop
 from relo_edge.training.processes import Processes, join_processes
 from relo_edge.training.render import Jitter
@@ -21,14 +21,14 @@ from relo_edge.training.synthetic_batches import ClipSettings, count_items, stre
 
 def train_sequences(folder, processes, parts, accumulate, steps=2):
     network = small_network()
-    journal = Journal(Path(folder), "slt", {})
+    run_state = RunState(Path(folder), "slt", {})
     clips = ClipSettings(4 // parts, 2, Jitter(), 3, parts=parts, intervals=3)
     settings = LoopSettings(
         steps, 1e-3, warm_steps=1, log_every=1, half=False, accumulate=accumulate, seed=5
     )
     items = count_items(parts, 0, processes.rank, processes.world)
     with closing(stream_sequences(small_atlas(), SMALL, clips, items)) as stream:
-        run_loop(network, SequenceLevel(), stream, settings, journal, processes)
+        run_loop(network, SequenceLevel(), stream, settings, run_state, processes)
     return network
 
 

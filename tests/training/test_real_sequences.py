@@ -12,9 +12,9 @@ from relo_edge.geometry import crop_into, place_crop
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.training import run
 from relo_edge.training.closed_loop import pick_best, track_sequences
-from relo_edge.training.real_batches import stream_footage
-from relo_edge.training.real_clips import Shot, _choose_run, open_footage
-from relo_edge.training.real_sequences import film_sequence, pack_sequences
+from relo_edge.training.real_batches import stream_real_clips
+from relo_edge.training.real_clips import ClipFrames, _choose_run, open_sources
+from relo_edge.training.real_sequences import cut_sequence, pack_sequences
 from relo_edge.training.render import Jitter
 from relo_edge.training.synthetic_batches import ClipSettings
 
@@ -31,20 +31,20 @@ def shot(tmp_path):
         cv2.imwrite(str(path), image)
         paths.append(path)
     boxes = np.array([[300, 200, 60, 40], [310, 210, 60, 40], [320, 220, 62, 42]], float)
-    return Shot("smooth", tuple(paths), boxes)
+    return ClipFrames("smooth", tuple(paths), boxes)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
 def test_a_crop_is_what_the_tracker_would_cut_out_of_the_picture(shot, seed, monkeypatch):
     monkeypatch.setattr("relo_edge.training.real_sequences.BRIGHTNESS", 0.0)
-    batch = pack_sequences([film_sequence(shot, SMALL, np.random.default_rng(seed))])
+    batch = pack_sequences([cut_sequence(shot, SMALL, np.random.default_rng(seed))])
     picture = cv2.imread(str(shot.pictures[1]))[..., ::-1]
     mirrored = abs(float(batch.boxes[0, 0, 0]) - (640 - 330)) < 1
     if mirrored:
         picture = picture[:, ::-1]
     assert batch.boxes[0, 2, 2:].tolist() == [62, 42]
     assert batch.edges[0].tolist() == [0, 0, 640, 480]
-    box = batch.boxes[0, 1].double().numpy() + (9, -7, 0, 0)
+    box = batch.boxes[0, 1].double().numpy() + np.array([9, -7, 0, 0])
     window = place_crop((*(box[:2] - box[2:] / 2), *box[2:]), 4.0, SMALL.search_size)
     wanted = crop_into(
         np.empty((SMALL.search_size,) * 2 + (3,), np.uint8), np.ascontiguousarray(picture), window
@@ -55,13 +55,13 @@ def test_a_crop_is_what_the_tracker_would_cut_out_of_the_picture(shot, seed, mon
 
 
 def test_beyond_the_region_it_is_black(shot):
-    batch = pack_sequences([film_sequence(shot, SMALL, np.random.default_rng(0))])
+    batch = pack_sequences([cut_sequence(shot, SMALL, np.random.default_rng(0))])
     far = batch.pictures.crop(1, torch.tensor([[5000.0, 5000.0]]), torch.tensor([100.0]), 16)
     assert not far.any()
 
 
 def test_a_tracker_follows_them(shot):
-    batch = pack_sequences([film_sequence(shot, SMALL, np.random.default_rng(0))])
+    batch = pack_sequences([cut_sequence(shot, SMALL, np.random.default_rng(0))])
     steps = list(track_sequences(small_network().eval(), batch, pick_best))
     assert len(steps) == 2
     assert all(torch.isfinite(step.overlaps).all() for step in steps)
@@ -86,7 +86,7 @@ def test_a_batch_is_a_function_of_its_item(tmp_path):
     folders = [write_plain(tmp_path / "data", ["one", "two"])]
     clips = ClipSettings(2, 4, Jitter(), 1, intervals=3, first_frames=2, steps=1)
     first, second = (
-        next(stream_footage(open_footage(folders), SMALL, clips, iter([7]), 0)) for _ in range(2)
+        next(stream_real_clips(open_sources(folders), SMALL, clips, iter([7]), 0)) for _ in range(2)
     )
     assert torch.equal(first.boxes, second.boxes)
     assert torch.equal(first.pictures.pictures, second.pictures.pictures)

@@ -24,7 +24,7 @@ def plain_atlas():
     disc = (steps[:, None] ** 2 + steps[None] ** 2 < 0.81).float() * 255
     return replace(
         atlas,
-        grounds=torch.zeros_like(atlas.grounds),
+        backgrounds=torch.zeros_like(atlas.backgrounds),
         sprites=disc.byte().expand(1, 4, 64, 64).contiguous(),
         outlines=0.9 * torch.stack([turn.cos(), turn.sin()], dim=1)[None],
         peers=torch.zeros_like(atlas.peers[:1]),
@@ -88,10 +88,12 @@ def test_a_resumed_stream_goes_on_as_an_unbroken_one():
 
 
 def test_an_atlas_is_a_function_of_its_seed():
-    first, second = (build_atlas((), seed=1, grounds=2, sprites=4) for _ in range(2))
-    assert torch.equal(first.grounds, second.grounds)
+    first, second = (build_atlas((), seed=1, backgrounds=2, sprites=4) for _ in range(2))
+    assert torch.equal(first.backgrounds, second.backgrounds)
     assert torch.equal(first.sprites, second.sprites)
-    assert not torch.equal(first.grounds, build_atlas((), seed=2, grounds=2, sprites=4).grounds)
+    assert not torch.equal(
+        first.backgrounds, build_atlas((), seed=2, backgrounds=2, sprites=4).backgrounds
+    )
 
 
 def test_outlines_surround_their_sprites():

@@ -248,7 +248,7 @@ def test_the_verb_trains_and_goes_on_and_export_reads_it(tmp_path, small_runs, c
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     from contextlib import closing
 
-    from relo_edge.training.checkpointing import Journal
+    from relo_edge.training.checkpointing import RunState
     from relo_edge.training.loop import LoopSettings, run_loop
     from relo_edge.training.render import Jitter
     from relo_edge.training.synthetic_batches import ClipSettings, count_items, stream_sequences
@@ -259,12 +259,12 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     def train(folder, steps):
         network = small_network()
         folder.mkdir(exist_ok=True)
-        journal = Journal(folder, "slt", {"seed": 1})
-        journal.restore(network)
+        run_state = RunState(folder, "slt", {"seed": 1})
+        run_state.restore(network)
         settings = LoopSettings(steps, 1e-3, warm_steps=1, half=False)
-        items = count_items(1, journal.step)
+        items = count_items(1, run_state.step)
         with closing(stream_sequences(small_atlas(), SMALL, clips, items)) as stream:
-            run_loop(network, SequenceLevel(), stream, settings, journal)
+            run_loop(network, SequenceLevel(), stream, settings, run_state)
         return network.state_dict()
 
     whole = train(tmp_path / "whole", 4)
