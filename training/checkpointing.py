@@ -18,7 +18,7 @@ from relo_edge.errors import CheckpointError
 from relo_edge.host.files import replace_file, write_text
 from relo_edge.network.relo import Relo
 
-__all__ = ["Journal"]
+__all__ = ["RunState"]
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
@@ -28,7 +28,7 @@ BROKEN = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFE
 
 
 @dataclass
-class Journal:
+class RunState:
     """The state of one stage's run in its folder."""
 
     folder: Path

@@ -1,4 +1,4 @@
-"""What a run's clips are made of: real footage, synthetic scenes, or some of either."""
+"""What a run's clips are made of: real sources, synthetic scenes, or some of either."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from relo_edge.spec import Variant
-from relo_edge.training.real_batches import count_readers, prove_footage, stream_footage
-from relo_edge.training.real_clips import Footage, open_footage
-from relo_edge.training.render import ClipBatch
-from relo_edge.training.synthetic_batches import ClipSettings, mix_clips, split_clips, stream_clips
+from relo_edge.training.real_batches import check_sources, count_workers, stream_real_clips
+from relo_edge.training.real_clips import ClipSource, open_sources
+from relo_edge.training.synthetic_batches import (
+    ClipSettings,
+    count_items,
+    mix_clips,
+    mix_sequences,
+    split_clips,
+    stream_clips,
+    stream_sequences,
+)
 from relo_edge.training.textures import Atlas
 
-__all__ = ["Material", "open_material"]
+__all__ = ["TrainingData", "open_training_data"]
 
 
 @dataclass(eq=False)
-class Material:
+class TrainingData:
     """Opened and proven; nothing is drawn yet."""
 
     variant: Variant
-    footage: tuple[Footage, ...]
+    sources: tuple[ClipSource, ...]
     real: ClipSettings
     synthetic: ClipSettings
     paint: Callable[[], Atlas]
@@ -36,31 +44,38 @@ class Material:
         return self.paint()
 
     @contextmanager
-    def stream(self, first_step: int, device: torch.device) -> Iterator[Iterator[ClipBatch]]:
-        """Batches from `first_step` on; their readers end with the block."""
+    def stream(
+        self, first_step: int, device: torch.device, rank: int = 0, world: int = 1
+    ) -> Iterator[Iterator[Any]]:
+        """A process's batches from `first_step` on; their workers end with the block."""
+        sequences = self.real.intervals > 0
         with ExitStack() as closed:
-            streams: list[Iterator[ClipBatch]] = []
-            if self.footage:
-                readers = count_readers(device)
-                stream = stream_footage(self.footage, self.variant, self.real, first_step, readers)
+            streams: list[Iterator[Any]] = []
+            if self.sources:
+                workers = count_workers(device)
+                items = count_items(self.real.parts, first_step, rank, world)
+                stream = stream_real_clips(self.sources, self.variant, self.real, items, workers)
                 streams.append(closed.enter_context(closing(stream)))
             if self.synthetic.clips:
                 atlas = self.atlas.to(device)
-                stream = stream_clips(atlas, self.variant, self.synthetic, first_step)
-                streams.append(closed.enter_context(closing(stream)))
+                items = count_items(self.synthetic.parts, first_step, rank, world)
+                draw = stream_sequences if sequences else stream_clips
+                drawn: Any = draw(atlas, self.variant, self.synthetic, items)
+                streams.append(closed.enter_context(closing(drawn)))
             # Only clips of two kinds must meet on one device: those of one kind pass as they are.
-            yield mix_clips(streams, device) if len(streams) > 1 else streams[0]
+            mix: Any = mix_sequences if sequences else mix_clips
+            yield mix(streams, device) if len(streams) > 1 else streams[0]
 
 
-def open_material(
+def open_training_data(
     data: Sequence[Path],
     share: float,
     settings: ClipSettings,
     variant: Variant,
     paint: Callable[[], Atlas],
-) -> Material:
+) -> TrainingData:
     """Look into the folders, so that what is wrong with one is known before anything is trained."""
     real, synthetic = split_clips(settings, share)
-    footage = open_footage(data)
-    prove_footage(footage, variant, real)
-    return Material(variant, footage, real, synthetic, paint)
+    sources = open_sources(data)
+    check_sources(sources, variant, real)
+    return TrainingData(variant, sources, real, synthetic, paint)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,8 @@ from torch import Tensor
 from relo_edge.errors import CheckpointError
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.network.relo import Relo
-from relo_edge.training.checkpointing import Journal
-from relo_edge.training.render import ClipBatch
+from relo_edge.training.checkpointing import RunState
+from relo_edge.training.processes import Processes
 
 __all__ = ["LoopSettings", "Stage", "run_loop"]
 
@@ -36,10 +36,10 @@ class Stage(Protocol):
     def set_mode(self, network: Relo) -> None:
         """Training mode for what learns, evaluation mode for what is frozen."""
 
-    def learn(self, network: Relo, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
+    def learn(self, network: Relo, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and figures to show."""
 
-    def finish(self, network: Relo, batch: ClipBatch) -> None:
+    def finish(self, network: Relo, batch: Any) -> None:
         """Make what was learned fit for tracking."""
 
 
@@ -56,55 +56,94 @@ class LoopSettings:
     save_every: int = 250
     half: bool = True
     """Products in bfloat16; the weights stay in float32."""
+    accumulate: int = 1
+    """Batches to a step, one after the other."""
+    seed: int = 0
+    """Of what a stage draws beside its clips."""
 
 
 def run_loop(
     network: Relo,
     stage: Stage,
-    clips: Iterator[ClipBatch],
+    clips: Iterator[Any],
     settings: LoopSettings,
-    journal: Journal,
+    run_state: RunState,
+    processes: Processes | None = None,
 ) -> bool:
-    """Train from the journal's step to the last; False when Ctrl-C ended it, all saved."""
+    """Train from the run's step to the last; False when Ctrl-C ended it, all saved."""
     device = next(network.parameters()).device
+    together = processes or Processes(device=device)
     optimizer = torch.optim.AdamW(stage.group_parameters(network), settings.rate)
     for group in optimizer.param_groups:
         group["weight_decay"] = settings.weight_decay
-    journal.restore_optimizer(optimizer)
+    run_state.restore_optimizer(optimizer)
     stage.set_mode(network)
-    half = torch.autocast(device.type, torch.bfloat16) if settings.half else nullcontext()
     learning = [p for group in optimizer.param_groups for p in group["params"]]
     norm, began = torch.zeros(()), time.perf_counter()
     with catch_interrupt() as pressed:
-        while journal.step < settings.steps and not pressed.is_set():
-            batch = next(clips).to(device)
+        while run_state.step < settings.steps and not together.any(pressed.is_set()):
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate * group["scale"] * anneal(journal.step, settings)
-            with half:
-                loss, shown = stage.learn(network, batch)
+                group["lr"] = settings.rate * group["scale"] * anneal(run_state.step, settings)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            figures, seen = _gather_gradients(network, stage, clips, settings, run_state, together)
+            together.average_gradients(learning)
             norm = torch.nn.utils.clip_grad_norm_(learning, settings.clip_norm)
             optimizer.step()
-            figures = {"loss": loss.detach(), **shown, "gradient": norm}
             now = time.perf_counter()
-            journal.note(figures, batch.searches.shape[0], now - began)
+            run_state.note({**figures, "gradient": norm}, seen, now - began)
             began = now
-            logs = journal.step % settings.log_every == 0
-            saves = journal.step % settings.save_every == 0
+            logs = run_state.step % settings.log_every == 0
+            saves = run_state.step % settings.save_every == 0
             if logs or saves:
-                _demand_finite(norm, journal.step)
-            if logs:
-                journal.write_line()
+                _demand_finite(norm, run_state.step)
+            if logs and together.leads:
+                run_state.write_line()
             if saves:
-                journal.save(network, optimizer)
-    _demand_finite(norm, journal.step)
-    journal.write_line()
-    finished = journal.step >= settings.steps
+                _save(network, optimizer, run_state, together)
+    _demand_finite(norm, run_state.step)
+    finished = run_state.step >= settings.steps
     if finished:
         stage.finish(network, next(clips).to(device))
-    journal.save(network, optimizer)
+    if together.leads:
+        run_state.write_line()
+    _save(network, optimizer, run_state, together)
     return finished
+
+
+def _gather_gradients(
+    network: Relo,
+    stage: Stage,
+    clips: Iterator[Any],
+    settings: LoopSettings,
+    run_state: RunState,
+    together: Processes,
+) -> tuple[dict[str, Tensor], int]:
+    """This process's share of a step; the figures and the number of clips are everybody's."""
+    device, parts = next(network.parameters()).device, settings.accumulate * together.world
+    half = torch.autocast(device.type, torch.bfloat16) if settings.half else nullcontext()
+    sums: dict[str, Tensor] = {}
+    seen = 0
+    for turn in range(settings.accumulate):
+        batch = next(clips).to(device)
+        # What a stage draws is a function of seed, step and part: a resumed run draws the same.
+        part = run_state.step * parts + turn * together.world + together.rank
+        torch.manual_seed((settings.seed << 32) + part)
+        with half:
+            loss, shown = stage.learn(network, batch)
+        (loss / settings.accumulate).backward()
+        for name, value in {"loss": loss.detach(), **shown}.items():
+            sums[name] = sums.get(name, 0.0) + value.detach().float() / settings.accumulate
+        seen += len(batch.templates) * together.world
+    return together.average_figures(sums), seen
+
+
+def _save(
+    network: Relo, optimizer: torch.optim.Optimizer, run_state: RunState, together: Processes
+) -> None:
+    """One process writes what all have come to."""
+    together.average_statistics(network)
+    if together.leads:
+        run_state.save(network, optimizer)
 
 
 def _demand_finite(norm: Tensor, step: int) -> None:

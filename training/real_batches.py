@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,14 @@ from relo_edge.errors import ReloError, SourceError
 from relo_edge.host.cpu import count_cores
 from relo_edge.host.opencv import cv2
 from relo_edge.spec import Variant
-from relo_edge.training.real_clips import Footage, UnfitShot
-from relo_edge.training.real_crops import Film, film_shot
+from relo_edge.training.real_clips import ClipSource, UnusableClip
+from relo_edge.training.real_crops import ClipCrops, cut_clip
+from relo_edge.training.real_sequences import cut_sequence, pack_sequences
 from relo_edge.training.render import ClipBatch
-from relo_edge.training.synthetic_batches import ClipSettings, load_steps
+from relo_edge.training.sequences import Sequences
+from relo_edge.training.synthetic_batches import ClipSettings, Items, load_items
 
-__all__ = ["count_readers", "prove_footage", "stream_footage"]
+__all__ = ["check_sources", "count_workers", "stream_real_clips"]
 
 log = logging.getLogger("relo_edge")
 
@@ -33,18 +36,18 @@ TOLD = 5
 """Files that are named when they cannot be read; more are counted."""
 
 
-def stream_footage(
-    footage: Sequence[Footage],
+def stream_real_clips(
+    sources: Sequence[ClipSource],
     variant: Variant,
     settings: ClipSettings,
-    first_step: int = 0,
-    readers: int = 1,
-) -> Generator[ClipBatch, None, None]:
-    """Batches from `first_step` on, the same whatever the number of processes that read them."""
-    left_out = LeftOut()
-    clips = FootageClips(tuple(footage), variant, settings)
+    items: Items | None = None,
+    workers: int = 1,
+) -> Generator[ClipBatch | Sequences, None, None]:
+    """The batch of each item, the same whatever the number of processes that read them."""
+    left_out = SkippedFiles()
+    clips = RealClips(tuple(sources), variant, settings)
     try:
-        with closing(load_steps(clips, first_step, readers)) as steps:
+        with closing(load_items(clips, items, workers)) as steps:
             for drawn in steps:
                 left_out.note(drawn.faults)
                 yield drawn.unpack()
@@ -52,27 +55,27 @@ def stream_footage(
         left_out.tell()
 
 
-def prove_footage(footage: Sequence[Footage], variant: Variant, settings: ClipSettings) -> None:
+def check_sources(sources: Sequence[ClipSource], variant: Variant, settings: ClipSettings) -> None:
     """A folder that gives no clip is refused before anything is trained."""
-    for source in footage:
-        FootageClips((source,), variant, replace(settings, clips=1))[0].unpack()
+    for source in sources:
+        RealClips((source,), variant, replace(settings, clips=1))[0].unpack()
 
 
-def count_readers(device: torch.device) -> int:
+def count_workers(device: torch.device) -> int:
     """Where the GPU learns, the cores read; a CPU that learns has little to spare."""
     return 1 if device.type == "cpu" else max(1, min(MOST_READERS, count_cores() - 1))
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class LoadedBatch:
     """A step's batch, or why there is none: errors cross from a process as they are."""
 
-    batch: ClipBatch | None
+    batch: ClipBatch | Sequences | None
     faults: tuple[str, ...]
     """What could not be read on the way."""
     failure: ReloError | None = None
 
-    def unpack(self) -> ClipBatch:
+    def unpack(self) -> ClipBatch | Sequences:
         """The batch."""
         if self.failure:
             raise self.failure
@@ -81,32 +84,37 @@ class Drawn:
 
 
 @dataclass(frozen=True, eq=False)
-class FootageClips(Dataset[Drawn]):
+class RealClips(Dataset[LoadedBatch]):
     """The batch of each step, a function of seed, step and what lies on the disk."""
 
-    footage: tuple[Footage, ...]
+    sources: tuple[ClipSource, ...]
     variant: Variant
     settings: ClipSettings
 
-    def __getitem__(self, step: int) -> Drawn:
-        """Draw a step's clips."""
+    def __getitem__(self, item: int) -> LoadedBatch:
+        """Draw an item's clips."""
         faults: list[str] = []
+        settings, frames = self.settings, self.settings.grow(item)
+        sequences = settings.intervals > 0
         try:
-            films = [self._draw_film(step, index, faults) for index in range(self.settings.clips)]
+            clips = [self._draw(item, index, frames, faults) for index in range(settings.clips)]
         except ReloError as error:
-            return Drawn(None, tuple(faults), error)
-        return Drawn(_pack_films(films), tuple(faults))
+            return LoadedBatch(None, tuple(faults), error)
+        batch = pack_sequences(clips) if sequences else _pack_clips(clips)
+        return LoadedBatch(batch, tuple(faults))
 
-    def _draw_film(self, step: int, index: int, faults: list[str]) -> Film:
+    def _draw(self, item: int, index: int, frames: int, faults: list[str]) -> Any:
         settings = self.settings
-        rng = np.random.default_rng([settings.seed, step, index])
+        rng = np.random.default_rng([settings.seed, item, index])
         for _ in range(TRIES):
             # Each folder as often as any other, as in the paper.
-            source = self.footage[rng.integers(len(self.footage))]
+            source = self.sources[rng.integers(len(self.sources))]
             try:
-                shot = source.draw(rng, settings.frames)
-                return film_shot(shot, self.variant, settings.jitter, rng)
-            except UnfitShot as unfit:
+                clip = source.draw(rng, frames, settings.intervals)
+                if settings.intervals:
+                    return cut_sequence(clip, self.variant, rng)
+                return cut_clip(clip, self.variant, settings.jitter, rng)
+            except UnusableClip as unfit:
                 reason = str(unfit)
             except (ReloError, OSError, cv2.error) as error:
                 reason = str(error)
@@ -116,7 +124,7 @@ class FootageClips(Dataset[Drawn]):
         )
 
 
-class LeftOut:
+class SkippedFiles:
     """What was left out in a run."""
 
     def __init__(self) -> None:
@@ -138,8 +146,8 @@ class LeftOut:
             log.warning("left out %d pictures or videos, drawn %d times", count, self._draws)
 
 
-def _pack_films(films: Sequence[Film]) -> ClipBatch:
+def _pack_clips(clips: Sequence[ClipCrops]) -> ClipBatch:
     templates, template_boxes, searches, boxes, seen = (
-        torch.from_numpy(np.stack(parts)) for parts in zip(*films, strict=True)
+        torch.from_numpy(np.stack(parts)) for parts in zip(*clips, strict=True)
     )
     return ClipBatch(templates, template_boxes, searches, boxes, seen)

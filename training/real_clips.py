@@ -16,7 +16,7 @@ from relo_edge.datasets.layouts import LAYOUTS, find_videos
 from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, ReloError
 
-__all__ = ["Footage", "Shot", "UnfitShot", "open_footage"]
+__all__ = ["ClipFrames", "ClipSource", "UnusableClip", "open_sources"]
 
 REACH = 200
 """Frames after the template's in which a clip's search frames lie."""
@@ -25,11 +25,11 @@ KEPT = 64
 """Videos whose boxes and images' names a process remembers."""
 
 
-class UnfitShot(Exception):
+class UnusableClip(Exception):
     """Nothing is wrong with it, but nothing can be learned from it either: another is drawn."""
 
 
-class Shot(NamedTuple):
+class ClipFrames(NamedTuple):
     """The template's frame, then the search frames in their order; all of one target."""
 
     name: str
@@ -40,14 +40,14 @@ class Shot(NamedTuple):
     """Width and height of the pictures, where the annotations tell them."""
 
 
-class Footage(Protocol):
+class ClipSource(Protocol):
     """One folder to draw clips from."""
 
     def describe(self) -> str:
         """What it is, so that a run which goes on can tell whether it is the same."""
 
-    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
-        """A shot of so many search frames."""
+    def draw(self, rng: np.random.Generator, frames: int, intervals: int = 0) -> ClipFrames:
+        """A shot of so many search frames, at random intervals of up to so many where given."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,26 @@ class Videos:
         """What it is, so that a run which goes on can tell whether it is the same."""
         return f"{self.folder.name}: {len(self.places)} videos as {self.layout}"
 
-    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+    def draw(self, rng: np.random.Generator, frames: int, intervals: int = 0) -> ClipFrames:
         """A video, a target in it, and frames that show it."""
         place = self.places[rng.integers(len(self.places))]
         targets = _read_place(self.layout, place)
         if not targets:
-            raise UnfitShot(f"{place} has no target")
+            raise UnusableClip(f"{place} has no target")
         target = targets[rng.integers(len(targets))]
         visible = np.flatnonzero(target.visible)
         if len(visible) < 2:
-            raise UnfitShot(f"{place} shows its target in {len(visible)} frames")
-        chosen = _choose_frames(rng, visible, frames)
+            raise UnusableClip(f"{place} shows its target in {len(visible)} frames")
+        if intervals:
+            chosen = _choose_run(rng, visible, frames, intervals)
+        else:
+            chosen = _choose_frames(rng, visible, frames)
         pictures = tuple(target.images[index] for index in chosen)
-        return Shot(target.name, pictures, target.boxes[chosen])
+        return ClipFrames(target.name, pictures, target.boxes[chosen])
 
 
 @dataclass(frozen=True, eq=False)
-class Stills:
+class StillPictures:
     """Pictures, each a video that stands still."""
 
     folder: Path
@@ -88,13 +91,13 @@ class Stills:
         """What it is, so that a run which goes on can tell whether it is the same."""
         return f"{self.folder.name}: {len(self.content.boxes)} boxes as coco"
 
-    def draw(self, rng: np.random.Generator, frames: int) -> Shot:
+    def draw(self, rng: np.random.Generator, frames: int, _: int = 0) -> ClipFrames:
         """One box, its picture repeated."""
         row = rng.integers(len(self.content.boxes))
         owner = self.content.owners[row]
         name = self.content.names[owner]
         width, height = self.content.sizes[owner].tolist()
-        return Shot(
+        return ClipFrames(
             name,
             (self.content.folder / name,) * (frames + 1),
             np.repeat(self.content.boxes[row : row + 1], frames + 1, axis=0),
@@ -102,14 +105,14 @@ class Stills:
         )
 
 
-def open_footage(folders: Sequence[Path]) -> tuple[Footage, ...]:
+def open_sources(folders: Sequence[Path]) -> tuple[ClipSource, ...]:
     """What lies in the folders, each recognised by its layout."""
-    return tuple(map(_open_folder, folders))
+    return tuple(map(_open_source, folders))
 
 
-def _open_folder(folder: Path) -> Footage:
+def _open_source(folder: Path) -> ClipSource:
     if folder.is_dir() and holds_coco(folder):
-        return Stills(folder.absolute(), read_coco(folder))
+        return StillPictures(folder.absolute(), read_coco(folder))
     layout, places = find_videos(folder)
     try:
         withheld = any(target.withheld for target in _read_place(layout, places[0]))
@@ -139,3 +142,14 @@ def _choose_frames(
     later = np.arange(first + 1, end)
     chosen = np.sort(rng.choice(later, frames, replace=len(later) < frames))
     return visible[np.concatenate([[first], chosen])]
+
+
+def _choose_run(
+    rng: np.random.Generator, visible: NDArray[np.int64], frames: int, intervals: int
+) -> NDArray[np.int64]:
+    """Frames to follow one after the other; a video that is too short ends in its last one."""
+    most = int(rng.integers(1, intervals + 1))
+    steps = rng.integers(1, most + 1, frames)
+    first = int(rng.integers(max(1, len(visible) - int(steps.sum()))))
+    places = first + np.concatenate([[0], steps.cumsum()])
+    return visible[np.minimum(places, len(visible) - 1)]

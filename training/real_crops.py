@@ -1,4 +1,4 @@
-"""From a shot to the crops a tracker would see of it: read, cut, mirrored, brightened."""
+"""From a clip to the crops a tracker would see of it: read, cut, mirrored, brightened."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from relo_edge.geometry import (
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.spec import Variant
-from relo_edge.training.real_clips import Shot, UnfitShot
+from relo_edge.training.real_clips import ClipFrames, UnusableClip
 from relo_edge.training.render import LEAST_SEEN, Jitter, place_views
 from relo_edge.video.opening import Frame
 from relo_edge.video.sources.files import read_image
 
-__all__ = ["Film", "film_shot"]
+__all__ = ["BRIGHTNESS", "ClipCrops", "View", "box_template", "check_boxes", "cut_clip", "cut_crop"]
+__all__ += ["keep_visible", "read_pictures"]
 
 BRIGHTNESS = 0.2
 """How far a crop's gain may be from 1."""
@@ -49,7 +50,7 @@ WIDEST = 8192
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-class Film(NamedTuple):
+class ClipCrops(NamedTuple):
     """One clip of F search frames; what the arrays mean is said by `ClipBatch`."""
 
     template: NDArray[np.uint8]
@@ -59,7 +60,7 @@ class Film(NamedTuple):
     seen: NDArray[np.bool_]
 
 
-class _View(NamedTuple):
+class View(NamedTuple):
     """A square around a box of the whole picture, to be shown at so many pixels."""
 
     box: Box
@@ -73,7 +74,7 @@ class _View(NamedTuple):
         return next(by for by in REDUCED if by == 1 or side >= by * SPARE * self.size)
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """A picture, and how much smaller than on the disk it was read."""
 
     frame: Frame
@@ -85,65 +86,69 @@ class _Reading(NamedTuple):
         return (x, y, width, height)
 
 
-def film_shot(shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Generator) -> Film:
-    """Cut the crops out of the shot's pictures, off their targets as in synthetic clips."""
-    _check_boxes(shot)
-    views = _place_views(shot, variant, jitter, rng)
-    readings = _read_pictures(shot, views)
+def cut_clip(
+    clip: ClipFrames, variant: Variant, jitter: Jitter, rng: np.random.Generator
+) -> ClipCrops:
+    """Cut the crops out of the clip's pictures, off their targets as in synthetic clips."""
+    check_boxes(clip)
+    views = _place_views(clip, variant, jitter, rng)
+    readings = read_pictures(clip, views)
     mirrored = rng.random() < 0.5
     crops, boxes = [], []
-    for view, path, row in zip(views, shot.pictures, shot.boxes, strict=True):
+    for view, path, row in zip(views, clip.pictures, clip.boxes, strict=True):
         reading = readings[path]
-        shown = _keep_visible(shot, read_box(row), reading)
+        shown = keep_visible(clip, read_box(row), reading)
         window = place_crop(reading.shrink(view.box), view.factor, view.size)
         gain = 1 + BRIGHTNESS * rng.uniform(-1, 1)
-        crops.append(_cut_crop(shot, reading.frame, window, view.size, gain, mirrored))
+        crops.append(cut_crop(clip, reading.frame, window, view.size, gain, mirrored))
         boxes.append(_box_in_crop(shown, window, mirrored))
     told = np.stack(boxes[1:])
     inside = (told[:, :2] > 0) & (told[:, :2] < 1)
-    template_box = _box_template(views[0], readings[shot.pictures[0]])
+    template_box = box_template(views[0], readings[clip.pictures[0]])
     seen = np.asarray(inside.all(axis=1))
-    return Film(crops[0], template_box, np.stack(crops[1:]), told.astype(np.float32), seen)
+    return ClipCrops(crops[0], template_box, np.stack(crops[1:]), told.astype(np.float32), seen)
 
 
-def _check_boxes(shot: Shot) -> None:
+def check_boxes(clip: ClipFrames) -> None:
     """Before the first picture is read, which is what takes the time."""
-    sides = shot.boxes[:, 2:]
+    sides = clip.boxes[:, 2:]
     if not ((sides >= SMALLEST) & (sides < WIDEST)).all():
-        raise UnfitShot(f"{shot.name} has a target too small to follow, or wider than any picture")
+        raise UnusableClip(
+            f"{clip.name} has a target too small to follow, or wider than any picture"
+        )
 
 
 def _place_views(
-    shot: Shot, variant: Variant, jitter: Jitter, rng: np.random.Generator
-) -> list[_View]:
+    clip: ClipFrames, variant: Variant, jitter: Jitter, rng: np.random.Generator
+) -> list[View]:
     """The template's view is the tracker's, the others' centres and sides are wrong."""
     protocol = variant.protocol()
-    boxes = torch.from_numpy(shot.boxes)[None]
+    boxes = torch.from_numpy(clip.boxes)[None]
     generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
     centre = boxes[..., :2] + boxes[..., 2:] / 2
     placed = place_views(centre, boxes[..., 2:], protocol, jitter, generator)
     middles, sides = placed.middles[0, 1:].numpy(), placed.sides[0, 1:, None].numpy()
     guessed = sides / protocol.search_factor
     squares = np.hstack([middles - guessed / 2, guessed, guessed])
-    template = _View(read_box(shot.boxes[0]), protocol.template_factor, variant.template_size)
+    template = View(read_box(clip.boxes[0]), protocol.template_factor, variant.template_size)
     return [template] + [
-        _View(read_box(square), protocol.search_factor, variant.search_size) for square in squares
+        View(read_box(square), protocol.search_factor, variant.search_size) for square in squares
     ]
 
 
-def _read_pictures(shot: Shot, views: list[_View]) -> dict[Path, _Reading]:
+def read_pictures(clip: ClipFrames, views: list[View]) -> dict[Path, Reading]:
     """Each picture once, as small as the view that needs most of it allows."""
     reductions: dict[Path, int] = {}
-    for path, view in zip(shot.pictures, views, strict=True):
+    for path, view in zip(clip.pictures, views, strict=True):
         reductions[path] = min(view.reduction, reductions.get(path, max(REDUCED)))
-    readings = {path: _Reading(_read_reduced(path, by), by) for path, by in reductions.items()}
-    if shot.size:
+    readings = {path: Reading(_read_reduced(path, by), by) for path, by in reductions.items()}
+    if clip.size:
         for path, reading in readings.items():
-            _check_size(path, reading, shot.size)
+            _check_size(path, reading, clip.size)
     return readings
 
 
-def _check_size(path: Path, reading: _Reading, size: tuple[int, int]) -> None:
+def _check_size(path: Path, reading: Reading, size: tuple[int, int]) -> None:
     """Sizes are known up to what the smaller picture rounds away."""
     height, width = (side * reading.reduction for side in reading.frame.shape[:2])
     if max(abs(width - size[0]), abs(height - size[1])) >= reading.reduction:
@@ -178,28 +183,33 @@ def _is_jpeg(path: Path) -> bool:
     return True
 
 
-def _keep_visible(shot: Shot, box: Box, reading: _Reading) -> Box:
+def keep_visible(clip: ClipFrames, box: Box, reading: Reading) -> Box:
     """The part of the target that is in the picture, in its pixels as they were read."""
     height, width = reading.frame.shape[:2]
     x, y, *sides = reading.shrink(box)
     shown = clip_to_picture((x, y, sides[0], sides[1]), (width, height))
     if min(shown[2:]) <= 0 or shown[2] * shown[3] < LEAST_SEEN * sides[0] * sides[1]:
-        raise UnfitShot(f"{shot.name} has a target that its picture hardly shows")
+        raise UnusableClip(f"{clip.name} has a target that its picture hardly shows")
     return shown
 
 
-def _cut_crop(
-    shot: Shot, frame: Frame, window: CropWindow, size: int, gain: float, mirrored: bool
+def cut_crop(
+    clip: ClipFrames,
+    frame: Frame,
+    window: CropWindow,
+    size: int,
+    gain: float,
+    mirrored: bool,
 ) -> Frame:
     """The tracker's own crop, in RGB, brighter or darker, perhaps mirrored."""
     if window.side > WIDEST:
-        raise UnfitShot(f"{shot.name} needs a crop of {window.side} pixels")
+        raise UnusableClip(f"{clip.name} needs a crop of {window.side} pixels")
     crop = crop_into(np.empty((size, size, 3), np.uint8), frame, window)
     lit = cv2.convertScaleAbs(crop, alpha=gain).astype(np.uint8, copy=False)
     return np.ascontiguousarray(lit[:, ::-1, ::-1] if mirrored else lit[..., ::-1])
 
 
-def _box_template(view: _View, reading: _Reading) -> NDArray[np.float32]:
+def box_template(view: View, reading: Reading) -> NDArray[np.float32]:
     """It lies in the crop's middle, so its mirror image is itself."""
     box = reading.shrink(view.box)
     return box_in_template(box, place_crop(box, view.factor, view.size), view.size)

@@ -21,7 +21,7 @@ from relo_edge.training.rewards import (
     group_advantages,
     normalise_advantages,
 )
-from relo_edge.training.rollout import level_policy, roll_out
+from relo_edge.training.rollout import roll_out, shift_logits
 
 __all__ = ["ALGORITHMS", "Reinforce"]
 
@@ -106,7 +106,7 @@ class Reinforce:
 
     def finish(self, network: Relo, batch: ClipBatch) -> None:
         """The tracker's window wants logits above zero."""
-        level_policy(network, batch)
+        shift_logits(network, batch)
 
     def _weigh_steps(self, chosen: Tensor, acted: Tensor, advantages: Tensor) -> Tensor:
         """What each choice adds to the objective: [tries,B,F]."""

@@ -9,10 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from relo_edge.spec import TrackerProtocol, Variant
-from relo_edge.training.scenes import Scenes, draw_scenes
+from relo_edge.training.scenes import Scenes, bend, draw_scenes
 from relo_edge.training.textures import Atlas
 
-__all__ = ["LEAST_SEEN", "ClipBatch", "Jitter", "Views", "place_views", "render_clips"]
+__all__ = [
+    "LEAST_SEEN",
+    "ClipBatch",
+    "Jitter",
+    "SceneViews",
+    "Views",
+    "place_views",
+    "render_clips",
+]
+__all__ += ["template_of"]
 
 SPRITE_LAYERS = 3
 LEAST_SEEN = 0.3
@@ -72,13 +81,11 @@ def render_clips(
 ) -> ClipBatch:
     """Draw and render a batch; the generator's state decides everything."""
     scenes = draw_scenes(atlas, generator, clips, frames)
-    boxes = scenes.target_boxes
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3)
+    centre, size = scenes.centred_boxes.split(2, dim=2)
     views = place_views(centre, size, variant.protocol(), jitter, generator)
     template, searches = slice(0, 1), slice(1, None)
     pictures = [
-        _spoil(*_render_view(atlas, scenes, views, times, pixels), generator)
+        _degrade(*_render_view(atlas, scenes, views, times, pixels), generator)
         for times, pixels in (
             (template, variant.template_size),
             (searches, variant.search_size),
@@ -86,15 +93,13 @@ def render_clips(
     ]
     in_crop = ((centre - views.middles) / views.sides[..., None] + 0.5)[:, searches]
     shown = size / views.sides[..., None]
-    # The tracker measures a template in steps between its first and its last pixel.
-    stretch = variant.template_size / (variant.template_size - 1)
-    in_template = shown[:, 0] * stretch
     return ClipBatch(
         templates=pictures[0][:, 0],
-        template_boxes=torch.cat([0.5 - in_template / 2, in_template], dim=1),
+        template_boxes=_box_template(shown[:, 0], variant),
         searches=pictures[1],
         boxes=torch.cat([in_crop, shown[:, searches]], dim=2),
-        seen=_judge_seen(scenes, size)[:, searches] & ((in_crop > 0) & (in_crop < 1)).all(dim=2),
+        seen=scenes.judge_visible(LEAST_SEEN)[:, searches]
+        & ((in_crop > 0) & (in_crop < 1)).all(dim=2),
     )
 
 
@@ -119,11 +124,41 @@ def place_views(
     return Views(centre + shift, guessed * factor)
 
 
-def _judge_seen(scenes: Scenes, size: Tensor) -> Tensor:
-    """Whether enough of the target is in the picture: [B,F+1]."""
-    whole = scenes.whole_boxes
-    share = size.prod(dim=2) / (whole[..., 2:] - whole[..., :2]).prod(dim=2)
-    return share > LEAST_SEEN
+@dataclass(frozen=True, eq=False)
+class SceneViews:
+    """The frames of synthetic clips, rendered where and when somebody looks."""
+
+    atlas: Atlas
+    scenes: Scenes
+    seed: int
+    """Of blur, contrast and noise, which a frame has whoever looks at it."""
+
+    def crop(self, frame: int, middles: Tensor, sides: Tensor, size: int) -> Tensor:
+        """Around middles [B,2], sides [B] wide: uint8 RGB [B,size,size,3]."""
+        views = Views(middles[:, None], sides[:, None])
+        generator = torch.Generator(middles.device).manual_seed(self.seed + frame)
+        drawn = _render_view(self.atlas, self.scenes.at(frame), views, slice(0, 1), size)
+        return _degrade(*drawn, generator)[:, 0]
+
+    def to(self, device: torch.device) -> SceneViews:
+        """The same elsewhere: scenes are drawn where the atlas is."""
+        if device != self.atlas.backgrounds.device:
+            raise ValueError("scenes stay where their atlas is")
+        return self
+
+
+def template_of(views: SceneViews, variant: Variant) -> tuple[Tensor, Tensor]:
+    """The templates of synthetic clips and the targets' boxes in them."""
+    centre, size = views.scenes.at(0).centred_boxes[:, 0].split(2, dim=1)
+    sides = size.prod(dim=1).sqrt() * variant.protocol().template_factor
+    picture = views.crop(0, centre, sides, variant.template_size)
+    return picture, _box_template(size / sides[:, None], variant)
+
+
+def _box_template(shown: Tensor, variant: Variant) -> Tensor:
+    """The tracker measures a template in steps between its first and its last pixel."""
+    size = shown * variant.template_size / (variant.template_size - 1)
+    return torch.cat([0.5 - size / 2, size], dim=1)
 
 
 def _render_view(
@@ -136,30 +171,31 @@ def _render_view(
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(1, 1, -1, 2)
     frame = middles[:, :, None] + sides[:, :, None, None] * unit
     world = _undo_affine(scenes.cameras[:, times], frame)
-    picture = _sample(atlas.grounds[scenes.ground], world, size, "reflection")
+    picture = _sample(atlas.backgrounds[scenes.background], world, size, "reflection")
     for layer in range(SPRITE_LAYERS):
         texture = _undo_affine(scenes.poses[:, times, layer], world)
         if layer == 1:
-            texture = _bend(texture, scenes.bends[:, times])
+            texture = bend(texture, scenes.bends[:, times])
         drawn = _sample(atlas.sprites[scenes.sprites[:, layer]], texture, size, "zeros")
         opacity = drawn[:, :, 3:] / 255 * scenes.shown[:, layer].view(-1, 1, 1, 1, 1)
         picture = picture + (drawn[:, :, :3] - picture) * opacity
     low, high = scenes.edges[:, None, None, :2], scenes.edges[:, None, None, 2:]
     inside = ((frame >= low) & (frame <= high)).all(dim=3).view(clips, count, 1, size, size)
     light = scenes.light[:, times, :, None, None]
-    return picture * light, inside
+    return _tone(picture * light, scenes.tones), inside
+
+
+def _tone(pictures: Tensor, tones: Tensor) -> Tensor:
+    """The clip's exposure: [B,T,3,S,S] with [B,3]."""
+    gain, power, grey = tones.view(-1, 3, 1, 1, 1, 1).unbind(1)
+    lit = (pictures * (gain / 255)).clamp(0, 1) ** power * 255
+    return lit + (lit.mean(dim=2, keepdim=True) - lit) * grey
 
 
 def _undo_affine(affine: Tensor, points: Tensor) -> Tensor:
     """Where the points [B,T,P,2] came from, before the affine [B,T,2,3]."""
     inverse, _ = torch.linalg.inv_ex(affine[..., :2])  # a plain `inv` would wait for the GPU
     return (points - affine[..., None, :, 2]) @ inverse.transpose(-1, -2)
-
-
-def _bend(points: Tensor, bends: Tensor) -> Tensor:
-    """A wave through the sprite, so that its outline deforms a little."""
-    strength, phase = bends[..., None, :1], bends[..., None, 1:]
-    return points + strength * torch.sin(3 * points.flip(-1) + phase)
 
 
 def _sample(textures: Tensor, points: Tensor, size: int, beyond: str) -> Tensor:
@@ -175,7 +211,7 @@ def _sample(textures: Tensor, points: Tensor, size: int, beyond: str) -> Tensor:
     return drawn.view(clips, -1, count, size, size).transpose(1, 2)
 
 
-def _spoil(pictures: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
+def _degrade(pictures: Tensor, inside: Tensor, generator: torch.Generator) -> Tensor:
     """Blur, contrast, noise and rounding; black beyond the picture: [B,T,3,S,S] → [B,T,S,S,3]."""
     clips, count, _, size, _ = pictures.shape
 

@@ -12,10 +12,10 @@ from relo_edge.network.relo import FrameMaps, Relo
 from relo_edge.spec import Variant
 from relo_edge.training.render import ClipBatch
 
-__all__ = ["Stepping", "level_policy", "roll_out", "roll_states"]
+__all__ = ["Steppable", "roll_out", "roll_states", "shift_logits"]
 
 
-class Stepping(Protocol):
+class Steppable(Protocol):
     """What goes from frame to frame: the network, or its rounded twin."""
 
     @property
@@ -31,13 +31,13 @@ class Stepping(Protocol):
         """As `Relo.forward`."""
 
 
-def roll_out(network: Stepping, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]:
+def roll_out(network: Steppable, batch: ClipBatch) -> Iterator[tuple[int, FrameMaps]]:
     """Each frame's number and maps, in order."""
     for frame, (maps, _) in enumerate(roll_states(network, batch)):
         yield frame, maps
 
 
-def roll_states(network: Stepping, batch: ClipBatch) -> Iterator[tuple[FrameMaps, Tensor]]:
+def roll_states(network: Steppable, batch: ClipBatch) -> Iterator[tuple[FrameMaps, Tensor]]:
     """Each frame's maps and new state; every template slot holds the first frame's."""
     variant = network.variant
     tokens = network.encode_template(batch.templates, batch.template_boxes)
@@ -52,7 +52,7 @@ def roll_states(network: Stepping, batch: ClipBatch) -> Iterator[tuple[FrameMaps
 
 
 @torch.no_grad()
-def level_policy(network: Relo, batch: ClipBatch) -> None:
+def shift_logits(network: Relo, batch: ClipBatch) -> None:
     """Shift all logits alike, so that a usual frame's lowest is zero.
 
     Training does not feel the shift, but the tracker multiplies raw logits with its window: below

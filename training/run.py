@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,106 +13,41 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from relo_edge.errors import InputError, SourceError
+from relo_edge.errors import SourceError
 from relo_edge.graphs.int8_ranges import Int8Ranges, write_ranges
 from relo_edge.host.files import hash_file
 from relo_edge.host.locks import lock_output
 from relo_edge.host.progress import show_progress
 from relo_edge.network.checkpoint import read_checkpoint
-from relo_edge.network.relo import Relo, build_network
+from relo_edge.network.relo import Relo
 from relo_edge.spec import Variant, find_variant
-from relo_edge.training.checkpointing import Journal
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.data import Material, open_material
+from relo_edge.training.cutouts import check_folders, read_photos
+from relo_edge.training.data import TrainingData, open_training_data
+from relo_edge.training.held_out import HeldOutTrial, build_held_out_atlas, try_held_out
 from relo_edge.training.init_weights import build_fresh
-from relo_edge.training.loop import LoopSettings, Stage, run_loop
+from relo_edge.training.loop import Stage, run_loop
 from relo_edge.training.pack_weights import pack_weights
+from relo_edge.training.processes import Processes, join_processes
 from relo_edge.training.qat import Qat
 from relo_edge.training.range_search import find_ranges
-from relo_edge.training.real_clips import Footage
-from relo_edge.training.reinforce import ALGORITHMS, Reinforce
-from relo_edge.training.render import Jitter
-from relo_edge.training.synthetic_batches import ClipSettings, name_lost_helpers
+from relo_edge.training.real_clips import ClipSource
+from relo_edge.training.recipes import choose_recipe
+from relo_edge.training.requests import STAGES, TrainRequest
+from relo_edge.training.synthetic_batches import ClipSettings, name_lost_workers
 from relo_edge.training.textures import Atlas, build_atlas
-from relo_edge.training.warmup import Warmup
 
 __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
 
 log = logging.getLogger("relo_edge")
 
-STAGES = ("warmup", "reinforce", "qat")
 ATLAS = 3000
 TRIAL_CLIPS = 16
+HELD_OUT_CLIPS = 64
 RANGE_BATCHES = 4
 """Steps' worth of clips on which ranges are looked up."""
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What the user asked for; None leaves a choice to the recipe."""
-
-    stage: str
-    output: Path
-    variant: str = "demo"
-    start: Path | None = None
-    videos: tuple[Path, ...] = ()
-    steps: int | None = None
-    clips: int | None = None
-    rate: float | None = None
-    seed: int = 0
-    algorithm: str = "actor-critic"
-    fresh_policy: bool = False
-    threads: int | None = None
-    data: tuple[Path, ...] = ()
-    """Folders of real clips, which take the place of synthetic ones."""
-    synthetic: float | None = None
-    """The share of synthetic clips beside them."""
-    attention: bool = False
-
-    def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise InputError("stage", found=self.stage, expected=" | ".join(STAGES))
-        if self.algorithm not in ALGORITHMS:
-            raise InputError("algorithm", found=self.algorithm, expected=" | ".join(ALGORITHMS))
-        for name in ("steps", "clips", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(name, found=value, expected="1 or more")
-        if not 0 <= self.seed < 1 << 31:
-            raise InputError("seed", found=self.seed, expected=f"0 to {(1 << 31) - 1}")
-        if self.stage != "reinforce" and self.algorithm != ALGORITHMS[0]:
-            raise InputError("--algorithm", found=f"with {self.stage}", expected="with reinforce")
-        if self.stage != "qat" and self.attention:
-            raise InputError("--attention", found=f"with {self.stage}", expected="with qat")
-        if self.stage == "qat" and self.fresh_policy:
-            raise InputError("--fresh-policy", found="with qat", expected="with another stage")
-        if self.fresh_policy and self.start is None:
-            raise InputError("--fresh-policy", found="no --start", expected="weights to start from")
-        if self.rate is not None and not 0 < self.rate < 1:
-            raise InputError("rate", found=self.rate, expected="a number between 0 and 1")
-        if self.stage == "reinforce" and self.start is None:
-            fix = "run the warmup stage first and give its checkpoint with --start"
-            raise InputError("reinforce", found="no weights", expected="warmed-up ones", fix=fix)
-        if self.stage == "qat" and self.start is None:
-            fix = "give the checkpoint that loses too much in INT8 with --start"
-            raise InputError("qat", found="no weights", expected="trained ones", fix=fix)
-        self._check_material()
-
-    def _check_material(self) -> None:
-        if self.synthetic is not None and not self.data:
-            raise InputError("--synthetic", found="no --data", expected="real clips beside them")
-        if self.synthetic is not None and not 0 < self.synthetic < 1:
-            expected = "a share between 0 and 1"
-            raise InputError("--synthetic", found=self.synthetic, expected=expected)
-        if self.data and self.videos and not self.synthetic:
-            fix = "ask for a share of them with --synthetic"
-            raise InputError("--textures", found="no synthetic clips to paint", fix=fix)
-
-    @property
-    def synthetic_share(self) -> float:
-        """All, unless there are real clips."""
-        return (self.synthetic or 0.0) if self.data else 1.0
 
 
 @dataclass(frozen=True)
@@ -131,11 +65,17 @@ class TrainResult:
     """How the weights track clips they have never seen; None for a warm-up without a policy."""
     ranges: Path | None = None
     """What `quantize --ranges` takes over; None but for qat."""
+    held_out: HeldOutTrial | None = None
+    """How they track real objects kept back; None without cut-outs."""
+    rank: int = 0
+    """Of the process, where several train; the first one speaks for all."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         paths = {"checkpoint": str(self.checkpoint), "ranges": self.ranges and str(self.ranges)}
-        return asdict(self) | paths
+        plain = asdict(self) | paths
+        del plain["rank"]
+        return plain
 
     def describe(self) -> str:
         """For a reader."""
@@ -144,79 +84,98 @@ class TrainResult:
             f"{self.stage} of {self.variant}: {self.steps} steps, {self.clips} clips, "
             f"{self.hours:.2f} hours, {end}"
         )
-        lines = [head, self.trial.describe()] if self.trial else [head]
+        trials = [one.describe() for one in (self.trial, self.held_out) if one]
         files = [self.checkpoint, self.ranges] if self.ranges else [self.checkpoint]
-        return "\n".join([*lines, *map(str, files)])
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    stage: Stage
-    clips: ClipSettings
-    loop: LoopSettings
+        return "\n".join([head, *trials, *map(str, files)])
 
 
 def run_training(request: TrainRequest) -> TrainResult:
     """Train one stage, or go on where the output folder says it stopped."""
     if request.threads:
         torch.set_num_threads(request.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with join_processes() as processes:
+        return _run_stage(request, processes)
+
+
+def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
+    device = processes.device
+    check_folders(request.cutouts)
     network = _start_network(request).to(device)
-    recipe = _choose_recipe(request, network)
-    material = _open_material(request, recipe.clips, network.variant)
-    try:
-        request.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"folder {str(request.output)!r} cannot be made"
-        raise SourceError(what, found=error.strerror) from error
-    journal = Journal(request.output, request.stage, _identify(request, material.footage))
-    if journal.restore(network):
-        log.info("going on after step %d", journal.step)
+    recipe = choose_recipe(request, network, processes.world)
+    training_data = _open_data(request, recipe.clips, network.variant)
+    _make_folder(request.output)
+    run_state = RunState(request.output, request.stage, _identify(request, training_data.sources))
+    if run_state.restore(network) and processes.leads:
+        log.info("going on after step %d", run_state.step)
     if isinstance(recipe.stage, Qat):
-        _fix_ranges(recipe.stage, material, device, journal)
-    torch.manual_seed(request.seed + journal.step)  # what the stages draw beside the clips
-    streaming = material.stream(journal.step, device)
-    alone = lock_output(request.output / request.stage)
-    with alone, name_lost_helpers(), _fast_attention(device), streaming as clips:
-        finished = run_loop(network, recipe.stage, clips, recipe.loop, journal)
-    files = [journal.checkpoint]
-    if finished:
-        files.append(request.output / f"{request.stage}.safetensors")
-        pack_weights(*files)
-    ranges = _hand_over(recipe.stage, files) if isinstance(recipe.stage, Qat) else None
-    draw_curve(journal.log, request.output / f"{request.stage}-curve.png")
-    trial = _try(journal, recipe.stage) if finished else None
-    return TrainResult(
+        _fix_ranges(recipe.stage, training_data, device, run_state)
+    streaming = training_data.stream(run_state.step, device, processes.rank, processes.world)
+    alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
+    with alone, name_lost_workers(), _fast_attention(device), streaming as clips:
+        finished = run_loop(network, recipe.stage, clips, recipe.loop, run_state, processes)
+    result = TrainResult(
         request.stage,
         network.variant.name,
-        journal.checkpoint,
-        journal.step,
-        journal.clips,
-        journal.seconds / 3600,
+        run_state.checkpoint,
+        run_state.step,
+        run_state.clips,
+        run_state.seconds / 3600,
         finished,
-        trial,
-        ranges,
+        None,
+        rank=processes.rank,
+    )
+    return (
+        _publish(request, recipe.stage, network, run_state, result) if processes.leads else result
     )
 
 
-def _open_material(request: TrainRequest, settings: ClipSettings, variant: Variant) -> Material:
+def _publish(
+    request: TrainRequest, stage: Stage, network: Relo, run_state: RunState, result: TrainResult
+) -> TrainResult:
+    """The files and trials of a run that has ended, finished or not."""
+    files = [run_state.checkpoint]
+    if result.finished:
+        files.append(request.output / f"{request.stage}.safetensors")
+        pack_weights(*files)
+    ranges = _write_trained_ranges(stage, files) if isinstance(stage, Qat) else None
+    draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
+    if not (result.finished and stage.has_policy):
+        return replace(result, ranges=ranges)
+    held_out = None
+    if request.cutouts:
+        held_out = try_held_out(network, build_held_out_atlas(request.cutouts), HELD_OUT_CLIPS)
+    return replace(result, ranges=ranges, trial=_try_synthetic(run_state), held_out=held_out)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"folder {str(folder)!r} cannot be made"
+        raise SourceError(what, found=error.strerror) from error
+
+
+def _open_data(request: TrainRequest, settings: ClipSettings, variant: Variant) -> TrainingData:
     def paint() -> Atlas:
-        return build_atlas(request.videos, request.seed, ATLAS, ATLAS)
+        photos = read_photos(request.cutouts)
+        return build_atlas(request.textures, request.seed, ATLAS, ATLAS, photos)
 
-    return open_material(request.data, request.synthetic_share, settings, variant, paint)
+    return open_training_data(request.data, request.synthetic_share, settings, variant, paint)
 
 
-def _fix_ranges(stage: Qat, material: Material, device: torch.device, journal: Journal) -> None:
+def _fix_ranges(
+    stage: Qat, training_data: TrainingData, device: torch.device, run_state: RunState
+) -> None:
     """Look the ranges up on the weights it starts from, once for all of the run."""
-    if not journal.kept:
-        with material.stream(0, device) as clips:
+    if not run_state.kept:
+        with training_data.stream(0, device) as clips:
             batches = [batch.to(device) for batch in islice(clips, RANGE_BATCHES)]
         log.info("looking up ranges")
-        journal.kept = find_ranges(stage.teacher, batches, attention=stage.attention)
-    stage.ranges = journal.kept
+        run_state.kept = find_ranges(stage.teacher, batches, attention=stage.attention)
+    stage.ranges = run_state.kept
 
 
-def _hand_over(stage: Qat, files: Sequence[Path]) -> Path:
+def _write_trained_ranges(stage: Qat, files: Sequence[Path]) -> Path:
     """The ranges as a file, bound to the weights as they are now."""
     weights = {path.name: hash_file(path) for path in files}
     target = files[0].with_name(f"{stage.name}-ranges.json")
@@ -225,61 +184,37 @@ def _hand_over(stage: Qat, files: Sequence[Path]) -> Path:
     return target
 
 
-def _identify(request: TrainRequest, footage: Sequence[Footage]) -> dict[str, Any]:
+def _identify(request: TrainRequest, sources: Sequence[ClipSource]) -> dict[str, Any]:
     """What a resumed run must have in common with the one it goes on from; steps may change."""
     own: dict[str, Any] = {"attention": request.attention} if request.stage == "qat" else {}
-    if footage:
-        own["data"] = [source.describe() for source in footage]
+    if sources:
+        own["data"] = [source.describe() for source in sources]
         own["synthetic"] = request.synthetic_share
+    if request.cutouts:
+        own["cutouts"] = [folder.name for folder in request.cutouts]
+    if request.learn_centres:
+        own["learn_centres"] = True
     return own | {
         "variant": request.variant,
-        "start": hash_file(request.start) if request.start else None,
-        "textures": [video.name for video in request.videos],
-        "clips": request.clips,
+        "start": hash_file(request.checkpoint) if request.checkpoint else None,
+        "textures": [video.name for video in request.textures],
+        "clips": request.batch_clips,
         "seed": request.seed,
         "algorithm": request.algorithm,
         "fresh_policy": request.fresh_policy,
     }
 
 
-def _try(journal: Journal, stage: Stage) -> Trial | None:
-    if not stage.has_policy:
-        return None
+def _try_synthetic(run_state: RunState) -> Trial:
     with show_progress("trial", TRIAL_CLIPS, "clips") as advance:
-        return try_checkpoint(journal.checkpoint, TRIAL_CLIPS, advance=advance)
-
-
-def _choose_recipe(request: TrainRequest, network: Relo) -> _Recipe:
-    """The paper's where there are weights to start from; a steeper one from nothing."""
-    if request.stage == "reinforce":
-        stage: Stage = Reinforce(request.algorithm)
-        clips = ClipSettings(16, 8, Jitter(), request.seed)
-        loop = LoopSettings(steps=1000, rate=1e-4, warm_steps=20)
-    elif request.stage == "qat":
-        teacher = build_network(network.variant, copy.deepcopy(network.state_dict()))
-        stage = Qat(teacher, request.attention)
-        clips = ClipSettings(16, 3, Jitter(), request.seed)
-        loop = LoopSettings(300, 5e-5, weight_decay=0, warm_steps=20, save_every=50, half=False)
-    elif request.start is None:
-        stage = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
-        clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.2), request.seed)
-        loop = LoopSettings(steps=4000, rate=1e-3)
-    else:
-        stage = Warmup()
-        clips = ClipSettings(48, 1, Jitter(), request.seed)
-        loop = LoopSettings(steps=1000, rate=1e-4)
-    return _Recipe(
-        stage,
-        replace(clips, clips=request.clips or clips.clips),
-        replace(loop, steps=request.steps or loop.steps, rate=request.rate or loop.rate),
-    )
+        return try_checkpoint(run_state.checkpoint, TRIAL_CLIPS, advance=advance)
 
 
 def _start_network(request: TrainRequest) -> Relo:
     variant = find_variant(request.variant)
     network = build_fresh(variant, request.seed)
-    if request.start is not None:
-        weights = read_checkpoint(request.start, variant.name).weights
+    if request.checkpoint is not None:
+        weights = read_checkpoint(request.checkpoint, variant.name).weights
         if request.fresh_policy:
             kept = ("policy_model.", "value_model.")
             weights = {name: w for name, w in weights.items() if not name.startswith(kept)}

@@ -13,14 +13,20 @@ from torch import Tensor
 
 from relo_edge.training.textures import Atlas
 
-__all__ = ["Scenes", "draw_scenes"]
+__all__ = ["Pace", "Scenes", "bend", "draw_scenes"]
 
 REGION_SHARE = 0.4
 """Targets that are part of the background: two views of one picture, found by its texture alone."""
 DISTRACTOR_SHARE = 0.7
-LOOKALIKE_SHARE = 0.4
+TWIN_SHARE = 0.25
+"""Distractors that are the target's own picture once more."""
+PEER_SHARE = 0.5
+"""Of the others, those of the target's kind."""
 OCCLUDER_SHARE = 0.25
 EDGE_SHARE = 0.06
+BEND = 0.15
+GREY_SHARE = 0.12
+"""Clips without colours."""
 FAR = 1e3
 
 
@@ -28,7 +34,7 @@ FAR = 1e3
 class Scenes:
     """B clips of F+1 frames; frame 0 shows the template."""
 
-    ground: Tensor
+    background: Tensor
     """[B] index of the background."""
     sprites: Tensor
     """[B,3] distractor, target, occluder, drawn in this order."""
@@ -46,6 +52,19 @@ class Scenes:
     """[B,4] left, top, right, bottom of the picture in the frame; black beyond."""
     light: Tensor
     """[B,F+1,3] gain of each colour."""
+    tones: Tensor
+    """[B,3] exposure, exponent and share of grey of the whole clip."""
+
+    def at(self, frame: int) -> Scenes:
+        """The same clips, one frame of them."""
+        one = slice(frame, frame + 1)
+        return replace(
+            self,
+            poses=self.poses[:, one],
+            cameras=self.cameras[:, one],
+            bends=self.bends[:, one],
+            light=self.light[:, one],
+        )
 
     @property
     def target_boxes(self) -> Tensor:
@@ -56,9 +75,22 @@ class Scenes:
         return torch.cat([low, high], dim=2)
 
     @property
+    def centred_boxes(self) -> Tensor:
+        """The same as cx, cy, w, h."""
+        low, high = self.target_boxes.split(2, dim=2)
+        return torch.cat([(low + high) / 2, (high - low).clamp(min=1e-3)], dim=2)
+
+    def judge_visible(self, least: float) -> Tensor:
+        """Whether enough of the target is in the picture: [B,F+1]."""
+        whole, shown = self.whole_boxes, self.target_boxes
+        areas = [(boxes[..., 2:] - boxes[..., :2]).prod(dim=2) for boxes in (shown, whole)]
+        return areas[0] > least * areas[1]
+
+    @property
     def whole_boxes(self) -> Tensor:
         """The same without the picture's edges."""
-        moved = apply_affine(self.cameras, apply_affine(self.poses[:, :, 1], self.outline[:, None]))
+        bent = unbend(self.outline[:, None], self.bends)
+        moved = apply_affine(self.cameras, apply_affine(self.poses[:, :, 1], bent))
         return torch.cat([moved.amin(dim=2), moved.amax(dim=2)], dim=2)
 
 
@@ -67,48 +99,87 @@ def apply_affine(affine: Tensor, points: Tensor) -> Tensor:
     return points @ affine[..., :2].transpose(-1, -2) + affine[..., 2].unsqueeze(-2)
 
 
-def draw_scenes(atlas: Atlas, generator: torch.Generator, clips: int, frames: int) -> Scenes:
-    """Draw a batch of clips with `frames` search frames each."""
-    draw = _Draw(generator, clips, frames + 1, atlas.grounds.device)
-    ground = draw.index(len(atlas.grounds))
-    of_ground = draw.chance(REGION_SHARE)
-    region = atlas.regions[ground, draw.index(atlas.regions.shape[1])]
+def bend(points: Tensor, bends: Tensor) -> Tensor:
+    """A wave through the target's picture [B,T,P,2], so that its outline deforms."""
+    strength, phase = bends[..., None, :1], bends[..., None, 1:]
+    return points + strength * torch.sin(3 * points.flip(-1) + phase)
+
+
+def unbend(points: Tensor, bends: Tensor) -> Tensor:
+    """Where points of the target's picture come to lie: what `bend` takes to them."""
+    strength, phase = bends[..., None, :1], bends[..., None, 1:]
+    moved = points
+    for _ in range(4):  # a contraction while 3 times the strength stays below 1
+        moved = points - strength * torch.sin(3 * moved.flip(-1) + phase)
+    return moved
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How scenes change from frame to frame: smoothly, at random intervals of up to so many."""
+
+    intervals: int = 7
+    momentum: float = 0.9
+    speed: float = 0.08
+
+
+def draw_scenes(
+    atlas: Atlas,
+    generator: torch.Generator,
+    clips: int,
+    frames: int,
+    pace: Pace | None = None,
+) -> Scenes:
+    """Draw clips with `frames` search frames each: single looks, or sequences at a pace."""
+    draw = _Random(generator, clips, frames + 1, atlas.backgrounds.device, pace)
+    background = draw.index(len(atlas.backgrounds))
+    is_region = draw.chance(REGION_SHARE)
+    which = draw.index(atlas.regions.shape[1])
+    region, box = atlas.regions[background, which], atlas.region_outlines[background, which]
     target, other = draw.index(len(atlas.sprites)), draw.index(len(atlas.sprites))
-    distractor = torch.where(draw.chance(LOOKALIKE_SHARE) > 0, target, other)
+    peer = atlas.peers[target, draw.index(atlas.peers.shape[1])]
+    distractor = torch.where(draw.chance(PEER_SHARE) > 0, peer, other)
+    distractor = torch.where(draw.chance(TWIN_SHARE) > 0, target, distractor)
     size = torch.where(
-        of_ground > 0, (region[:, 2] * region[:, 3]).sqrt(), draw.span(0.16, 0.45, log=True)
+        is_region > 0, (region[:, 2] * region[:, 3]).sqrt(), draw.span(0.16, 0.45, log=True)
     )
     middle = torch.where(
-        of_ground[:, None] > 0, region[:, :2] + region[:, 2:] / 2, draw.spread((2,), 0.45)
+        is_region[:, None] > 0, region[:, :2] + region[:, 2:] / 2, draw.spread((2,), 0.45)
     )
-    moving = 1 - of_ground
-    pose = _pose_target(draw, middle, size, region, of_ground, moving)
+    moving = 1 - is_region
+    pose = _pose_target(draw, middle, size, region, is_region, moving)
     beside = _pose_beside(draw, pose, size, 0.9, 2.6)
     above = _pose_beside(draw, pose, size, 0.25, 1.1)
-    corners = torch.tensor([[-1.0, -1], [1, -1], [1, 1], [-1, 1]], device=ground.device)
-    box = corners.repeat(atlas.outlines.shape[1] // 4, 1).expand(clips, -1, -1)
-    cameras = _move_camera(draw, middle, size)
+    cameras = _move_camera(draw, middle, size, is_region)
     scenes = Scenes(
-        ground,
+        background,
         torch.stack([distractor, target, draw.index(len(atlas.sprites))], dim=1),
         torch.stack([draw.chance(DISTRACTOR_SHARE), moving, draw.chance(OCCLUDER_SHARE)], dim=1),
         torch.stack([beside, pose, above], dim=2),
         cameras,
-        torch.where(of_ground[:, None, None] > 0, box, atlas.outlines[target]),
-        torch.stack([moving[:, None] * draw.path(0.06), draw.path(3.0)], dim=2),
-        torch.tensor([-FAR, -FAR, FAR, FAR], device=ground.device).repeat(clips, 1),
-        1 + 0.25 * draw.path(1.0)[..., None] + 0.08 * draw.spread((3,), 1.0)[:, None],
+        torch.where(is_region[:, None, None] > 0, box, atlas.outlines[target]),
+        torch.stack([moving[:, None] * draw.path(BEND), draw.path(3.0)], dim=2),
+        torch.tensor([-FAR, -FAR, FAR, FAR], device=background.device).repeat(clips, 1),
+        (1 + 0.25 * draw.path(1.0)[..., None] + 0.08 * draw.spread((3,), 1.0)[:, None]).clamp(0.3),
+        _draw_tones(draw),
     )
     return _frame_pictures(draw, scenes)
 
 
-class _Draw:
+class _Random:
     """Random numbers for one batch."""
 
     def __init__(
-        self, generator: torch.Generator, clips: int, times: int, device: torch.device
+        self,
+        generator: torch.Generator,
+        clips: int,
+        times: int,
+        device: torch.device,
+        pace: Pace | None,
     ) -> None:
         self.generator, self.clips, self.times, self.device = generator, clips, times, device
+        self.pace = pace
+        self.instants = self._draw_instants(pace) if pace else None
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(self.clips, *shape, generator=self.generator, device=self.device)
@@ -130,13 +201,35 @@ class _Draw:
     def spread(self, shape: tuple[int, ...], reach: float) -> Tensor:
         return reach * (2 * self.uniform(*shape) - 1)
 
+    def _draw_instants(self, pace: Pace) -> Tensor:
+        """[B,F+1] when each frame is taken: every clip has a largest interval of its own."""
+        most = 1 + (self.uniform(1) * pace.intervals).long().clamp(max=pace.intervals - 1)
+        steps = 1 + (self.uniform(self.times) * most).long().minimum(most - 1)
+        steps[:, 0] = 0
+        return steps.cumsum(dim=1)
+
     def path(self, strength: float) -> Tensor:
-        """[B,F+1] from a start at the template, a leap to the first search frame, then steps."""
+        """[B,F+1] from a start at the template: a random walk, smooth where there is a pace."""
+        if self.pace and self.instants is not None:
+            return self._smooth_path(strength, self.pace, self.instants)
         steps = self.normal(self.times) * 0.15
         steps[:, 0] = 0
         steps[:, 1] = self.normal() * 0.6
         # Some clips hold still, others leap: the strength is drawn for each.
         return strength * self.uniform(1) * steps.cumsum(dim=1)
+
+    def _smooth_path(self, strength: float, pace: Pace, instants: Tensor) -> Tensor:
+        """A velocity that wanders, seen at the frames' instants; far away, it slows down."""
+        span = (self.times - 1) * pace.intervals + 1
+        kicks = self.normal(span) * pace.speed * (1 - pace.momentum**2) ** 0.5
+        kicks[:, 0] = self.normal() * pace.speed
+        velocity, velocities = torch.zeros_like(kicks[:, 0]), []
+        for kick in kicks.unbind(1):
+            velocity = pace.momentum * velocity + kick
+            velocities.append(velocity)
+        way = torch.stack(velocities, dim=1).cumsum(dim=1)
+        way = (way - way[:, :1]).gather(1, instants)
+        return strength * self.uniform(1) * 2 * torch.tanh(way / 2)
 
 
 def _compose(linear: Tensor, shift: Tensor) -> Tensor:
@@ -150,7 +243,7 @@ def _turn(angle: Tensor) -> Tensor:
 
 
 def _pose_target(
-    draw: _Draw, middle: Tensor, size: Tensor, region: Tensor, of_ground: Tensor, moving: Tensor
+    draw: _Random, middle: Tensor, size: Tensor, region: Tensor, is_region: Tensor, moving: Tensor
 ) -> Tensor:
     """A sprite wanders, turns and stretches over its background; a region stays where it is."""
     drift = torch.stack([draw.path(1.2), draw.path(1.2)], dim=2) * size[:, None, None]
@@ -159,13 +252,13 @@ def _pose_target(
     grown = (0.5 * size[:, None]) * draw.path(0.3).exp()
     sprite = torch.stack([grown * stretch.exp(), grown / stretch.exp()], dim=2)
     fixed = (region[:, None, 2:] / 2).expand_as(sprite)
-    half = torch.where(of_ground[:, None, None] > 0, fixed, sprite)
+    half = torch.where(is_region[:, None, None] > 0, fixed, sprite)
     return _compose(
         _turn(angle) * half.unsqueeze(2), middle[:, None] + moving[:, None, None] * drift
     )
 
 
-def _pose_beside(draw: _Draw, pose: Tensor, size: Tensor, near: float, far: float) -> Tensor:
+def _pose_beside(draw: _Random, pose: Tensor, size: Tensor, near: float, far: float) -> Tensor:
     """Another sprite at some distance from the target, on a way of its own."""
     away, round_ = draw.span(near, far) * size, draw.spread((), 3.14159)
     start = pose[:, :1, :, 2] + (away * torch.stack([round_.cos(), round_.sin()])).T[:, None]
@@ -175,16 +268,25 @@ def _pose_beside(draw: _Draw, pose: Tensor, size: Tensor, near: float, far: floa
     return _compose(_turn(angle) * half[:, None, None, None], shift)
 
 
-def _move_camera(draw: _Draw, middle: Tensor, size: Tensor) -> Tensor:
+def _draw_tones(draw: _Random) -> Tensor:
+    """Dark and bright clips, flat and steep ones, and some in grey."""
+    return torch.stack(
+        [(0.25 * draw.normal()).exp(), (0.2 * draw.normal()).exp(), draw.chance(GREY_SHARE)], dim=1
+    )
+
+
+def _move_camera(draw: _Random, middle: Tensor, size: Tensor, is_region: Tensor) -> Tensor:
     """Zoom, stretch and roll about the target's place; shifts are the crops' own affair."""
     zoom, stretch, roll = draw.path(0.5).exp(), draw.path(0.2).exp(), draw.path(0.25)
+    # A region's box would be loose if its picture rolled as far.
+    roll = roll * (1 - 0.6 * is_region[:, None])
     # Frames are measured in target sizes.
     scale = torch.stack([zoom * stretch, zoom / stretch], dim=2) / size[:, None, None]
     linear = _turn(roll) * scale.unsqueeze(3)
     return _compose(linear, -(linear @ middle[:, None, :, None]).squeeze(3))
 
 
-def _frame_pictures(draw: _Draw, scenes: Scenes) -> Scenes:
+def _frame_pictures(draw: _Random, scenes: Scenes) -> Scenes:
     """Here and there an edge of the picture comes near the target, as at the border of a frame."""
     boxes = scenes.whole_boxes
     centre = (boxes[..., :2] + boxes[..., 2:]).mean(dim=1) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,12 +17,25 @@ from relo_edge.host.opencv import cv2
 from relo_edge.host.signals import STOP_SIGNALS
 from relo_edge.spec import Variant
 from relo_edge.training.render import ClipBatch, Jitter, render_clips
+from relo_edge.training.scenes import Pace
+from relo_edge.training.sequences import Sequences, draw_sequences, join_sequences
 from relo_edge.training.textures import Atlas
 
-__all__ = ["ClipSettings", "load_steps", "mix_clips", "name_lost_helpers", "split_clips"]
-__all__ += ["stream_clips"]
+__all__ = [
+    "ClipSettings",
+    "Items",
+    "count_items",
+    "load_items",
+    "mix_clips",
+    "mix_sequences",
+    "name_lost_workers",
+    "split_clips",
+    "stream_clips",
+    "stream_sequences",
+]
 
 Item = TypeVar("Item")
+Items = Iterable[int]
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,20 @@ class ClipSettings:
     frames: int
     jitter: Jitter
     seed: int = 0
+    parts: int = 1
+    """Parts of a step, each of so many clips, shared out among processes."""
+    intervals: int = 0
+    """For sequences: frames of a video from one frame to the next, at most; 0 for single looks."""
+    first_frames: int = 0
+    """For sequences: how many frames they begin with; they grow over two thirds of the steps."""
+    steps: int = 1
+
+    def grow(self, item: int) -> int:
+        """Frames of an item's clips."""
+        if not self.first_frames:
+            return self.frames
+        share = min(1.0, 1.5 * (item // self.parts) / self.steps)
+        return self.first_frames + int(share * (self.frames - self.first_frames))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,22 +68,49 @@ class _SyntheticClips(Dataset[ClipBatch]):
     variant: Variant
     settings: ClipSettings
 
-    def __getitem__(self, step: int) -> ClipBatch:
+    def __getitem__(self, item: int) -> ClipBatch:
         settings = self.settings
-        generator = torch.Generator(self.atlas.grounds.device)
-        generator.manual_seed((settings.seed << 32) + step)
+        generator = _seed_generator(settings, item, self.atlas.backgrounds.device)
         return render_clips(
             self.atlas, self.variant, generator, settings.clips, settings.frames, settings.jitter
         )
 
 
 def stream_clips(
-    atlas: Atlas, variant: Variant, settings: ClipSettings, first_step: int = 0
+    atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
 ) -> Generator[ClipBatch, None, None]:
-    """Batches from `first_step` on, so that a resumed training sees what an unbroken one would."""
-    on_gpu = atlas.grounds.device.type != "cpu"
+    """The batch of each item, so that a resumed training sees what an unbroken one would."""
+    on_gpu = atlas.backgrounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
-    return load_steps(_SyntheticClips(atlas, variant, settings), first_step, 0 if on_gpu else 1)
+    return load_items(_SyntheticClips(atlas, variant, settings), items, 0 if on_gpu else 1)
+
+
+def stream_sequences(
+    atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
+) -> Generator[Sequences, None, None]:
+    """Clips that are rendered where the tracker looks, so here nothing is drawn ahead."""
+    pace = Pace(settings.intervals)
+    for item in count() if items is None else items:
+        generator = _seed_generator(settings, item, atlas.backgrounds.device)
+        frames = settings.grow(item)
+        yield draw_sequences(atlas, variant, generator, settings.clips, frames, pace)
+
+
+def mix_sequences(
+    streams: Sequence[Iterator[Sequences]], device: torch.device
+) -> Iterator[Sequences]:
+    """Clips of every stream in each batch."""
+    for batches in zip(*streams, strict=True):
+        yield join_sequences([batch.to(device) for batch in batches])
+
+
+def count_items(parts: int, first_step: int, rank: int = 0, world: int = 1) -> Items:
+    """The items of one process: each step has so many parts, taken in turn by the processes."""
+    return count(first_step * parts + rank, world)
+
+
+def _seed_generator(settings: ClipSettings, item: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed((settings.seed << 32) + item)
 
 
 def mix_clips(streams: Sequence[Iterator[ClipBatch]], device: torch.device) -> Iterator[ClipBatch]:
@@ -79,7 +133,7 @@ def split_clips(settings: ClipSettings, share: float) -> tuple[ClipSettings, Cli
 
 
 @contextmanager
-def name_lost_helpers() -> Iterator[None]:
+def name_lost_workers() -> Iterator[None]:
     """A process that draws clips can be killed, mostly for want of memory: told in one line."""
     try:
         yield
@@ -87,18 +141,16 @@ def name_lost_helpers() -> Iterator[None]:
         # torch raises this wherever the training happens to be.
         if not str(error).startswith("DataLoader worker"):
             raise
-        raise _miss_helper(str(error).partition(". ")[0]) from None
+        raise _lost_worker(str(error).partition(". ")[0]) from None
 
 
-def load_steps(
-    dataset: Dataset[Item], first_step: int, workers: int
-) -> Generator[Item, None, None]:
-    """The dataset's item of each step, in order, however many processes draw ahead."""
+def load_items(dataset: Dataset[Item], wanted: Items | None, workers: int) -> Generator[Item, None, None]:
+    """The dataset's items, in order, however many processes draw ahead."""
     items = iter(
         DataLoader(
             dataset,
             batch_size=None,
-            sampler=count(first_step),
+            sampler=count() if wanted is None else wanted,
             num_workers=workers,
             worker_init_fn=_settle_worker,
         )
@@ -108,14 +160,14 @@ def load_steps(
             try:
                 item = next(items)
             except (EOFError, OSError) as error:  # it ended while it handed over an item
-                raise _miss_helper(type(error).__name__) from None
+                raise _lost_worker(type(error).__name__) from None
             yield item
     finally:
         # They take no notice of SIGTERM: a traceback that kept them would hang the program's end.
         del items
 
 
-def _miss_helper(found: str) -> SourceError:
+def _lost_worker(found: str) -> SourceError:
     return SourceError(
         "a process that draws clips ended",
         found=found,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,15 +15,24 @@ from torch import Tensor
 
 from relo_edge.errors import SourceError
 from relo_edge.synthetic.sprites import paint_ground, paint_sprite, pick_palette
+from relo_edge.training.cutouts import Photo, cut_object
+from relo_edge.training.outlines import OUTLINE, Points
+from relo_edge.training.shapes import draw_shape
 
-__all__ = ["OUTLINE", "Atlas", "build_atlas"]
+__all__ = ["Atlas", "build_atlas"]
 
-GROUND_SIDE = 256
-SPRITE_SIDE = 64
+BACKGROUND_SIDE = 256
+SPRITE_SIDE = 96
 REGIONS = 4
 CANDIDATES = 24
-OUTLINE = 32
-"""Points on a sprite's outline: the box of the moved target is the box of these."""
+PHOTO_SHARE = 0.6
+"""Share of backgrounds that are annotated pictures, and of sprites that are cut out of them."""
+SMALLEST_REGION = 0.09
+LARGEST_REGION = 0.5
+"""Shares of a background's side that an object of it takes which is followed where it is."""
+PEERS = 8
+"""Look-alikes that a sprite can have."""
+NO_KIND = -1
 
 FRAMES_PER_VIDEO = 60
 PAINTED = 0.2
@@ -33,14 +43,13 @@ FLAT = 18
 FLAT_TRIES = 4
 
 Image = NDArray[np.uint8]
-Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """Textures on one device; sprite coordinates run from -1 to 1 over the sprite's picture."""
 
-    grounds: Tensor
+    backgrounds: Tensor
     """[N,3,side,side] uint8 RGB."""
     sprites: Tensor
     """[M,4,side,side] uint8 RGB and opacity."""
@@ -48,37 +57,154 @@ class Atlas:
     """[M,points,2] x, y in sprite coordinates."""
     regions: Tensor
     """[N,REGIONS,4] x, y, w, h from -1 to 1: parts of each background that can be told apart."""
+    region_outlines: Tensor
+    """[N,REGIONS,points,2] from -1 to 1 over the region."""
+    peers: Tensor
+    """[M,PEERS] for each sprite, others of its kind, or any where it has none."""
 
     def to(self, device: torch.device) -> Atlas:
         """The same atlas elsewhere."""
         return replace(
             self,
-            grounds=self.grounds.to(device),
+            backgrounds=self.backgrounds.to(device),
             sprites=self.sprites.to(device),
             outlines=self.outlines.to(device),
             regions=self.regions.to(device),
+            region_outlines=self.region_outlines.to(device),
+            peers=self.peers.to(device),
         )
 
 
 def build_atlas(
-    videos: Sequence[Path], seed: int = 0, grounds: int = 2048, sprites: int = 2048
+    videos: Sequence[Path],
+    seed: int = 0,
+    backgrounds: int = 2048,
+    sprites: int = 2048,
+    photos: Sequence[Photo] = (),
 ) -> Atlas:
-    """Cut an atlas out of videos, or paint it where there are none; one seed, one atlas."""
+    """An atlas of videos and pictures, or painted without any; one seed, one atlas."""
     rng = np.random.default_rng(seed)
     pictures = [picture for video in videos for picture in _read_textures(video)]
     painted = [_paint_picture(rng) for _ in range(max(8, len(pictures) // 8))]
-    sources = [pictures or painted, painted]
-    chosen = (sources[int(rng.random() < PAINTED)] for _ in range(grounds + sprites))
-    cuts = (pool[rng.integers(len(pool))] for pool in chosen)
-    backs = np.stack([_cut_square(rng, next(cuts), GROUND_SIDE, 0.4) for _ in range(grounds)])
-    cutouts = [_make_sprite(rng, next(cuts)) for _ in range(sprites)]
-    regions = np.stack([_pick_regions(rng, ground) for ground in backs])
+    pools = [pictures or [photo.image for photo in photos] or painted, painted]
+    share = PHOTO_SHARE if photos else 0.0
+    backs = [_make_background(rng, pools, photos, share) for _ in range(backgrounds)]
+    objects = [(photo, index) for photo in photos for index in range(len(photo.objects))]
+    cuts = [_make_any_sprite(rng, pools, objects, share) for _ in range(sprites)]
     return Atlas(
-        torch.from_numpy(backs).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(np.stack([one for one, _ in cutouts])).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(np.stack([outline for _, outline in cutouts])).float(),
-        torch.from_numpy(regions).float(),
+        _stack_images([back.image for back in backs]),
+        _stack_images([cut.image for cut in cuts]),
+        torch.from_numpy(np.stack([cut.outline for cut in cuts])).float(),
+        torch.from_numpy(np.stack([back.regions for back in backs])).float(),
+        torch.from_numpy(np.stack([back.outlines for back in backs])).float(),
+        torch.from_numpy(_find_peers(rng, [cut.kind for cut in cuts])),
     )
+
+
+class _Background(NamedTuple):
+    image: Image
+    regions: Points
+    outlines: Points
+
+
+class _Sprite(NamedTuple):
+    image: Image
+    outline: Points
+    kind: int
+
+
+def _stack_images(images: Sequence[Image]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def _make_background(
+    rng: np.random.Generator,
+    pools: Sequence[Sequence[Image]],
+    photos: Sequence[Photo],
+    share: float,
+) -> _Background:
+    if rng.random() < share:
+        return _cut_photo(rng, photos[int(rng.integers(len(photos)))])
+    pool = pools[int(rng.random() < PAINTED)]
+    image = _cut_square(rng, pool[int(rng.integers(len(pool)))], BACKGROUND_SIDE, 0.4)
+    return _Background(image, *_pick_regions(rng, image))
+
+
+def _make_any_sprite(
+    rng: np.random.Generator,
+    pools: Sequence[Sequence[Image]],
+    objects: Sequence[tuple[Photo, int]],
+    share: float,
+) -> _Sprite:
+    if rng.random() < share:
+        photo, index = objects[int(rng.integers(len(objects)))]
+        cut, side = cut_object(photo, index, SPRITE_SIDE), rng.choice([-1, 1])
+        texture = cut.texture[:, ::side]
+        return _Sprite(texture, cut.outline * (side, 1), photo.objects[index].category)
+    pool = pools[int(rng.random() < PAINTED)]
+    return _Sprite(*_make_sprite(rng, pool[int(rng.integers(len(pool)))]), NO_KIND)
+
+
+def _cut_photo(rng: np.random.Generator, photo: Photo) -> _Background:
+    """A square of a picture around one of its objects, with the objects that lie in it."""
+    height, width = photo.image.shape[:2]
+    if not photo.objects:
+        image = _cut_square(rng, photo.image, BACKGROUND_SIDE, 0.4)
+        return _Background(image, *_pick_regions(rng, image))
+    x, y, *sides = photo.objects[int(rng.integers(len(photo.objects)))].box
+    wanted = np.exp(rng.uniform(np.log(SMALLEST_REGION * 1.3), np.log(LARGEST_REGION)))
+    span = int(np.clip(np.sqrt(sides[0] * sides[1]) / wanted, 48, min(height, width)))
+    left, top = (
+        int(np.clip(start + side / 2 - span * rng.uniform(0.3, 0.7), 0, limit - span))
+        for start, side, limit in ((x, sides[0], width), (y, sides[1], height))
+    )
+    region = photo.image[top : top + span, left : left + span]
+    way = cv2.INTER_AREA if span > BACKGROUND_SIDE else cv2.INTER_LINEAR
+    image = cv2.resize(region, (BACKGROUND_SIDE, BACKGROUND_SIDE), interpolation=way).astype(
+        np.uint8
+    )
+    found = [_place_object(photo, index, left, top, span) for index in range(len(photo.objects))]
+    whole = [one for one in found if one is not None]
+    regions, outlines = _pick_regions(rng, image)
+    if whole:
+        for row in range(REGIONS):
+            regions[row], outlines[row] = whole[rng.integers(len(whole))]
+    if rng.random() < 0.5:
+        image, regions, outlines = _mirror(image, regions, outlines)
+    return _Background(image, regions, outlines)
+
+
+def _place_object(
+    photo: Photo, index: int, left: int, top: int, span: int
+) -> tuple[Points, Points] | None:
+    """Where an object lies in a square of its picture, -1 to 1; None where it does not fit."""
+    x, y, width, height = photo.objects[index].box
+    inside = left <= x and top <= y and x + width <= left + span and y + height <= top + span
+    share = np.sqrt(width * height) / span
+    if not inside or not SMALLEST_REGION <= share <= LARGEST_REGION * 1.2:
+        return None
+    place = np.array([x - left, y - top, width, height]) * 2 / span - (1, 1, 0, 0)
+    # On the sprite, the object's longer side takes the same share as any other's.
+    outline = cut_object(photo, index, SPRITE_SIDE).outline
+    return place, outline / np.abs(outline).max(axis=0)
+
+
+def _mirror(image: Image, regions: Points, outlines: Points) -> tuple[Image, Points, Points]:
+    turned = regions.copy()
+    turned[:, 0] = -regions[:, 0] - regions[:, 2]
+    return np.ascontiguousarray(image[:, ::-1]), turned, outlines * (-1, 1)
+
+
+def _find_peers(rng: np.random.Generator, kinds: Sequence[int]) -> NDArray[np.int64]:
+    """For each sprite some of its own kind; textures are of one kind with nothing."""
+    told = np.array(kinds)
+    everything = np.arange(len(told))
+    peers = rng.integers(0, len(told), (len(told), PEERS))
+    for kind in set(kinds) - {NO_KIND}:
+        same = everything[told == kind]
+        if len(same) > 1:
+            peers[same] = same[rng.integers(0, len(same), (len(same), PEERS))]
+    return peers
 
 
 def _read_textures(video: Path) -> list[Image]:
@@ -127,12 +253,14 @@ def _cut_square(rng: np.random.Generator, picture: Image, side: int, smallest: f
     return shown[:, ::-1] if rng.random() < 0.5 else shown  # type: ignore[return-value]
 
 
-def _pick_regions(rng: np.random.Generator, ground: Image) -> Points:
+def _pick_regions(rng: np.random.Generator, background: Image) -> tuple[Points, Points]:
     """Of random boxes, those whose inside differs most from a band around it and within itself."""
-    small = cv2.resize(ground, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
+    small = cv2.resize(background, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
     boxes = [_draw_region(rng) for _ in range(CANDIDATES)]
     best = sorted(boxes, key=lambda box: _measure_contrast(small, box), reverse=True)[:REGIONS]
-    return np.array(best) / 32 - (1, 1, 0, 0)
+    corners = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+    outlines = np.tile(corners, (REGIONS, OUTLINE // 4, 1))
+    return np.array(best) / 32 - (1, 1, 0, 0), outlines
 
 
 def _draw_region(rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -165,65 +293,5 @@ def _make_sprite(rng: np.random.Generator, picture: Image) -> tuple[Image, Point
         if texture.std(axis=(0, 1)).mean() > FLAT:
             break
         texture = _cut_square(rng, picture, SPRITE_SIDE, 0.12)
-    mask, outline = _draw_shape(rng)
+    mask, outline = draw_shape(rng, SPRITE_SIDE)
     return np.dstack([texture, mask]), outline
-
-
-def _draw_shape(rng: np.random.Generator) -> tuple[Image, Points]:
-    """A soft-edged mask filling the sprite's picture, and its outline."""
-    canvas = np.zeros((4 * SPRITE_SIDE, 4 * SPRITE_SIDE), np.uint8)
-    kind = rng.random()
-    if kind < 0.25:
-        polygons = [_round_box(rng)]
-    elif kind < 0.65:
-        polygons = [_wobble(rng, rng.uniform(0.02, 0.22))]
-    else:
-        polygons = _articulate(rng)
-    points = _fit_points(polygons)
-    middle = 2 * SPRITE_SIDE
-    for polygon in points:
-        cv2.fillPoly(canvas, [np.rint(middle + middle * polygon).astype(np.int32)], 255)
-    blur = rng.uniform(1.5, 8)
-    soft = cv2.resize(cv2.GaussianBlur(canvas, (0, 0), blur), (SPRITE_SIDE, SPRITE_SIDE))
-    hull = cv2.convexHull(np.concatenate(points).astype(np.float32))[:, 0].astype(np.float64)
-    return soft.astype(np.uint8), hull[np.linspace(0, len(hull) - 1, OUTLINE).astype(int)]
-
-
-def _round_box(rng: np.random.Generator) -> Points:
-    """A superellipse: anything from an ellipse to a rectangle."""
-    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    power = rng.uniform(0.15, 1.0)
-    wave = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    shape: Points = np.sign(wave) * np.abs(wave) ** power * (1, rng.uniform(0.5, 1))
-    return shape
-
-
-def _wobble(rng: np.random.Generator, strength: float) -> Points:
-    """A closed curve whose radius wanders."""
-    turn = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    radius = np.ones_like(turn)
-    for wave in range(2, 7):
-        radius += strength * rng.normal() / np.sqrt(wave) * np.cos(wave * turn + rng.uniform(0, 7))
-    radius = np.maximum(radius, 0.2)
-    curve: Points = radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    return curve
-
-
-def _articulate(rng: np.random.Generator) -> list[Points]:
-    """A body with a few limbs or a head."""
-    body = _wobble(rng, 0.08) * (1, rng.uniform(0.4, 1))
-    parts = [body]
-    for _ in range(rng.integers(1, 5)):
-        limb = _wobble(rng, 0.05) * (rng.uniform(0.3, 0.7), rng.uniform(0.12, 0.4))
-        angle = rng.uniform(0, 2 * np.pi)
-        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-        parts.append(limb @ turn + 0.9 * np.array([np.cos(angle), np.sin(angle)]))
-    return parts
-
-
-def _fit_points(polygons: Sequence[Points]) -> list[Points]:
-    """The polygons centred and scaled, one scale for both axes, to nearly fill -1 to 1."""
-    everything = np.concatenate(polygons)
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    scale = 0.92 * 2 / (high - low).max()
-    return [(polygon - (low + high) / 2) * scale for polygon in polygons]

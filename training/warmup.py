@@ -17,9 +17,9 @@ from relo_edge.training.losses import (
     pair_iou,
 )
 from relo_edge.training.render import ClipBatch
-from relo_edge.training.rollout import level_policy, roll_out
+from relo_edge.training.rollout import roll_out, shift_logits
 
-__all__ = ["Warmup", "adopt_centre"]
+__all__ = ["Warmup", "copy_centre_to_policy"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Warmup:
     def finish(self, network: Relo, batch: ClipBatch) -> None:
         """Where centres were learned, they are the policy until a better one is."""
         if self.centre:
-            adopt_centre(network)
-            level_policy(network, batch)
+            copy_centre_to_policy(network)
+            shift_logits(network, batch)
 
 
 def score_centres(network: Relo, maps: FrameMaps) -> Tensor:
@@ -90,7 +90,7 @@ def score_centres(network: Relo, maps: FrameMaps) -> Tensor:
     return decoder.conv5_ctr(decoder._climb(maps.features, "ctr")).squeeze(1)
 
 
-def adopt_centre(network: Relo) -> None:
+def copy_centre_to_policy(network: Relo) -> None:
     """Start the policy as the decoder's centre branch, which has the very same layers."""
     for level in range(1, 6):
         name = f"conv{level}_ctr"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class EvalResult:
     """Of the tracker alone, its start frames left out."""
     folder: Path
     submission: Path | None
+    lower_rates: Mapping[int, EvalResult] = field(default_factory=dict)
+    """What was reached where only every second, third … frame was tracked."""
 
     @property
     def score(self) -> Score | None:
@@ -65,6 +67,15 @@ class EvalResult:
             "sequences": {n: named.get(n, {"frames": count}) for n, count in self.frames.items()},
             "results": str(self.folder),
             "submission": str(self.submission) if self.submission else None,
+            **({"every": self._list_rates()} if self.lower_rates else {}),
+        }
+
+    def _list_rates(self) -> dict[str, Any]:
+        scores = {step: one.score for step, one in self.lower_rates.items()}
+        return {
+            str(step): {name: score.to_dict().get(name) for name in FIGURES}
+            for step, score in scores.items()
+            if score
         }
 
     def summarize(self) -> dict[str, Any]:
@@ -80,6 +91,11 @@ class EvalResult:
         lines = [f"{self.dataset}: {count}" + (f", {self.fps:.1f} FPS" if self.fps else "")]
         if self.score:
             lines += _draw_table(self.score, self.scores)
+        lines += [
+            f"every {step} frames{_print_figures(one.score)}"
+            for step, one in self.lower_rates.items()
+            if one.score
+        ]
         if self.submission:
             lines.append(f"the truth is withheld; to submit: {self.submission}")
         return "\n".join([*lines, f"results in {self.folder}"])

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from relo_edge.errors import InputError, SourceError
 from relo_edge.geometry import SMALLEST, has_area
 
-__all__ = ["BoxedPictures", "holds_coco", "read_coco"]
+__all__ = [
+    "BROKEN",
+    "BoxedPictures",
+    "choose_annotations",
+    "find_pictures",
+    "holds_coco",
+    "read_coco",
+]
 
 log = logging.getLogger("relo_edge")
 
@@ -58,8 +65,8 @@ def holds_coco(folder: Path) -> bool:
 
 def read_coco(folder: Path) -> BoxedPictures:
     """The boxes that can be followed: crowds and specks are left out."""
-    file = _choose_annotations(folder)
-    pictures = _find_pictures(folder, file.stem.removeprefix("instances_"))
+    file = choose_annotations(folder)
+    pictures = find_pictures(folder, file.stem.removeprefix("instances_"))
     log.info("reading %s", file)
     try:
         content = _parse_slim(file)
@@ -77,13 +84,14 @@ def read_coco(folder: Path) -> BoxedPictures:
     return found
 
 
-def _choose_annotations(folder: Path) -> Path:
+def choose_annotations(folder: Path) -> Path:
     """The training part of several; of these the last by name, which is the newest."""
     files = sorted(folder.glob(ANNOTATIONS))
     return ([file for file in files if "train" in file.name] or files)[-1]
 
 
-def _find_pictures(folder: Path, part: str) -> Path:
+def find_pictures(folder: Path, part: str) -> Path:
+    """The folder that holds the pictures of a part such as train2017."""
     places = (folder / part, folder / "images" / part, folder / "images")
     for place in places:
         if place.is_dir():

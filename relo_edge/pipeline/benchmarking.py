@@ -68,6 +68,7 @@ def evaluate(
     output: str | Path | None = None,
     jobs: int | None = None,
     ray: str | None = None,
+    every: Sequence[int] = (),
 ) -> EvalResult:
     """Track a dataset in one pass and score it; sequences that are done are not run again.
 
@@ -83,6 +84,7 @@ def evaluate(
         output: the results folder; one in `eval_out/` if None.
         jobs: processes side by side; 1 if None.
         ray: the address of a Ray cluster, or `local`.
+        every: lower frame rates to measure as well: 2 tracks every second frame.
 
     Returns:
         AUC, precision, AO and SR, overall and for each sequence.
@@ -92,6 +94,7 @@ def evaluate(
         SourceError: a sequence whose files cannot be read.
     """
     from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, evaluate_dataset
+    from relo_edge.benchmarks.accuracy.frame_rates import evaluate_frame_rates
     from relo_edge.datasets.layouts import read_dataset
 
     request = EvalRequest(
@@ -104,7 +107,10 @@ def evaluate(
         jobs=jobs,
         ray=ray,
     )
-    return evaluate_dataset(request, read_dataset(Path(dataset), layout, origin=float(one_based)))
+    opened = read_dataset(Path(dataset), layout, origin=float(one_based))
+    return (
+        evaluate_frame_rates(request, opened, every) if every else evaluate_dataset(request, opened)
+    )
 
 
 def compare(first: str | Path, second: str | Path) -> Comparison:

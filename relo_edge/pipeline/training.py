@@ -15,9 +15,9 @@ def train(stage: str, output: str | Path, **options: Any) -> TrainResult:
     """Train one stage, or go on with the run that the folder holds.
 
     Args:
-        stage: warmup, reinforce or qat.
+        stage: warmup, reinforce, slt or qat.
         output: the run's folder.
-        **options: the other fields of `relo_edge.training.run.TrainRequest`.
+        **options: the other fields of `relo_edge.training.requests.TrainRequest`.
 
     Returns:
         What was reached, and whether the stage is finished.

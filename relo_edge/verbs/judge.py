@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from relo_edge.errors import InputError
 from relo_edge.verbs.shared import (
     Bundle,
     Checkpoint,
@@ -125,6 +126,9 @@ def eval_(
     ray: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster to run the jobs on, or local.")
     ] = None,
+    every: Annotated[
+        str, typer.Option(help="Lower frame rates to measure as well: 2,3,4 for every 2nd, 3rd …")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Measure AUC, precision, AO and SR on a dataset. Finished sequences are not run again."""
@@ -142,8 +146,16 @@ def eval_(
         output=output,
         jobs=jobs,
         ray=ray,
+        every=_read_steps(every),
     )
     print_result(result, as_json)
+
+
+def _read_steps(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not all(word.isdecimal() for word in words):
+        raise InputError("--every", found=text, expected="whole numbers with commas between")
+    return tuple(map(int, words))
 
 
 @app.command(epilog="Example: relo-edge compare eval_out/fp32 eval_out/int8")

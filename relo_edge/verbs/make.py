@@ -125,7 +125,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT")
 def train(
-    stage: Annotated[str, typer.Argument(help="warmup, reinforce or qat.")],
+    stage: Annotated[str, typer.Argument(help="warmup, reinforce, slt or qat.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
     checkpoint: Annotated[
@@ -136,6 +136,12 @@ def train(
         list[Path] | None,
         typer.Option(
             help="Video to cut synthetic clips' textures from; repeat it. Painted ones if absent."
+        ),
+    ] = None,
+    cutouts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="COCO folder whose outlined objects synthetic clips are made of; repeat it."
         ),
     ] = None,
     data: Annotated[
@@ -150,6 +156,9 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps in all; the recipe's if absent.")] = None,
     batch_clips: Annotated[int | None, typer.Option(help="Clips in a step.")] = None,
+    accumulate: Annotated[
+        int, typer.Option(help="Parts in which a step's clips are taken; saves memory.")
+    ] = 1,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and clips.")] = 0,
     algorithm: Annotated[
@@ -159,32 +168,42 @@ def train(
         bool,
         typer.Option("--fresh-policy", help="Begin with a new policy head (the paper)."),
     ] = False,
+    learn_centres: Annotated[
+        bool,
+        typer.Option(
+            "--learn-centres", help="warmup: all parts learn at one rate, as without weights."
+        ),
+    ] = False,
     attention: Annotated[
         bool, typer.Option("--attention", help="qat: INT8 for attention's own two products too.")
     ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Train one of the paper's stages, or qat for INT8. The same command resumes it."""
+    """Train one stage: warmup, reinforce, slt, or qat for INT8. The same command resumes it."""
     from relo_edge.pipeline.training import train as run
 
     result = run(
         stage,
         output,
         variant=variant,
-        start=checkpoint,
-        videos=tuple(textures or ()),
+        checkpoint=checkpoint,
+        textures=tuple(textures or ()),
+        cutouts=tuple(cutouts or ()),
+        data=tuple(data or ()),
+        synthetic=synthetic,
         steps=steps,
-        clips=batch_clips,
+        batch_clips=batch_clips,
+        accumulate=accumulate,
         rate=rate,
         seed=seed,
         algorithm=algorithm,
         fresh_policy=fresh_policy,
-        threads=threads,
-        data=tuple(data or ()),
-        synthetic=synthetic,
+        learn_centres=learn_centres,
         attention=attention,
+        threads=threads,
     )
-    print_result(result, as_json)
+    if result.rank == 0:
+        print_result(result, as_json)
     if not result.finished:
         raise typer.Exit(INTERRUPTED)

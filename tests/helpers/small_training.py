@@ -25,7 +25,7 @@ SMALL = replace(
 
 @cache
 def small_atlas():
-    return build_atlas((), seed=3, grounds=6, sprites=12)
+    return build_atlas((), seed=3, backgrounds=6, sprites=12)
 
 
 def small_batch(clips=3, frames=2, seed=0, jitter=None, variant=SMALL):

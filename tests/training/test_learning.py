@@ -17,7 +17,7 @@ from relo_edge.synthetic.clip import make_clip
 from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.reinforce import Reinforce
 from relo_edge.training.render import Jitter
-from relo_edge.training.rollout import level_policy
+from relo_edge.training.rollout import shift_logits
 from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
 from relo_edge.training.warmup import Warmup
 
@@ -95,7 +95,7 @@ def test_reinforcement_finds_a_policy_that_beats_the_centre(warm):
     settings = ClipSettings(12, 4, Jitter(centre=2.5, scale=0.3))
     clips = stream_clips(small_atlas(), warm.variant, settings)
     learn(warm, Reinforce(), clips, 45, 3e-3)
-    level_policy(warm, next(clips))
+    shift_logits(warm, next(clips))
     learned = track_clips(warm.eval())
     assert learned > blind + 0.05
     assert learned > centre

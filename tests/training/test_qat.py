@@ -5,6 +5,7 @@ import shutil
 import signal
 from contextlib import closing
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ from relo_edge.graphs.int8_ranges import Int8Ranges, read_ranges, write_ranges
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.training import run
-from relo_edge.training.checkpointing import Journal
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.loop import LoopSettings, run_loop
 from relo_edge.training.qat import Qat
 from relo_edge.training.range_search import find_ranges
@@ -91,15 +92,15 @@ def test_unrounded_it_is_the_float_network():
 
 def train_small(folder, steps, network=None):
     stage, network = small_stage(), network or small_network()
-    journal = Journal(folder, "qat", {"seed": 1})
-    journal.restore(network)
-    journal.kept = journal.kept or stage.ranges
-    stage.ranges = journal.kept
+    run_state = RunState(folder, "qat", {"seed": 1})
+    run_state.restore(network)
+    run_state.kept = run_state.kept or stage.ranges
+    stage.ranges = run_state.kept
     clips = ClipSettings(2, 2, Jitter(), 1)
     settings = LoopSettings(steps, 1e-3, warm_steps=1, log_every=1, save_every=2, half=False)
-    with closing(stream_clips(small_atlas(), SMALL, clips, journal.step)) as stream:
-        run_loop(network, stage, stream, settings, journal)
-    return network, journal
+    with closing(stream_clips(small_atlas(), SMALL, clips, count(run_state.step))) as stream:
+        run_loop(network, stage, stream, settings, run_state)
+    return network, run_state
 
 
 def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
@@ -108,11 +109,11 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     (tmp_path / "cut").mkdir()
     whole, _ = train_small(tmp_path / "whole", 4)
     train_small(tmp_path / "cut", 2)
-    resumed, journal = train_small(tmp_path / "cut", 4, small_network(seed=9))
-    assert journal.step == 4
-    again = Journal(tmp_path / "cut", "qat", {"seed": 1})
+    resumed, run_state = train_small(tmp_path / "cut", 4, small_network(seed=9))
+    assert run_state.step == 4
+    again = RunState(tmp_path / "cut", "qat", {"seed": 1})
     again.restore(small_network())
-    assert again.kept == journal.kept == small_stage().ranges
+    assert again.kept == run_state.kept == small_stage().ranges
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, resumed.state_dict()[name], atol=1e-6), name
 
@@ -125,7 +126,12 @@ def trained(tmp_path_factory):
         patch.setattr(run, "ATLAS", 6)
         patch.setattr(run, "TRIAL_CLIPS", 1)
         request = run.TrainRequest(
-            "qat", folder / "run", start=find_demo_checkpoint(), steps=2, clips=4, threads=1
+            stage="qat",
+            output=folder / "run",
+            checkpoint=find_demo_checkpoint(),
+            steps=2,
+            batch_clips=4,
+            threads=1,
         )
         result = run.run_training(request)
     assert result.finished
@@ -301,7 +307,9 @@ def test_an_interrupt_leaves_a_checkpoint_with_its_ranges(tmp_path, monkeypatch)
         return learn(self, network, batch)
 
     monkeypatch.setattr(Qat, "learn", press)
-    request = run.TrainRequest("qat", tmp_path, start=find_demo_checkpoint(), steps=9, clips=1)
+    request = run.TrainRequest(
+        stage="qat", output=tmp_path, checkpoint=find_demo_checkpoint(), steps=9, batch_clips=1
+    )
     result = run.run_training(request)
     assert not result.finished
     ranges = read_ranges(tmp_path / "qat-ranges.json")

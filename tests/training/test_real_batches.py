@@ -6,7 +6,7 @@ import pickle
 import re
 import signal
 from collections import deque
-from itertools import islice
+from itertools import count, islice
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -17,19 +17,19 @@ from small_training import SMALL, small_atlas
 
 from relo_edge.errors import SourceError
 from relo_edge.training import real_batches as drawing
-from relo_edge.training.data import open_material
+from relo_edge.training.data import open_training_data
 from relo_edge.training.real_batches import (
-    FootageClips,
-    count_readers,
-    prove_footage,
-    stream_footage,
+    RealClips,
+    check_sources,
+    count_workers,
+    stream_real_clips,
 )
-from relo_edge.training.real_clips import open_footage
+from relo_edge.training.real_clips import open_sources
 from relo_edge.training.render import Jitter
 from relo_edge.training.synthetic_batches import (
     ClipSettings,
     mix_clips,
-    name_lost_helpers,
+    name_lost_workers,
     split_clips,
     stream_clips,
 )
@@ -44,7 +44,7 @@ def folders(tmp_path):
 
 
 def take(folders, count, settings=SETTINGS, **options):
-    stream = stream_footage(open_footage(folders), SMALL, settings, **options)
+    stream = stream_real_clips(open_sources(folders), SMALL, settings, **options)
     batches = [next(stream) for _ in range(count)]
     stream.close()
     return batches
@@ -65,8 +65,8 @@ def test_batches_have_the_shapes_of_synthetic_ones(folders):
 def test_clips_do_not_depend_on_how_many_read_them_nor_on_a_break(folders):
     alone = take(folders, 4)
     assert not equal(alone[0], alone[1])
-    assert all(map(equal, alone, take(folders, 4, readers=2)))
-    resumed = take(folders, 2, first_step=2, readers=2)
+    assert all(map(equal, alone, take(folders, 4, workers=2)))
+    resumed = take(folders, 2, items=count(2), workers=2)
     assert all(map(equal, alone[2:], resumed))
     other = ClipSettings(3, 2, Jitter(), seed=5)
     assert not equal(alone[0], take(folders, 1, other)[0])
@@ -80,11 +80,11 @@ def test_a_clip_does_not_depend_on_the_others_of_its_step(folders):
 
 def test_each_folder_is_drawn_from_as_often(folders, monkeypatch):
     names = []
-    film = drawing.film_shot
+    crops = drawing.cut_clip
     monkeypatch.setattr(
-        drawing, "film_shot", lambda shot, *rest: names.append(shot.name) or film(shot, *rest)
+        drawing, "cut_clip", lambda shot, *rest: names.append(shot.name) or crops(shot, *rest)
     )
-    FootageClips(open_footage(folders), SMALL, ClipSettings(200, 1, Jitter()))[0].unpack()
+    RealClips(open_sources(folders), SMALL, ClipSettings(200, 1, Jitter()))[0].unpack()
     stills = sum(name.endswith(".jpg") for name in names)
     assert 70 < stills < 130
 
@@ -93,7 +93,9 @@ def test_each_folder_is_drawn_from_as_often(folders, monkeypatch):
 def test_no_reader_outlives_an_error_that_is_still_looked_at(folders, share):
     before = set(active_children())
     settings = ClipSettings(2, 1, Jitter())
-    material = open_material([] if share == 1 else folders, share, settings, SMALL, small_atlas)
+    material = open_training_data(
+        [] if share == 1 else folders, share, settings, SMALL, small_atlas
+    )
     with pytest.raises(ZeroDivisionError) as held, material.stream(0, torch.device("cpu")) as clips:
         assert next(clips).searches.shape[0] / 0
     # They ignore SIGTERM, so the program's end would wait for them for ever.
@@ -102,7 +104,7 @@ def test_no_reader_outlives_an_error_that_is_still_looked_at(folders, share):
 
 
 def test_footage_can_be_sent_to_a_fresh_process(folders):
-    clips = FootageClips(open_footage(folders), SMALL, SETTINGS)
+    clips = RealClips(open_sources(folders), SMALL, SETTINGS)
     again = pickle.loads(pickle.dumps(clips))
     assert equal(clips[3].unpack(), again[3].unpack())
 
@@ -160,18 +162,18 @@ def test_a_folder_without_a_clip_is_refused_with_a_reason(tmp_path, spoil):
     with pytest.raises(
         SourceError, match=f"nothing to learn from in .* 1 videos as plain.*{reason}"
     ):
-        prove_footage(open_footage([tmp_path]), SMALL, SETTINGS)
+        check_sources(open_sources([tmp_path]), SMALL, SETTINGS)
 
 
 def test_every_folder_must_give_a_clip(folders):
     break_pictures(folders[1], 3)
     with pytest.raises(SourceError, match="nothing to learn from in coco: 6 boxes as coco"):
-        prove_footage(open_footage(folders), SMALL, SETTINGS)
+        check_sources(open_sources(folders), SMALL, SETTINGS)
 
 
 def test_what_breaks_later_ends_the_stream_in_a_line(tmp_path):
     write_plain(tmp_path, ["one"], frames=3)
-    stream = stream_footage(open_footage([tmp_path]), SMALL, SETTINGS)
+    stream = stream_real_clips(open_sources([tmp_path]), SMALL, SETTINGS)
     next(stream)
     break_pictures(tmp_path, 3)
     with pytest.raises(SourceError, match="nothing to learn from") as caught:
@@ -182,12 +184,12 @@ def test_what_breaks_later_ends_the_stream_in_a_line(tmp_path):
 @pytest.mark.slow
 def test_a_reader_that_is_killed_is_named(folders):
     others = set(list_children())
-    stream = stream_footage(open_footage(folders), SMALL, SETTINGS)
+    stream = stream_real_clips(open_sources(folders), SMALL, SETTINGS)
     next(stream)
     (child,) = set(list_children()) - others
     os.kill(int(child), signal.SIGKILL)
     # Either the system says that it ended, or the pipe to it does.
-    with pytest.raises(SourceError, match="draws clips ended: found"), name_lost_helpers():
+    with pytest.raises(SourceError, match="draws clips ended: found"), name_lost_workers():
         deque(islice(stream, 500))
     stream.close()
 
@@ -197,7 +199,7 @@ def list_children():
 
 
 def test_other_errors_keep_their_names():
-    with pytest.raises(RuntimeError, match="of our own"), name_lost_helpers():
+    with pytest.raises(RuntimeError, match="of our own"), name_lost_workers():
         raise RuntimeError("of our own")
 
 
@@ -205,7 +207,7 @@ def test_real_and_synthetic_clips_share_a_step(folders):
     real, synthetic = split_clips(SETTINGS, 1 / 3)
     assert (real.clips, synthetic.clips) == (2, 1)
     streams = [
-        stream_footage(open_footage(folders), SMALL, real),
+        stream_real_clips(open_sources(folders), SMALL, real),
         stream_clips(small_atlas(), SMALL, synthetic),
     ]
     mixed = next(mix_clips(streams, torch.device("cpu")))
@@ -216,7 +218,7 @@ def test_real_and_synthetic_clips_share_a_step(folders):
 
 
 def test_the_cores_read_where_a_gpu_learns(monkeypatch):
-    assert count_readers(torch.device("cpu")) == 1
-    for cores, readers in ((1, 1), (2, 1), (8, 7), (200, 16)):
+    assert count_workers(torch.device("cpu")) == 1
+    for cores, workers in ((1, 1), (2, 1), (8, 7), (200, 16)):
         monkeypatch.setattr(drawing, "count_cores", lambda cores=cores: cores)
-        assert count_readers(torch.device("cuda")) == readers
+        assert count_workers(torch.device("cuda")) == workers

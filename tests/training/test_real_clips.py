@@ -16,8 +16,8 @@ from layouts import (
 )
 
 from relo_edge.errors import InputError, SourceError
-from relo_edge.training import real_clips as footage
-from relo_edge.training.real_clips import REACH, UnfitShot, open_footage
+from relo_edge.training import real_clips as sources
+from relo_edge.training.real_clips import REACH, UnusableClip, open_sources
 
 
 @given(
@@ -27,7 +27,7 @@ from relo_edge.training.real_clips import REACH, UnfitShot, open_footage
 )
 def test_a_clips_frames_are_visible_in_order_and_within_reach(visible, frames, seed):
     visible = np.array(sorted(visible))
-    chosen = footage._choose_frames(np.random.default_rng(seed), visible, frames)
+    chosen = sources._choose_frames(np.random.default_rng(seed), visible, frames)
     first, searches = chosen[0], chosen[1:]
     assert len(searches) == frames
     assert set(chosen.tolist()) <= set(visible.tolist())
@@ -43,7 +43,7 @@ def test_a_clips_frames_are_visible_in_order_and_within_reach(visible, frames, s
 
 
 def draw(folder, frames=2, seed=0):
-    (source,) = open_footage([folder])
+    (source,) = open_sources([folder])
     return source.draw(np.random.default_rng(seed), frames)
 
 
@@ -57,7 +57,7 @@ def test_hidden_frames_are_never_drawn(tmp_path, seed):
 
 def test_every_video_and_every_frame_is_drawn(tmp_path):
     write_plain(tmp_path, ["one", "two", "three"], frames=4)
-    (source,) = open_footage([tmp_path])
+    (source,) = open_sources([tmp_path])
     shots = [source.draw(np.random.default_rng(seed), 2) for seed in range(60)]
     assert {shot.name for shot in shots} == {"one", "two", "three"}
     assert {path.stem for shot in shots for path in shot.pictures} == {f"{n:04d}" for n in range(4)}
@@ -79,7 +79,7 @@ def test_folders_tell_what_they_are(tmp_path):
     write_trackingnet(tmp_path / "TrackingNet", ["a", "b"], boxes=11, part="TRAIN_3")
     write_coco(tmp_path / "coco")
     folders = [tmp_path / name for name in ("train", "LaSOT", "TrackingNet", "coco")]
-    assert [source.describe() for source in open_footage(folders)] == [
+    assert [source.describe() for source in open_sources(folders)] == [
         "train: 1 videos as got10k",
         "LaSOT: 1 videos as lasot",
         "TrackingNet: 2 videos as trackingnet",
@@ -89,14 +89,14 @@ def test_folders_tell_what_they_are(tmp_path):
 
 def test_first_boxes_only_are_refused(tmp_path):
     with pytest.raises(InputError, match="as got10k: found first boxes only, expected a box for"):
-        open_footage([write_got10k_test(tmp_path)])
+        open_sources([write_got10k_test(tmp_path)])
 
 
 def test_folders_that_hold_nothing(tmp_path):
     with pytest.raises(InputError, match="found no such folder"):
-        open_footage([tmp_path / "none"])
+        open_sources([tmp_path / "none"])
     with pytest.raises(InputError, match=r"no layout that fits, expected got10k .*\| coco; docs"):
-        open_footage([tmp_path])
+        open_sources([tmp_path])
 
 
 def test_a_target_that_is_seen_once_is_unfit(tmp_path):
@@ -104,7 +104,7 @@ def test_a_target_that_is_seen_once_is_unfit(tmp_path):
     boxes = list_boxes(3)
     boxes[1] = boxes[2] = [0, 0, 0, 0]
     write_boxes(folder / "groundtruth.txt", boxes)
-    with pytest.raises(UnfitShot, match="shows its target in 1 frames"):
+    with pytest.raises(UnusableClip, match="shows its target in 1 frames"):
         draw(tmp_path)
 
 

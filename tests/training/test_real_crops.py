@@ -10,8 +10,8 @@ from relo_edge.errors import SourceError
 from relo_edge.geometry import box_in_template, box_to_image, crop_into, place_crop
 from relo_edge.host.opencv import cv2
 from relo_edge.training import real_crops as filming
-from relo_edge.training.real_clips import Shot, UnfitShot
-from relo_edge.training.real_crops import film_shot
+from relo_edge.training.real_clips import ClipFrames, UnusableClip
+from relo_edge.training.real_crops import cut_clip
 from relo_edge.training.render import Jitter
 
 CALM = Jitter(centre=0.0, scale=0.0)
@@ -30,7 +30,7 @@ def write_picture(path, size=(320, 240), box=None, seed=0):
 
 
 def make_shot(path, boxes, size=None):
-    return Shot("walk", (path,) * len(boxes), np.array(boxes, np.float64), size)
+    return ClipFrames("walk", (path,) * len(boxes), np.array(boxes, np.float64), size)
 
 
 def find_white(crop):
@@ -57,14 +57,14 @@ shared = settings(
 def test_boxes_are_where_the_crops_show_the_target(tmp_path, x, y, width, height, seed, suffix):
     box = (x, y, width, height)
     path = write_picture(tmp_path / f"white{suffix}", box=box)
-    film = film_shot(make_shot(path, [box] * 4), SMALL, Jitter(), np.random.default_rng(seed))
-    assert film.seen.all(), "the widest shift leaves the centre in the crop"
-    for crop, told in zip(film.searches, film.boxes, strict=True):
+    crops = cut_clip(make_shot(path, [box] * 4), SMALL, Jitter(), np.random.default_rng(seed))
+    assert crops.seen.all(), "the widest shift leaves the centre in the crop"
+    for crop, told in zip(crops.searches, crops.boxes, strict=True):
         expected = list_corners(told, SEARCH)
         assert np.abs(find_white(crop) - expected).max() < 1.5 + SEARCH * 0.02
-    x, y, width, height = film.template_box * (TEMPLATE - 1)
+    x, y, width, height = crops.template_box * (TEMPLATE - 1)
     expected = (np.array([x, y, x + width, y + height]) + 0.5).clip(0, TEMPLATE)
-    assert np.abs(find_white(film.template) - expected).max() < 1.5 + TEMPLATE / min(box[2:]) / 2
+    assert np.abs(find_white(crops.template) - expected).max() < 1.5 + TEMPLATE / min(box[2:]) / 2
 
 
 @shared
@@ -79,19 +79,19 @@ def test_without_jitter_it_is_what_the_tracker_sees(tmp_path, x, y, width, heigh
     frame = cv2.imread(str(path))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(filming, "BRIGHTNESS", 0.0)
-        film = film_shot(make_shot(path, [box] * 2), SMALL, CALM, np.random.default_rng(seed))
+        crops = cut_clip(make_shot(path, [box] * 2), SMALL, CALM, np.random.default_rng(seed))
     template = place_crop(box, 2.0, TEMPLATE)
     search = place_crop(box, 4.0, SEARCH)
     seen = [
         crop_into(np.empty((size, size, 3), np.uint8), frame, window)[..., ::-1]
         for window, size in ((template, TEMPLATE), (search, SEARCH))
     ]
-    mirrored = not np.array_equal(film.template, seen[0])
+    mirrored = not np.array_equal(crops.template, seen[0])
     way = slice(None, None, -1 if mirrored else 1)
-    assert np.array_equal(film.template, seen[0][:, way])
-    assert np.array_equal(film.searches[0], seen[1][:, way])
-    assert np.array_equal(film.template_box, box_in_template(box, template, TEMPLATE))
-    told = film.boxes[0].copy()
+    assert np.array_equal(crops.template, seen[0][:, way])
+    assert np.array_equal(crops.searches[0], seen[1][:, way])
+    assert np.array_equal(crops.template_box, box_in_template(box, template, TEMPLATE))
+    told = crops.boxes[0].copy()
     told[0] = 1 - told[0] if mirrored else told[0]
     left, top, *size = box_to_image(told, box, search.scale, SEARCH)
     corners = [left, top, left + size[0], top + size[1]]
@@ -106,12 +106,12 @@ def test_large_targets_are_read_small_and_their_boxes_are_as_exact(tmp_path, suf
     box = (301, 203, side, side - 7)
     path = write_picture(tmp_path / f"white{suffix}", size=(1403, 1205), box=box)
     for seed in range(4):
-        film = film_shot(make_shot(path, [box] * 3), SMALL, Jitter(), np.random.default_rng(seed))
-        for crop, told in zip(film.searches, film.boxes, strict=True):
+        crops = cut_clip(make_shot(path, [box] * 3), SMALL, Jitter(), np.random.default_rng(seed))
+        for crop, told in zip(crops.searches, crops.boxes, strict=True):
             assert np.abs(find_white(crop) - list_corners(told, SEARCH)).max() < 2
-    film = film_shot(make_shot(path, [box] * 2), SMALL, CALM, np.random.default_rng(0))
+    crops = cut_clip(make_shot(path, [box] * 2), SMALL, CALM, np.random.default_rng(0))
     shown = np.array(box[2:]) / (4 * np.sqrt(box[2] * box[3]))
-    assert film.boxes[0, 2:] == pytest.approx(shown, rel=0.01)
+    assert crops.boxes[0, 2:] == pytest.approx(shown, rel=0.01)
 
 
 def test_a_small_reading_is_a_faster_one(tmp_path, monkeypatch):
@@ -121,16 +121,16 @@ def test_a_small_reading_is_a_faster_one(tmp_path, monkeypatch):
         filming, "read_image", lambda path, flag: flags.append(flag) or read(path, flag)
     )
     path = write_picture(tmp_path / "white.jpg", size=(1400, 1200), box=(300, 200, 600, 600))
-    film_shot(make_shot(path, [(300, 200, 600, 600)] * 5), SMALL, CALM, np.random.default_rng(0))
+    cut_clip(make_shot(path, [(300, 200, 600, 600)] * 5), SMALL, CALM, np.random.default_rng(0))
     assert flags == [cv2.IMREAD_REDUCED_COLOR_8], "once, though five frames show it"
-    film_shot(make_shot(path, [(300, 200, 30, 30)] * 2), SMALL, CALM, np.random.default_rng(0))
+    cut_clip(make_shot(path, [(300, 200, 30, 30)] * 2), SMALL, CALM, np.random.default_rng(0))
     assert flags[1:] == [cv2.IMREAD_COLOR]
 
 
 def test_one_seed_one_film(tmp_path):
     shot = make_shot(write_picture(tmp_path / "a.png"), [(50, 60, 40, 30)] * 3)
     first, again, other = (
-        film_shot(shot, SMALL, Jitter(), np.random.default_rng(seed)) for seed in (1, 1, 2)
+        cut_clip(shot, SMALL, Jitter(), np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     for one, two in zip(first, again, strict=True):
         assert np.array_equal(one, two)
@@ -145,14 +145,14 @@ def test_a_clip_is_mirrored_as_a_whole_and_crops_are_lit_one_by_one(tmp_path):
     sides, gains = [], set()
     for seed in range(12):
         shot = make_shot(path, [(100, 60, 60, 120)] * 4)
-        film = film_shot(shot, SMALL, CALM, np.random.default_rng(seed))
+        crops = cut_clip(shot, SMALL, CALM, np.random.default_rng(seed))
         halves = [
             crop[:, : crop.shape[1] // 2].sum() > crop[:, crop.shape[1] // 2 :].sum()
-            for crop in (film.template, *film.searches)
+            for crop in (crops.template, *crops.searches)
         ]
         assert len(set(halves)) == 1
         sides.append(halves[0])
-        gains |= {int(crop.max()) for crop in film.searches}
+        gains |= {int(crop.max()) for crop in crops.searches}
     assert len(set(sides)) == 2
     assert len(gains) > 3
     assert min(gains) >= 203
@@ -160,7 +160,7 @@ def test_a_clip_is_mirrored_as_a_whole_and_crops_are_lit_one_by_one(tmp_path):
 
 def film_one(path, box=(50, 60, 40, 30), size=None):
     shot = make_shot(path, [box] * 2, size)
-    return film_shot(shot, SMALL, CALM, np.random.default_rng(0))
+    return cut_clip(shot, SMALL, CALM, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.99])
@@ -215,11 +215,11 @@ def test_a_picture_of_another_size_than_annotated(tmp_path, suffix):
     ],
 )
 def test_targets_that_the_picture_hardly_shows_are_unfit(tmp_path, box):
-    with pytest.raises(UnfitShot):
+    with pytest.raises(UnusableClip):
         film_one(write_picture(tmp_path / "a.png"), box)
 
 
 def test_a_crop_of_a_huge_picture_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(filming, "WIDEST", 200)
-    with pytest.raises(UnfitShot, match="needs a crop of 240 pixels"):
+    with pytest.raises(UnusableClip, match="needs a crop of 240 pixels"):
         film_one(write_picture(tmp_path / "a.png"), (10, 10, 60, 60))

@@ -155,7 +155,7 @@ def test_a_wish_to_stop_saves_the_run_and_ends_its_readers(tmp_path, data, wish)
     deadline = time.monotonic() + 120
     while not (folder / "warmup-log.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    # Ctrl-C in a terminal, and a service's end, reach the readers as well.
+    # Ctrl-C in a terminal, and a service's end, reach the workers as well.
     os.killpg(process.pid, wish)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

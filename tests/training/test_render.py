@@ -1,6 +1,7 @@
 """Rendered crops show what their boxes say, and one seed gives one clip."""
 
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -23,9 +24,10 @@ def plain_atlas():
     disc = (steps[:, None] ** 2 + steps[None] ** 2 < 0.81).float() * 255
     return replace(
         atlas,
-        grounds=torch.zeros_like(atlas.grounds),
+        backgrounds=torch.zeros_like(atlas.backgrounds),
         sprites=disc.byte().expand(1, 4, 64, 64).contiguous(),
         outlines=0.9 * torch.stack([turn.cos(), turn.sin()], dim=1)[None],
+        peers=torch.zeros_like(atlas.peers[:1]),
     )
 
 
@@ -41,8 +43,7 @@ def test_the_box_holds_the_target(plain_atlas, monkeypatch):
             continue
         rows, columns = np.nonzero(crop.numpy().max(axis=2) > 100)
         seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        # The bend may push a little over the outline.
-        slack = 1.5 + 0.08 * float(box[2:].max()) * 128
+        slack = 2 + 0.03 * float(box[2:].max()) * 128  # between two points of the outline
         assert np.abs(np.array(seen) - torch.cat([low, high]).numpy()).max() < slack
         checked += 1
     assert checked > 5
@@ -81,22 +82,25 @@ def test_a_resumed_stream_goes_on_as_an_unbroken_one():
     settings = ClipSettings(2, 1, Jitter(), seed=4)
     unbroken = stream_clips(small_atlas(), SMALL, settings)
     batches = [next(unbroken) for _ in range(3)]
-    resumed = next(stream_clips(small_atlas(), SMALL, settings, first_step=2))
+    resumed = next(stream_clips(small_atlas(), SMALL, settings, items=count(2)))
     assert torch.equal(batches[2].searches, resumed.searches)
     assert not torch.equal(batches[1].searches, resumed.searches)
 
 
 def test_an_atlas_is_a_function_of_its_seed():
-    first, second = (build_atlas((), seed=1, grounds=2, sprites=4) for _ in range(2))
-    assert torch.equal(first.grounds, second.grounds)
+    first, second = (build_atlas((), seed=1, backgrounds=2, sprites=4) for _ in range(2))
+    assert torch.equal(first.backgrounds, second.backgrounds)
     assert torch.equal(first.sprites, second.sprites)
-    assert not torch.equal(first.grounds, build_atlas((), seed=2, grounds=2, sprites=4).grounds)
+    assert not torch.equal(
+        first.backgrounds, build_atlas((), seed=2, backgrounds=2, sprites=4).backgrounds
+    )
 
 
 def test_outlines_surround_their_sprites():
     atlas = small_atlas()
     for sprite, outline in zip(atlas.sprites, atlas.outlines, strict=True):
         rows, columns = np.nonzero(sprite[3].numpy() > 128)
-        seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 32 - 1
+        seen = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        seen = seen / (sprite.shape[1] / 2) - 1
         told = torch.cat([outline.amin(dim=0), outline.amax(dim=0)]).numpy()
         assert np.abs(seen - told).max() < 0.2

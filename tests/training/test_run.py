@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from verbs import run_verb
 from relo_edge.errors import CheckpointError
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.training import run
-from relo_edge.training.checkpointing import Journal
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.curve import draw_curve
 from relo_edge.training.loop import LoopSettings, anneal, run_loop
 from relo_edge.training.render import Jitter
@@ -28,15 +29,15 @@ from relo_edge.training.warmup import Warmup
 
 def train_small(folder, steps, network=None, log_every=1):
     network = network or small_network()
-    journal = Journal(folder, "warmup", {"seed": 1})
-    journal.restore(network)
+    run_state = RunState(folder, "warmup", {"seed": 1})
+    run_state.restore(network)
     clips = ClipSettings(2, 1, Jitter(), 1)
     settings = LoopSettings(
         steps, 1e-3, warm_steps=1, log_every=log_every, save_every=2, half=False
     )
-    with closing(stream_clips(small_atlas(), SMALL, clips, journal.step)) as stream:
-        finished = run_loop(network, Warmup(), stream, settings, journal)
-    return network, journal, finished
+    with closing(stream_clips(small_atlas(), SMALL, clips, count(run_state.step))) as stream:
+        finished = run_loop(network, Warmup(), stream, settings, run_state)
+    return network, run_state, finished
 
 
 def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
@@ -45,9 +46,9 @@ def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     (tmp_path / "cut").mkdir()
     whole, _, _ = train_small(tmp_path / "whole", 4)
     train_small(tmp_path / "cut", 2)
-    resumed, journal, finished = train_small(tmp_path / "cut", 4, small_network(seed=9))
+    resumed, run_state, finished = train_small(tmp_path / "cut", 4, small_network(seed=9))
     assert finished
-    assert journal.step == 4
+    assert run_state.step == 4
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, resumed.state_dict()[name], atol=1e-6), name
     with (tmp_path / "cut" / "warmup-log.csv").open() as file:
@@ -62,44 +63,44 @@ def test_a_run_that_ends_before_its_first_line_has_no_curve(tmp_path):
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
-    journal = Journal(tmp_path, "warmup", {"seed": 1})
-    journal.checkpoint.write_bytes(b"half a file")
+    run_state = RunState(tmp_path, "warmup", {"seed": 1})
+    run_state.checkpoint.write_bytes(b"half a file")
     with pytest.raises(CheckpointError, match="warmup-checkpoint.pt is no training to go on with"):
-        journal.restore(small_network())
-    torch.save({"net": {"a": torch.zeros(1)}}, journal.checkpoint)
+        run_state.restore(small_network())
+    torch.save({"net": {"a": torch.zeros(1)}}, run_state.checkpoint)
     with pytest.raises(CheckpointError, match="train into another folder"):
-        journal.restore(small_network())
+        run_state.restore(small_network())
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02]."])
 def test_any_damage_is_one_line(tmp_path, content):
-    journal = Journal(tmp_path, "warmup", {})
-    journal.checkpoint.write_bytes(content)
+    run_state = RunState(tmp_path, "warmup", {})
+    run_state.checkpoint.write_bytes(content)
     with pytest.raises(CheckpointError, match="no training to go on with"):
-        journal.restore(small_network())
+        run_state.restore(small_network())
 
 
 def test_another_training_is_not_gone_on_with(tmp_path):
     train_small(tmp_path, 1)
-    other = Journal(tmp_path, "warmup", {"seed": 2})
+    other = RunState(tmp_path, "warmup", {"seed": 2})
     with pytest.raises(CheckpointError, match="found seed 1, expected seed 2"):
         other.restore(small_network())
     assert other.step == 0
 
 
 def test_a_log_is_cut_to_what_the_checkpoint_knows(tmp_path):
-    _, journal, _ = train_small(tmp_path, 2)
-    with journal.log.open("a") as file:
+    _, run_state, _ = train_small(tmp_path, 2)
+    with run_state.log.open("a") as file:
         file.write("3,0,0,0,0,0,0\n4,half a li")
-    again = Journal(tmp_path, "warmup", {"seed": 1})
+    again = RunState(tmp_path, "warmup", {"seed": 1})
     assert again.restore(small_network())
     with again.log.open() as file:
         assert [float(row["step"]) for row in csv.DictReader(file)] == [1, 2]
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
-    _, journal, _ = train_small(tmp_path, 2)
-    kept = journal.checkpoint.read_bytes()
+    _, run_state, _ = train_small(tmp_path, 2)
+    kept = run_state.checkpoint.read_bytes()
     learn = Warmup.learn
 
     def spoil(self, network, batch):
@@ -111,7 +112,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_
         told = f"step {noticed}: found a gradient that is no number"
         with pytest.raises(CheckpointError, match=told):
             train_small(tmp_path, steps, log_every=log_every)
-        assert journal.checkpoint.read_bytes() == kept
+        assert run_state.checkpoint.read_bytes() == kept
 
 
 def test_the_rate_rises_then_falls():
@@ -146,17 +147,23 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     [
         (["polish", "-o", "x"], "stage: found polish, expected warmup | reinforce"),
         (["reinforce", "-o", "x"], "run the warmup stage first"),
-        (["warmup", "-o", "x", "--steps", "0"], "steps: found 0, expected 1 or more"),
-        (["warmup", "-o", "x", "--rate", "7"], "rate: found 7.0"),
-        (["warmup", "-o", "x", "--seed", "-1"], "seed: found -1"),
+        (["warmup", "-o", "x", "--steps", "0"], "--steps: found 0, expected 1 or more"),
+        (["warmup", "-o", "x", "--rate", "7"], "--rate: found 7.0"),
+        (["warmup", "-o", "x", "--seed", "-1"], "--seed: found -1"),
         (["warmup", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with warmup"),
-        (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --start"),
+        (["warmup", "-o", "x", "--fresh-policy"], "--fresh-policy: found no --from"),
         (["warmup", "-o", "x", "--algorithm", "q"], "expected actor-critic | ppo | grpo"),
         (["warmup", "-o", "x", "--from", "none.pt"], "none.pt cannot be opened"),
-        (["qat", "-o", "x"], "qat: found no weights, expected trained ones"),
+        (["qat", "-o", "x"], "qat: found no weights, expected trained weights"),
         (["qat", "-o", "x", "--from", "none.pt"], "none.pt cannot be opened"),
         (["qat", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with qat"),
         (["qat", "-o", "x", "--from", "a", "--fresh-policy"], "--fresh-policy: found with qat"),
+        (["slt", "-o", "x"], "slt: found no weights, expected trained weights"),
+        (["slt", "-o", "x", "--from", "a", "--learn-centres"], "--learn-centres: found with slt"),
+        (["slt", "-o", "x", "--from", "a", "--fresh-policy"], "--fresh-policy: found with slt"),
+        (["warmup", "-o", "x", "--accumulate", "0"], "--accumulate: found 0"),
+        (["warmup", "-o", "x", "--batch-clips", "3", "--accumulate", "2"], "a multiple of 2"),
+        (["warmup", "-o", "x", "--cutouts", "none"], "--cutouts 'none': found no COCO"),
         (["warmup", "-o", "x", "--attention"], "--attention: found with warmup, expected with qat"),
     ],
 )
@@ -203,8 +210,8 @@ def test_killed_at_any_moment_the_last_checkpoint_loads(kill, tmp_path):
     # Ctrl-C in a terminal reaches the process that draws the clips as well.
     os.killpg(process.pid, kill)
     assert process.wait(60) == (-kill if kill == signal.SIGKILL else 0)
-    ended = Journal(tmp_path, "warmup", {"seed": 1})
+    ended = RunState(tmp_path, "warmup", {"seed": 1})
     assert ended.restore(small_network())
-    _, journal, finished = train_small(tmp_path, ended.step + 2)
+    _, run_state, finished = train_small(tmp_path, ended.step + 2)
     assert finished
-    assert journal.step == ended.step + 2
+    assert run_state.step == ended.step + 2

@@ -6,8 +6,8 @@ from small_training import copy_state, small_batch, small_network, take_steps
 
 from relo_edge.errors import InputError
 from relo_edge.training.reinforce import ALGORITHMS, Reinforce
-from relo_edge.training.rollout import level_policy, roll_out
-from relo_edge.training.warmup import Warmup, adopt_centre, score_centres
+from relo_edge.training.rollout import roll_out, shift_logits
+from relo_edge.training.warmup import Warmup, copy_centre_to_policy, score_centres
 
 
 def list_changed(before, network):
@@ -68,7 +68,7 @@ def test_the_state_is_carried_all_the_same():
 
 def test_adopted_centres_are_the_policy():
     network, batch = small_network().eval(), small_batch(frames=1)
-    adopt_centre(network)
+    copy_centre_to_policy(network)
     with torch.no_grad():
         ((_, maps),) = roll_out(network, batch)
         assert torch.allclose(maps.policy_logits, score_centres(network, maps), atol=1e-6)
@@ -78,7 +78,7 @@ def test_a_levelled_policy_is_the_same_above_zero():
     network, batch = small_network().eval(), small_batch(frames=1)
     with torch.no_grad():
         ((_, before),) = roll_out(network, batch)
-        level_policy(network, batch)
+        shift_logits(network, batch)
         ((_, after),) = roll_out(network, batch)
     lowest = after.policy_logits.flatten(1).amin(dim=1)
     assert float(lowest.mean()) == pytest.approx(0, abs=1e-5)

@@ -1,0 +1,89 @@
+"""Several processes as one training: who does which part of a step, and how they agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from relo_edge.errors import InputError
+
+__all__ = ["Processes", "join_processes"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that `torchrun` started; alone without it."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that writes files and speaks."""
+        return self.rank == 0
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """The mean over all processes, in place of each one's own."""
+        if self.world > 1:
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            self._average(gradients)
+
+    def average_statistics(self, network: nn.Module) -> None:
+        """BatchNorm's running statistics, which each process gathers from its own clips."""
+        if self.world > 1:
+            self._average([one for one in network.buffers() if one.is_floating_point()])
+
+    def average_figures(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is shown of a step."""
+        copies = {name: value.detach().float().clone() for name, value in figures.items()}
+        if self.world > 1:
+            self._average(list(copies.values()))
+        return copies
+
+    def any(self, wish: bool) -> bool:
+        """Whether any process wishes to stop: then all must, at the same step."""
+        if self.world == 1:
+            return wish
+        flag = torch.tensor(float(wish), device=self.device)
+        dist.all_reduce(flag)
+        return bool(flag > 0)
+
+    def _average(self, tensors: list[Tensor]) -> None:
+        """One message for all of them: many small ones would wait for the network each."""
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        parts = (flat / self.world).split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+@contextmanager
+def join_processes() -> Iterator[Processes]:
+    """What `torchrun` says of this process: NCCL between GPUs, gloo between CPUs."""
+    on_gpu = torch.cuda.is_available()
+    world = _read_number("WORLD_SIZE", 1)
+    if world == 1:
+        yield Processes(device=torch.device("cuda" if on_gpu else "cpu"))
+        return
+    device = torch.device("cuda", _read_number("LOCAL_RANK", 0)) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
+
+
+def _read_number(name: str, absent: int) -> int:
+    value = os.environ.get(name, str(absent))
+    if not value.isdecimal():
+        raise InputError(f"environment variable {name}", found=value, expected="a whole number")
+    return int(value)
