@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -36,7 +36,6 @@ COUNTS = (
     "width",
     "depth",
     "heads",
-    "temporal_tokens",
     "templates",
     "head_channels",
     "search_size",
@@ -90,6 +89,7 @@ class Variant:
     head_channels: int = 256
     search_size: int = 256
     template_size: int = 128
+    family: str = "relo"
     protocols: Mapping[str, TrackerProtocol] = field(
         default_factory=lambda: {"default": TrackerProtocol(2.0)}, hash=False
     )
@@ -97,6 +97,9 @@ class Variant:
     patch = 16  # the 4x4 patch embed and two 2x2 merges: fixed by the architecture
 
     def __post_init__(self) -> None:
+        if self.temporal_tokens < 0:
+            found = self.temporal_tokens
+            raise InputError(f"{self.name}: temporal tokens", found=found, expected="0 or more")
         for name in COUNTS:
             if getattr(self, name) < 1:
                 found = getattr(self, name)
@@ -242,8 +245,31 @@ _DEMO = Variant(
     template_size=64,
 )
 
+
+def _derive_sutrack(size: str, base: Variant, search_size: int) -> Variant:
+    """SUTrack shares the encoder of RELO's variant of that size; its window has the factor 1."""
+    update = {"update_interval": 25, "update_threshold": 0.70} if base.templates > 1 else {}
+    return replace(
+        base,
+        name=f"sutrack-{size}{search_size}",
+        family="sutrack",
+        temporal_tokens=0,
+        search_size=search_size,
+        template_size=search_size // 2,
+        protocols={"default": TrackerProtocol(1.0, **update)},
+    )
+
+
+_SUTRACK = (
+    _derive_sutrack("t", _T256, 224),
+    _derive_sutrack("b", _B256, 224),
+    _derive_sutrack("b", _B256, 384),
+    _derive_sutrack("l", _L256, 224),
+    _derive_sutrack("l", _L256, 384),
+)
+
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {v.name: v for v in (_T256, _B256, _L256, _DEMO)}
+    {v.name: v for v in (_T256, _B256, _L256, _DEMO, *_SUTRACK)}
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from relo_edge.network.layers import MainBlock, Merge, PatchConv, StageBlock, layer_norm
 from relo_edge.spec import Variant
 
-__all__ = ["Encoder", "foreground_share"]
+__all__ = ["Encoder", "build_main_blocks", "build_stages", "foreground_share"]
 
 
 class PatchEmbed(nn.Module):
@@ -39,7 +39,7 @@ class Encoder(nn.Module):
         self.template_foreground_token = nn.Parameter(torch.zeros(width))
         self.search_token = nn.Parameter(torch.zeros(width))
         self.patch_embed = PatchEmbed(width // 4)
-        self.blocks = nn.ModuleList([*_build_stages(variant), *_build_main_blocks(variant)])
+        self.blocks = nn.ModuleList([*build_stages(variant), *build_main_blocks(variant)])
         self.fc_norm = layer_norm(width)
 
     def encode_search(self, pixels: Tensor) -> Tensor:
@@ -94,7 +94,8 @@ def foreground_share(boxes: Tensor, variant: Variant) -> Tensor:
     return inside.flatten(1).to(boxes.dtype) / patch**2
 
 
-def _build_stages(variant: Variant) -> list[nn.Module]:
+def build_stages(variant: Variant) -> list[nn.Module]:
+    """The two convolutional stages, a merge after each."""
     first, second = variant.stage_blocks
     quarter, half = variant.width // 4, variant.width // 2
     return [
@@ -105,5 +106,6 @@ def _build_stages(variant: Variant) -> list[nn.Module]:
     ]
 
 
-def _build_main_blocks(variant: Variant) -> list[nn.Module]:
+def build_main_blocks(variant: Variant) -> list[nn.Module]:
+    """The blocks with attention."""
     return [MainBlock(variant) for _ in range(variant.depth)]

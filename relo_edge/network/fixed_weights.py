@@ -30,8 +30,9 @@ def draw_weights(variant: Variant, salt: int = 1) -> Mapping[str, Tensor]:
     import torch
 
     from relo_edge.network.relo import state_shapes
+    from relo_edge.network.sutrack import sutrack_shapes
 
-    shapes = state_shapes(variant)
+    shapes = (sutrack_shapes if variant.family == "sutrack" else state_shapes)(variant)
     return {name: torch.from_numpy(draw_tensor(name, s, salt)) for name, s in shapes.items()}
 
 
@@ -60,6 +61,6 @@ def _scale_noise(
         return 0.2 * noise
     if kind in ("running_mean", "bias", "q_bias", "v_bias"):
         return 0.1 * noise
-    if len(shape) == 1:
+    if kind == "weight" and len(shape) == 1:
         return 1 + 0.1 * noise
     return 1.4 * noise / float(np.sqrt(np.prod(shape[1:], dtype=int)))

@@ -42,7 +42,7 @@ class PolicyHead(ConvTower):
 
 
 class BoxDecoder(ConvTower):
-    """A box at every cell; its centre branch is in every checkpoint and serves no inference."""
+    """A box at every cell, and a centre branch that RELO's inference does not use."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__(variant, ("ctr", "offset", "size"))
@@ -55,6 +55,11 @@ class BoxDecoder(ConvTower):
         sizes = torch.sigmoid(self.conv5_size(self._climb(features, "size")))
         offsets: Tensor = self.conv5_offset(self._climb(features, "offset"))
         return sizes.clamp(SIZE_FLOOR, 1 - SIZE_FLOOR), offsets
+
+    def map_centres(self, features: Tensor) -> Tensor:
+        """[B,C,G,G] → one logit a cell [B,G,G]; only families without a policy head use it."""
+        logits: Tensor = self.conv5_ctr(self._climb(features, "ctr"))
+        return logits.squeeze(1)
 
 
 class ValueHead(ConvTower):

@@ -35,7 +35,7 @@ def test_a_protocol_that_cannot_be_is_refused(field, value, message):
         ({"width": 0}, "demo: width: found 0"),
         ({"depth": 0}, "demo: depth: found 0"),
         ({"heads": 0}, "demo: heads: found 0"),
-        ({"temporal_tokens": 0}, "demo: temporal tokens: found 0"),
+        ({"temporal_tokens": -1}, "demo: temporal tokens: found -1"),
         ({"templates": 0}, "demo: templates: found 0"),
         ({"head_channels": 0}, "demo: head channels: found 0"),
         ({"stage_blocks": (1, -1)}, "demo: stage blocks"),
