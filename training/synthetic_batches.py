@@ -144,7 +144,9 @@ def name_lost_workers() -> Iterator[None]:
         raise _lost_worker(str(error).partition(". ")[0]) from None
 
 
-def load_items(dataset: Dataset[Item], wanted: Items | None, workers: int) -> Generator[Item, None, None]:
+def load_items(
+    dataset: Dataset[Item], wanted: Items | None, workers: int
+) -> Generator[Item, None, None]:
     """The dataset's items, in order, however many processes draw ahead."""
     items = iter(
         DataLoader(

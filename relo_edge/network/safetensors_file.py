@@ -7,7 +7,15 @@ import math
 from functools import partial
 
 from relo_edge.network.stored_tensors import DAMAGED, FileBytes, StoredTensor, view_numbers
-from relo_edge.schema import Mismatch, is_choice, is_list, is_map, is_record, is_text, is_whole
+from relo_edge.validation.schema import (
+    Mismatch,
+    is_choice,
+    is_list,
+    is_map,
+    is_record,
+    is_text,
+    is_whole,
+)
 
 __all__ = ["list_safetensors"]
 
