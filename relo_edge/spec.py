@@ -248,7 +248,8 @@ _DEMO = Variant(
 
 def _derive_sutrack(size: str, base: Variant, search_size: int) -> Variant:
     """SUTrack shares the encoder of RELO's variant of that size; its window has the factor 1."""
-    update = {"update_interval": 25, "update_threshold": 0.70} if base.templates > 1 else {}
+    still = TrackerProtocol(1.0)
+    updated = TrackerProtocol(1.0, update_interval=25, update_threshold=0.70)
     return replace(
         base,
         name=f"sutrack-{size}{search_size}",
@@ -256,7 +257,7 @@ def _derive_sutrack(size: str, base: Variant, search_size: int) -> Variant:
         temporal_tokens=0,
         search_size=search_size,
         template_size=search_size // 2,
-        protocols={"default": TrackerProtocol(1.0, **update)},
+        protocols={"default": updated if base.templates > 1 else still},
     )
 
 
