@@ -165,6 +165,8 @@ class Variant:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest."""
         plain = {key: value for key, value in vars(self).items() if key != "protocols"}
+        if self.family == "relo":
+            del plain["family"]  # what format 1 of the manifest does not name
         plain["stage_blocks"] = list(self.stage_blocks)
         plain["protocols"] = {name: asdict(p) for name, p in self.protocols.items()}
         return plain

@@ -38,8 +38,10 @@ def move_first_box(runs):
 
 def test_the_same_recording_is_welcome_again(demo_bundle, identity, tmp_path):
     claim_folder(tmp_path / "cache", identity)
+    claimed = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     runs = plan_runs(find_clips([])[:2], 12)
     claim_folder(tmp_path / "cache", describe_recording(demo_bundle, runs))
+    assert claimed == {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -138,20 +138,24 @@ def test_large_activations_are_judged_by_their_size(tmp_path):
     """A trained network's temporal tokens may be in the hundreds; float32 has seven digits."""
     weights = dict(draw_weights(DEMO))
     weights["encoder.body.ttokens"] = weights["encoder.body.ttokens"] * 3000
-    path = tmp_path / "large.safetensors"
-    from safetensors.torch import save_file
-
-    save_file(weights, path)
-    export_bundle(Checkpoint(DEMO, weights, path), tmp_path / "bundle")
+    check_published(weights, tmp_path)
 
 
 def test_a_trained_policys_large_logits_are_judged_by_their_size(tmp_path):
     """The release's thresholds speak of scores near 50; a tie is a tie at any scale."""
-    from safetensors.torch import save_file
-
     weights = dict(draw_weights(DEMO))
     for name in ("policy_model.conv5_ctr.weight", "policy_model.conv5_ctr.bias"):
         weights[name] = weights[name] * 100
-    path = tmp_path / "large.safetensors"
+    check_published(weights, tmp_path)
+
+
+def check_published(weights, folder):
+    """The bundle is published, with every frame of its verification within the tolerance."""
+    from safetensors.torch import save_file
+
+    path = folder / "large.safetensors"
     save_file(weights, path)
-    export_bundle(Checkpoint(DEMO, weights, path), tmp_path / "bundle")
+    bundle = export_bundle(Checkpoint(DEMO, weights, path), folder / "bundle")
+    errors = bundle.manifest["parity"]["fp32"]["frames"]
+    assert len(errors) == verification.FRAMES
+    assert all(0 < row["box"] <= verification.TOLERANCE for row in errors)

@@ -128,8 +128,11 @@ def test_a_hub_whose_loop_is_gone_takes_posts_in_silence():
     loop = asyncio.new_event_loop()
     broadcaster.attach(loop)
     loop.close()
+    viewer = broadcaster.join()
     broadcaster.publish_snapshot(make_snapshot(2))
     broadcaster.publish_event({"type": "heartbeat"})
+    assert broadcaster.latest is None
+    assert broadcaster.viewers == {viewer}
 
 
 def test_pictures_are_made_for_viewers_alone_and_the_first_gets_the_newest():

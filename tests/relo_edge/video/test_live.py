@@ -130,9 +130,7 @@ def test_a_silent_camera_is_seen_said_and_started_anew(caplog):
 def test_reading_may_time_out_and_go_on():
     with read_live(ScriptedCamera((1, "hang"))) as reader:
         assert reader.read(5).index == 0
-        start = time.monotonic()
         assert reader.read(0.05) is None
-        assert 0.04 < time.monotonic() - start < 5
         assert not reader.over
 
 

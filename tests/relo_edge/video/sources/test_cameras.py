@@ -63,6 +63,7 @@ def test_a_stream_that_breaks_is_opened_again(address):
     with read_live(f"http://{address}/live", reconnect=policy) as reader:
         while reader.reconnects < 2:
             next(reader)
+        assert reader.state == "running"
 
 
 def test_a_film_on_a_server_is_read_as_a_file(address, tmp_path):

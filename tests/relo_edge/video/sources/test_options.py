@@ -1,7 +1,6 @@
 """The door of all sources: what is told apart by name, and what is refused in one line."""
 
 import os
-import time
 
 import numpy as np
 import pytest
@@ -14,12 +13,15 @@ from relo_edge.errors import InputError, MissingDependency, ReloError, SourceErr
 from relo_edge.host.opencv import cv2
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.video.opening import open_source
+from relo_edge.video.sources import synthetic_camera
 from relo_edge.video.sources.pipelines import describe_csi
 from relo_edge.video.sources.synthetic_camera import TURN, order_frames
 
 
-def test_the_synthetic_camera_keeps_its_pace_and_its_clip():
-    start = time.monotonic()
+def test_the_synthetic_camera_keeps_its_pace_and_its_clip(monkeypatch):
+    waits = []
+    monkeypatch.setattr(synthetic_camera.time, "sleep", waits.append)
+    monkeypatch.setattr(synthetic_camera.time, "monotonic", lambda: sum(waits))
     with open_source("synthetic:seed=3,size=96x64,fps=100,frames=11") as source:
         assert (source.name, source.fps, source.frame_count, source.live) == (
             "synthetic",
@@ -28,7 +30,7 @@ def test_the_synthetic_camera_keeps_its_pace_and_its_clip():
             True,
         )
         frames = list(source)
-    assert time.monotonic() - start >= 0.1
+    assert sum(waits) == pytest.approx(0.1)  # ten pauses of 1/100 s, by the camera's own clock
     clip = make_clip(3, TURN, (96, 64)).frames()
     assert all(np.array_equal(frame, next(clip)) for frame in frames)
 

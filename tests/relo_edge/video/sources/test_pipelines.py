@@ -77,6 +77,7 @@ def test_a_killed_pipeline_is_started_anew():
         os.kill(find_child("gst-launch"), signal.SIGKILL)
         while not reader.reconnects:
             next(reader)
+        assert reader.reconnects == 1
         assert "stopped" in reader.problem
 
 
@@ -88,6 +89,7 @@ def test_a_frozen_pipeline_is_started_anew():
         os.kill(find_child("gst-launch"), signal.SIGSTOP)
         while not reader.reconnects:
             next(reader)
+        assert reader.reconnects == 1
 
 
 def test_without_gstreamer_it_is_named(monkeypatch):
