@@ -77,7 +77,9 @@ class _Row(NamedTuple):
     def to_json(self) -> str:
         """An object with the CSV's column names, and the time."""
         values = [*self.list_values(), self.track.lost]
-        named = dict(zip(BOX_COLUMNS, values, strict=True))
+        # JSON has no NaN, which stands for a score or confidence that the tracker does not tell.
+        known = [None if value != value else value for value in values]
+        named = dict(zip(BOX_COLUMNS, known, strict=True))
         return json.dumps(named if self.time is None else {**named, "time": self.time})
 
 

@@ -7,6 +7,7 @@ ReloError                   exit code 1
 ├── CalibrationError        samples or ranges that no quantization can be built on
 ├── CheckpointError         a file that does not hold the weights it should
 ├── DeviceError             a GPU that failed while it was used
+├── FinderError               a finder that does not answer, or whose answer is no box
 ├── GateError               a measurement below its gate
 ├── MissingDependency       an optional package or system library that is not installed
 ├── RuntimeUnavailable      a runtime that cannot be opened as asked on this machine
@@ -18,6 +19,7 @@ __all__ = [
     "CalibrationError",
     "CheckpointError",
     "DeviceError",
+    "FinderError",
     "GateError",
     "InputError",
     "MissingDependency",
@@ -97,6 +99,10 @@ class DeviceError(ReloError):
 
 class MissingDependency(ReloError):
     """An optional package, or a system library that one needs, that is not installed."""
+
+
+class FinderError(ReloError):
+    """A finder that does not answer, or whose answer is no box of the target."""
 
 
 class GateError(ReloError):

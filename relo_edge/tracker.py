@@ -26,7 +26,7 @@ from relo_edge.lost import LostRule, Recovery
 from relo_edge.runtime import Runtime
 from relo_edge.spec import TrackerProtocol
 
-__all__ = ["MultiTracker", "SearchView", "Track", "Tracker"]
+__all__ = ["MultiTracker", "SearchView", "Track", "Tracker", "check_box"]
 
 Frame = NDArray[np.uint8]
 Color = Literal["bgr", "rgb"]
@@ -178,7 +178,7 @@ class MultiTracker:
             InputError: a frame or box that cannot be tracked, or too many targets.
         """
         frame = self._cropper.check_frame(frame)
-        box = _check_box(box, frame)
+        box = check_box(box, frame)
         taken = {target.slot for target in self._targets.values()}
         free = [slot for slot in range(self.runtime.batch) if slot not in taken]
         if not free:
@@ -360,7 +360,7 @@ class Tracker:
         Raises:
             InputError: a frame or box that cannot be tracked; the former target is kept then.
         """
-        _check_box(box, _check_array(frame))
+        check_box(box, _check_array(frame))
         if self._target is not None:
             self._targets.remove(self._target)
             self._target = None
@@ -402,7 +402,7 @@ def _check_array(frame: object) -> Frame:
     return frame
 
 
-def _check_box(box: Box, frame: Frame) -> Box:
+def check_box(box: Box, frame: Frame) -> Box:
     """The box, if it is finite, has an area, and lies partly in the frame."""
     try:
         x, y, width, height = (float(value) for value in box)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING
 from relo_edge.bundle import Bundle
 from relo_edge.errors import InputError
 from relo_edge.lost import Recovery
-from relo_edge.runtime import open_runtime
+from relo_edge.runtime import Runtime, open_runtime
 
 if TYPE_CHECKING:
     from relo_edge.serve.named_targets import NamedTargets
     from relo_edge.serve.server import ServeSummary
-    from relo_edge.tracking.loop import TrackSummary
+    from relo_edge.tracking.loop import TargetTracker, TrackSummary
 
 __all__ = ["serve", "track"]
 
@@ -38,6 +39,13 @@ def track(
     heatmap: bool = False,
     show: bool = False,
     threads: int | None = None,
+    find: Sequence[str] = (),
+    finder: str | None = None,
+    finder_units: str = "auto",
+    finder_timeout: float = 60.0,
+    finder_check: bool = False,
+    find_again: float | None = None,
+    tracker: str | None = None,
 ) -> TrackSummary:
     """Follow targets from a start frame to the end of a source, or to Ctrl-C.
 
@@ -59,6 +67,15 @@ def track(
         heatmap: whether the search window and the policy's map are drawn.
         show: whether a window shows the frames.
         threads: CPU threads; all cores if None.
+        find: targets in words, as `WORDS` or `NAME=WORDS`.
+        finder: who finds them: the address of an OpenAI-compatible server, with `#MODEL` where it
+            serves several, or `transformers:MODEL`.
+        finder_units: what the model's coordinates count: pixels, thousand, or auto by its name.
+        finder_timeout: seconds for each question and its answer.
+        finder_check: whether a second answer must name the same box.
+        find_again: how many seconds pass at least between questions for lost targets, with
+            `recover`; None asks none.
+        tracker: csrt, nano=BACKBONE,HEAD, r1track=URL …, in place of a bundle.
 
     Returns:
         Frames, rates, mean confidence and the files written.
@@ -67,8 +84,8 @@ def track(
         InputError: boxes, options or outputs that cannot be.
         SourceError: a source that cannot be read, or an output that cannot be written.
         RuntimeUnavailable: the runtime cannot be opened here.
+        FinderError: a finder that does not answer, or a target that is not found.
     """
-    from relo_edge.tracker import MultiTracker
     from relo_edge.tracking.loop import track_feed
     from relo_edge.tracking.outputs import Sinks, check_outputs
     from relo_edge.tracking.targets import check_starts, gather_starts, select_starts
@@ -78,26 +95,72 @@ def track(
     starts = gather_starts(init, init_from, start)
     sinks = Sinks(save, boxes, show, heatmap)
     check_outputs(source, sinks, [init_from] if init_from else [])
+    search = None
+    if find or finder is not None or find_again is not None:
+        from relo_edge.finder.search import Search
+
+        search = Search.open(
+            find,
+            finder,
+            units=finder_units,
+            timeout=finder_timeout,
+            check=finder_check,
+            every=find_again if recover else None,
+            taken=len(starts),
+        )
+    if find_again is not None and not recover:
+        raise InputError("--find-again needs --recover", fix="add it")
+    if tracker is not None:
+        _check_peer_options(bundle=bundle, checkpoint=checkpoint, recover=recover, heatmap=heatmap)
     if not select:
-        check_starts(starts, start)
-    with read_live(source) as reader:
-        feed = Feed(reader, start)
+        check_starts([*starts, *(search.list_placeholders(start) if search else [])], start)
+    with ExitStack() as stack:
+        feed = Feed(stack.enter_context(read_live(source)), start)
         if select:
             starts = select_starts(feed.peek(), starts)
-        with open_runtime(
-            bundle,
-            runtime,
-            precision,
-            checkpoint=checkpoint,
-            threads=threads,
-            batch=max(len(starts), 1),
-        ) as opened:
-            settings = opened.variant.protocol(protocol)
-            recovery = Recovery() if recover else None
-            tracker = MultiTracker(opened, settings, color="bgr", recovery=recovery)
-            summary = track_feed(feed, tracker, starts, sinks)
+        if tracker is not None:
+            targets = _open_peers(tracker)
+        else:
+            opened = open_runtime(
+                bundle,
+                runtime,
+                precision,
+                checkpoint=checkpoint,
+                threads=threads,
+                batch=max(len(starts) + (len(search.wanted) if search else 0), 1),
+            )
+            targets = _open_targets(stack.enter_context(opened), protocol, recover)
+        summary = track_feed(
+            feed,
+            targets,
+            [*starts, *(search.find_starts(feed.peek()) if search else [])],
+            sinks,
+            find_again=search.open_again(wait=not feed.reader.live) if search else None,
+        )
     named = bundle.path if isinstance(bundle, Bundle) else bundle
     return replace(summary, bundle=None if named is None else str(named))
+
+
+def _open_targets(opened: Runtime, protocol: str, recover: bool) -> TargetTracker:
+    from relo_edge.tracker import MultiTracker
+
+    settings = opened.variant.protocol(protocol)
+    recovery = Recovery() if recover else None
+    return MultiTracker(opened, settings, color="bgr", recovery=recovery)
+
+
+def _open_peers(word: str) -> TargetTracker:
+    """Trackers that are no bundles; the first is opened now, so that a refusal comes early."""
+    from relo_edge.peers.registry import open_peer
+    from relo_edge.peers.targets import PeerTargets
+
+    return PeerTargets(open_peer(word), lambda: open_peer(word))
+
+
+def _check_peer_options(**options: object) -> None:
+    given = next((name for name, value in options.items() if value), None)
+    if given is not None:
+        raise InputError(f"--{given} is for bundles", fix="leave it out, or leave out --tracker")
 
 
 def serve(

@@ -2,21 +2,62 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
-from relo_edge.runtime import Runtime
-from relo_edge.tracker import MultiTracker, Track
+from relo_edge.tracker import SearchView, Track
 from relo_edge.tracking.outputs import Outputs, Sinks, Tracks
 from relo_edge.tracking.targets import GIVEN_SCORE, TargetStart, check_starts
 from relo_edge.video.feed import Feed, FeedFrame
+from relo_edge.video.sources.frames import Frame
 
-__all__ = ["TrackSummary", "track_feed"]
+if TYPE_CHECKING:
+    from relo_edge.finder.find_again import FindAgain
+    from relo_edge.geometry import Box
+
+__all__ = ["TargetTracker", "TrackSummary", "track_feed"]
+
+
+class Named(Protocol):
+    """What a tracker runs on: a runtime, or whatever a peer has in its place."""
+
+    @property
+    def name(self) -> str:
+        """As `track --json` has it."""
+
+    @property
+    def precision(self) -> str:
+        """Of the weights."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+
+
+class TargetTracker(Protocol):
+    """What the loop asks of a tracker: `MultiTracker`, or one that is no bundle."""
+
+    views: dict[int, SearchView]
+
+    @property
+    def runtime(self) -> Named:
+        """What it runs on."""
+
+    def add(self, frame: Frame, box: Box) -> int:
+        """Start a target; the number returned names it."""
+
+    def remove(self, target: int) -> None:
+        """Stop following it."""
+
+    def update(self, frame: Frame) -> dict[int, Track]:
+        """Where every target is in the next frame."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +105,8 @@ class TrackSummary:
             parts.append(f"{self.targets} targets")
         if self.fps and self.tracker_fps:
             parts.append(f"{self.fps:.1f} FPS (tracker alone {self.tracker_fps:.1f})")
-            parts.append(f"mean confidence {self.mean_confidence:.2f}")
+            if self.mean_confidence is not None and not math.isnan(self.mean_confidence):
+                parts.append(f"mean confidence {self.mean_confidence:.2f}")
             parts.append(f"lost in {self.lost_frames}")
         return "\n".join([", ".join(parts), *(f"wrote {path}" for path in self.outputs)])
 
@@ -94,7 +136,7 @@ class _Statistics:
         return self.updates / self.tracker_seconds if self.updates else None
 
     def summarize(
-        self, dropped: int, interrupted: bool, outputs: tuple[Path, ...], runtime: Runtime
+        self, dropped: int, interrupted: bool, outputs: tuple[Path, ...], runtime: Named
     ) -> TrackSummary:
         return TrackSummary(
             frames=self.frames,
@@ -116,19 +158,25 @@ class _ActiveTargets:
     """The targets by name, started and ended at their frames."""
 
     def __init__(
-        self, tracker: MultiTracker, starts: Sequence[TargetStart], statistics: _Statistics
+        self,
+        tracker: TargetTracker,
+        starts: Sequence[TargetStart],
+        statistics: _Statistics,
+        again: FindAgain | None,
     ) -> None:
-        self._tracker, self._statistics = tracker, statistics
+        self._tracker, self._statistics, self._again = tracker, statistics, again
         self._waiting = list(starts)
         self._started: dict[int, TargetStart] = {}
 
-    def step(self, frame: FeedFrame) -> Tracks:
+    def step(self, frame: FeedFrame, stop: threading.Event | None = None) -> Tracks:
         """All tracks of this frame; targets whose time it is are ended and started first."""
         for target, start in list(self._started.items()):
             if start.until is not None and frame.number >= start.until:
                 self._tracker.remove(target)
                 del self._started[target]
         tracks = self._update(frame) if self._started else {}
+        if self._again and stop:
+            self._find_lost(self._again, frame, tracks, stop)
         while self._waiting and frame.number >= self._waiting[0].frame:
             start = self._waiting.pop(0)
             self._started[self._tracker.add(frame.image, start.box)] = start
@@ -136,6 +184,28 @@ class _ActiveTargets:
             tracks[start.name] = Track(start.box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
         self._statistics.frames += 1
         return tracks
+
+    def _find_lost(
+        self,
+        again: FindAgain,
+        frame: FeedFrame,
+        tracks: dict[int | str, Track],
+        stop: threading.Event,
+    ) -> None:
+        """Start lost targets again where the finder sees them."""
+        for target, start in list(self._started.items()):
+            if not tracks[start.name].lost:
+                again.drop(start.name)
+                continue
+            found = again.seek(start.name, frame, stop)
+            if found is None:
+                continue
+            shown, box = found
+            self._tracker.remove(target)
+            del self._started[target]
+            self._started[self._tracker.add(shown.image, box)] = start
+            if shown is frame:
+                tracks[start.name] = Track(box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
 
     def _update(self, frame: FeedFrame) -> dict[int | str, Track]:
         begin = time.perf_counter()
@@ -147,10 +217,11 @@ class _ActiveTargets:
 
 def track_feed(
     feed: Feed,
-    tracker: MultiTracker,
+    tracker: TargetTracker,
     starts: Sequence[TargetStart],
     sinks: Sinks | None = None,
     *,
+    find_again: FindAgain | None = None,
     on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
 ) -> TrackSummary:
     """Track targets from the feed's first frame to its last, or to Ctrl-C.
@@ -162,6 +233,7 @@ def track_feed(
         tracker: a tracker with a free slot for each target.
         starts: the targets and their start boxes.
         sinks: where the results go.
+        find_again: who is asked for lost targets.
         on_tracks: called with each frame and its tracks, start boxes included.
 
     Returns:
@@ -172,7 +244,7 @@ def track_feed(
         SourceError: the source broke, or an output cannot be written.
     """
     sinks, statistics, reader = sinks or Sinks(), _Statistics(), feed.reader
-    active = _ActiveTargets(tracker, check_starts(starts, feed.start), statistics)
+    active = _ActiveTargets(tracker, check_starts(starts, feed.start), statistics, find_again)
     frame: FeedFrame | None = feed.peek()
     tracks = active.step(feed.peek())
     left = reader.frame_count - feed.start if reader.frame_count else None
@@ -190,6 +262,6 @@ def track_feed(
                 on_tracks(frame, tracks)
             advance()
             frame = feed.read(pressed) if wanted else None
-            tracks = active.step(frame) if frame else {}
+            tracks = active.step(frame, pressed) if frame else {}
         statistics.loop_seconds = time.perf_counter() - begin
     return statistics.summarize(feed.dropped, pressed.is_set(), outputs.paths, tracker.runtime)

@@ -62,7 +62,8 @@ def draw_track(frame: Frame, track: Track, name: str = "", *, index: int = 0) ->
     draw_box = _draw_dashed if track.lost else cv2.rectangle
     draw_box(frame, *corners, OUTLINE, 2 * thickness)
     draw_box(frame, *corners, colour, thickness)
-    state = "LOST" if track.lost else f"{track.confidence:.0%}"
+    confidence = "" if math.isnan(track.confidence) else f"{track.confidence:.0%}"
+    state = "LOST" if track.lost else confidence
     _draw_label(frame, f"{name} {state}".strip(), corners[0], LOST if track.lost else colour)
 
 

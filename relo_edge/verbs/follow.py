@@ -21,6 +21,20 @@ Init = Annotated[
         metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
     ),
 ]
+Finder = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL[#MODEL]",
+        help="Who finds it: an OpenAI-compatible server, or transformers:MODEL. A picture is sent.",
+    ),
+]
+FinderUnits = Annotated[
+    str, typer.Option(help="What the model's coordinates count: pixels, thousand, or auto.")
+]
+FinderTimeout = Annotated[float, typer.Option(help="Seconds for each question and its answer.")]
+FinderCheck = Annotated[
+    bool, typer.Option("--finder-check", help="Ask twice; both answers must name the same box.")
+]
 
 
 @app.command(epilog="Example: relo-edge demo --output demo_out")
@@ -53,6 +67,16 @@ def track(
         Path | None,
         typer.Option(help="Boxes to start from: JSON, what --boxes wrote, or ground truth."),
     ] = None,
+    find: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]WORDS", help="A target in words, found in the first frame; repeat it."
+        ),
+    ] = None,
+    finder: Finder = None,
+    finder_units: FinderUnits = "auto",
+    finder_timeout: FinderTimeout = 60.0,
+    finder_check: FinderCheck = False,
     select: Annotated[
         bool, typer.Option("--select", help="Draw the boxes with the mouse; needs a display.")
     ] = False,
@@ -65,6 +89,20 @@ def track(
     recover: Annotated[
         bool, typer.Option("--recover", help="Search for a target once it is lost.")
     ] = False,
+    find_again: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="With --recover, ask the finder for lost targets too, at most this often.",
+        ),
+    ] = None,
+    tracker: Annotated[
+        str | None,
+        typer.Option(
+            help="csrt, kcf, mil, nano=BACKBONE,HEAD, vit=MODEL, r1track=URL or "
+            "r1track-think=URL, in place of a bundle."
+        ),
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(help="Annotated video to write (.mp4 or .webm).")
     ] = None,
@@ -101,6 +139,13 @@ def track(
         heatmap=heatmap,
         show=show,
         threads=threads,
+        find=find or [],
+        finder=finder,
+        finder_units=finder_units,
+        finder_timeout=finder_timeout,
+        finder_check=finder_check,
+        find_again=find_again,
+        tracker=tracker,
     )
     print_result(summary, as_json)
     if summary.interrupted:

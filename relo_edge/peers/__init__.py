@@ -1,0 +1,1 @@
+"""Trackers that are no bundles: OpenCV's own, and R1-Track behind a server."""
