@@ -73,12 +73,14 @@ class Inspection:
         ]
 
     def _describe_graphs(self) -> list[str]:
-        lines = [f"  {'precision':<10}{'graph':<10}{'file':<22}{'MB':>8}  state"]
-        for precision, graphs in self.manifest["graphs"].items():
-            for graph, name in graphs.items():
-                size = self.manifest["files"][name]["bytes"] / 1e6
-                state = "DAMAGED" if name in self.damage else "ok"
-                lines.append(f"  {precision:<10}{graph:<10}{name:<22}{size:>8.1f}  {state}")
+        lines = [f"  {'precision':<12}{'graph':<10}{'file':<24}{'MB':>8}  state"]
+        rows = [(p, g, file) for p, gs in self.manifest["graphs"].items() for g, file in gs.items()]
+        for precision, graphs in self.manifest.get("engine_graphs", {}).items():
+            rows += [(f"{precision} engine", graph, e["file"]) for graph, e in graphs.items()]
+        for precision, graph, name in rows:
+            size = self.manifest["files"][name]["bytes"] / 1e6
+            state = "DAMAGED" if name in self.damage else "ok"
+            lines.append(f"  {precision:<12}{graph:<10}{name:<24}{size:>8.1f}  {state}")
         return lines
 
     def _describe_parity(self) -> list[str]:

@@ -86,8 +86,14 @@ class PlanXray:
         return "\n".join(lines)
 
 
-def read_plan(name: str, message: str, plan: bytes) -> PlanXray:
-    """The kernels of a plan, from the log message that lists its layers."""
+def read_plan(name: str, message: str, plan: bytes | memoryview) -> PlanXray:
+    """The kernels of a plan.
+
+    Args:
+        name: the plan's name in the table.
+        message: what the builder logged, one line for each kernel.
+        plan: the plan itself, searched for the source of fused attention.
+    """
     matches = [match for line in message.splitlines() if (match := LINE.match(line))]
     working = [match for match in matches if match["kind"] not in SYNCHRONISATION]
     attentions = sum(_name_kind(match) == ATTENTION for match in working)
@@ -136,7 +142,7 @@ def _tell_accumulator(match: re.Match[str], kind: str, reads: str) -> str:
     return f"not told; scale in {scales[0]}" if scales else "not told"
 
 
-def _read_accumulators(plan: bytes, attentions: int) -> Sequence[str]:
+def _read_accumulators(plan: bytes | memoryview, attentions: int) -> Sequence[str]:
     """Of each fused attention: what its logits and its values accumulate in."""
     traits = [found.decode().split("_")[-1] for found in TRAITS.findall(plan)]
     if len(traits) != 2 * attentions:

@@ -28,6 +28,7 @@ from relo_edge.clips.clip import find_clips
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError
 from relo_edge.measures.gates import GATES
+from relo_edge.pipeline.inspection import inspect_bundle
 from relo_edge.spec import VARIANTS
 
 DEMO = VARIANTS["demo"]
@@ -176,6 +177,9 @@ def test_the_bundle_holds_what_its_engines_are_built_from(copy, recording, monke
     }
     assert np.isfinite(session.run(None, feeds)[0]).all()
     assert not opened.find_damage()
+    rows = [line.split() for line in inspect_bundle(opened).describe().splitlines()]
+    listed = [row[3] for row in rows if row[:2] == [precision, "engine"]]
+    assert listed == [f"{name}.{precision}-fp16.onnx" for name in GRAPHS]
 
 
 def test_an_int8_graph_of_an_older_version_names_the_command_that_helps(copy):

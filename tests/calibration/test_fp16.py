@@ -20,7 +20,7 @@ FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 LOGITS, BOX, COSINE = 5e-3, 5e-3, 0.9995
 
 
-class Case:
+class Fp16Rollout:
     """A bundle's float graphs, rolled out and measured, beside their half-precision twins."""
 
     def __init__(self, bundle):
@@ -42,7 +42,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def demo(demo_bundle):
-    return Case(demo_bundle)
+    return Fp16Rollout(demo_bundle)
 
 
 def check_outputs(expected, got):
@@ -64,7 +64,7 @@ def test_plain_onnxruntime_runs_both_graphs(demo):
 
 @pytest.mark.slow
 def test_a_rollout_of_t256_stays_close(t256_bundle):
-    case = Case(t256_bundle)
+    case = Fp16Rollout(t256_bundle)
     assert list(case.halves["step"].kept) == list(convert_step(case).kept)
     check_outputs(case.expected, case.got)
 

@@ -1,4 +1,4 @@
-"""What stays in float32: each rule by itself, with its number in the reason."""
+"""What stays in float32: each rule alone, with its number in the reason."""
 
 from fnmatch import fnmatch
 
@@ -36,7 +36,7 @@ def test_every_known_hazard_is_in_a_graph(demo_bundle):
         assert any(fnmatch(name, pattern) for name in nodes), pattern
 
 
-def test_nodes_without_floats_are_not_spoken_of(step):
+def test_nodes_without_floats_are_not_listed(step):
     assert "history/carries" not in find_new(step)
 
 

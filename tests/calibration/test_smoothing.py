@@ -8,22 +8,22 @@ from relo_edge.calibration.norms import Constants, find_products
 from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.calibration.thresholds import collect_peaks
 
-LOUD, FACTOR = 5, 60.0
+OUTLIER, FACTOR = 5, 60.0
 
 
-def make_loud(model):
-    """One channel of each norm is loud, its weights as much softer: a float graph is the same."""
+def add_outliers(model):
+    """One channel of each norm is an outlier, its weights smaller: the same float32 function."""
     constants = Constants(model.graph)
     for norm, product, _ in list(find_products(model.graph, constants)):
         weight = constants.read(product.input[1])
         channels = len(constants.read(norm.input[1]))
         factors = np.ones(channels)
-        factors[LOUD] = FACTOR
+        factors[OUTLIER] = FACTOR
         rows = weight.reshape(-1, channels, weight.shape[1]) / factors[:, None]
         product.input[1] = constants.store(f"{product.name}/soft", rows.reshape(weight.shape))
         for index in (1, 2):
-            loud = constants.read(norm.input[index]) * factors
-            norm.input[index] = constants.store(f"{norm.name}/loud{index}", loud)
+            outlier = constants.read(norm.input[index]) * factors
+            norm.input[index] = constants.store(f"{norm.name}/outlier{index}", outlier)
 
 
 def random_feeds(model, seed=0):
@@ -44,12 +44,12 @@ def random_feeds(model, seed=0):
 def test_smoothing_changes_nothing_in_float32(demo_bundle, tmp_path):
     models = {name: onnx.load(demo_bundle.graph(name)) for name in ("template", "step")}
     expected = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)
-    make_loud(models["step"])
-    onnx.save(models["step"], tmp_path / "loud.onnx")
+    add_outliers(models["step"])
+    onnx.save(models["step"], tmp_path / "outlier.onnx")
     norms = list_norms(models["step"])
     feeds = [random_feeds(models["step"], seed) for seed in range(2)]
-    peaks = collect_peaks(tmp_path / "loud.onnx", norms, feeds)
-    before = {name: peak[LOUD] / np.median(peak) for name, peak in peaks.items()}
+    peaks = collect_peaks(tmp_path / "outlier.onnx", norms, feeds)
+    before = {name: peak[OUTLIER] / np.median(peak) for name, peak in peaks.items()}
     factors = smooth_norms(models["step"], peaks)
     onnx.checker.check_model(models["step"], full_check=True)
     got = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)
@@ -59,7 +59,7 @@ def test_smoothing_changes_nothing_in_float32(demo_bundle, tmp_path):
     onnx.save(models["step"], tmp_path / "smooth.onnx")
     after = collect_peaks(tmp_path / "smooth.onnx", norms, feeds)
     for name, peak in after.items():
-        assert peak[LOUD] / np.median(peak) < 0.25 * before[name], name
+        assert peak[OUTLIER] / np.median(peak) < 0.25 * before[name], name
 
 
 def test_peaks_are_the_largest_of_all_samples(demo_bundle):

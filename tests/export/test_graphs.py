@@ -203,7 +203,7 @@ def test_the_file_alone_tells_its_contract(demo_graphs, name):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_no_weight_is_stored_twice_and_none_is_idle(demo_graphs, name):
+def test_no_weight_is_stored_twice_and_none_is_unused(demo_graphs, name):
     graph = demo_graphs[name].graph
     contents = [(t.data_type, tuple(t.dims), t.raw_data) for t in graph.initializer]
     assert len(contents) == len(set(contents))
@@ -212,10 +212,10 @@ def test_no_weight_is_stored_twice_and_none_is_idle(demo_graphs, name):
 
 
 def test_the_step_graph_has_no_stray_nodes(demo_graphs):
-    """One cast, one transpose of pixels, four a block, and those that the heads need."""
+    """One cast, one transpose of pixels, three a block, and two for the heads."""
     ops = [node.op_type for node in demo_graphs["step"].graph.node]
     assert ops.count("Cast") == 1
-    assert ops.count("Transpose") == 1 + 4 * DEMO.depth + 2
+    assert ops.count("Transpose") == 1 + 3 * DEMO.depth + 2
     assert ops.count("Softmax") == DEMO.depth
     assert ops.count("LayerNormalization") == 2 * 2 + 2 + 3 * DEMO.depth + 1
     assert "Identity" not in ops

@@ -31,14 +31,18 @@ def examine(rtx, name, source):
     """Build a step graph at batch 1 and look into the plan."""
     wanted = Wanted(describe_graph(VARIANTS[name], "step", source.state_dtype), 1)
     rtx.journal.take_layers()
-    plan = bytes(build_plan(rtx, source.path, wanted, lambda: None, threading.Event()))
+    plan = build_plan(rtx, source.path, wanted, lambda: None, threading.Event())
     (message,) = rtx.journal.take_layers()
-    return read_plan("step", message, plan)
+    return read_plan("step", message, memoryview(plan))
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8", "fp8-attention"])
+PLANS = [("t256", precision) for precision in ("fp16", "bf16", "int8", "fp8", "fp8-attention")]
+LARGE_PLANS = [(name, precision) for name in ("b256", "l256") for precision in ("fp16", "int8")]
+
+
 @pytest.mark.parametrize(
-    "name", ["t256", *(pytest.param(name, marks=pytest.mark.slow) for name in ("b256", "l256"))]
+    ("name", "precision"),
+    [*PLANS, *(pytest.param(*plan, marks=pytest.mark.slow) for plan in LARGE_PLANS)],
 )
 def test_every_attention_is_fused(rtx, tmp_path, name, precision):
     xray = examine(rtx, name, make_engine_graph(name, "step", precision, tmp_path))
