@@ -130,7 +130,7 @@ def draw_scenes(
     frames: int,
     pace: Pace | None = None,
 ) -> Scenes:
-    """Draw clips of `frames` search frames: independent views, or sequences where there is a pace."""
+    """Draw clips of `frames` search frames: independent views, or with a pace sequences."""
     draw = _Random(generator, clips, frames + 1, atlas.backgrounds.device, pace)
     background = draw.index(len(atlas.backgrounds))
     is_region = draw.chance(REGION_SHARE)
