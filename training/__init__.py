@@ -1,1 +1,1 @@
-"""The paper's two stages, the clips they learn from, and the demo weights."""
+"""Training: stages, losses, synthetic and real clips, and the run that ties them together."""

@@ -34,12 +34,12 @@ class RunState:
     folder: Path
     stage: str
     identity: dict[str, Any]
-    """What makes it this training: another one must not go on from here."""
+    """Settings that a resumed run must share."""
     step: int = 0
     seconds: float = 0.0
     clips: int = 0
     kept: dict[str, Any] = field(default_factory=dict)
-    """What the stage found before its first step and must not find anew."""
+    """Results computed once before the first step, such as qat's ranges."""
     _optimizer: dict[str, Any] | None = None
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _window: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
@@ -51,11 +51,11 @@ class RunState:
 
     @property
     def log(self) -> Path:
-        """The figures, a line every few steps."""
+        """The CSV log, one line every few steps."""
         return self.folder / f"{self.stage}-{LOG}"
 
     def restore(self, network: Relo) -> bool:
-        """Take up a run that was broken off; False when there is none."""
+        """Resume an interrupted run; False when the folder holds none."""
         if not self.checkpoint.exists():
             self.log.unlink(missing_ok=True)  # of a run whose checkpoint was deleted
             return False
@@ -70,7 +70,7 @@ class RunState:
         except (*BROKEN, pickle.UnpicklingError) as error:
             found = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(
-                f"{self.checkpoint} is no training to go on with", found=found, fix=FIX
+                f"{self.checkpoint} is no training run that can be resumed", found=found, fix=FIX
             ) from None
         self._check_identity(identity)
         self._trim_log()
@@ -81,14 +81,14 @@ class RunState:
             value = self.identity.get(name)
             if identity.get(name) != value:
                 raise CheckpointError(
-                    f"{self.checkpoint} is of another training",
+                    f"{self.checkpoint} belongs to another training run",
                     found=f"{name} {identity.get(name)}",
                     expected=f"{name} {value}",
                     fix=FIX,
                 )
 
     def _trim_log(self) -> None:
-        """A kill leaves lines of steps that will be done again, or half of one."""
+        """After a kill, drop lines of steps that will be repeated, and incomplete lines."""
         if not self.log.exists():
             return
         head, *rows = self.log.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
@@ -97,13 +97,13 @@ class RunState:
         write_text(self.log, "".join([head, *kept]) if kept else "")
 
     def restore_optimizer(self, optimizer: Optimizer) -> None:
-        """Momentum goes on where it was."""
+        """Restore the optimizer's state."""
         if self._optimizer is not None:
             optimizer.load_state_dict(self._optimizer)
             self._optimizer = None
 
     def note(self, figures: Mapping[str, Tensor], clips: int, seconds: float) -> None:
-        """One step is done."""
+        """Count a finished step."""
         self.step += 1
         self.clips += clips
         self.seconds += seconds
@@ -112,7 +112,7 @@ class RunState:
         self._window = [a + b for a, b in zip(self._window, (1.0, clips, seconds), strict=True)]
 
     def write_line(self) -> None:
-        """The means since the last line, to the log and the screen."""
+        """Write the means since the last line to the log and to stderr."""
         if not self._sums:
             return
         steps, clips, seconds = self._window
@@ -129,7 +129,7 @@ class RunState:
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), file=sys.stderr)
 
     def save(self, network: Relo, optimizer: Optimizer) -> None:
-        """Replace the checkpoint in one move."""
+        """Replace the checkpoint atomically."""
         content = {
             "net": network.state_dict(),
             "optimizer": optimizer.state_dict(),

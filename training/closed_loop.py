@@ -1,4 +1,4 @@
-"""The tracker in closed loop on a batch of clips, in PyTorch: its own box decides its next crop."""
+"""The tracker in closed loop on a batch of clips, in PyTorch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["TrackedFrame", "keep_in_frame", "pick_best", "sample_cells", "track_
 
 
 class TrackedFrame(NamedTuple):
-    """One frame of every clip, after the choice."""
+    """One tracked frame of every clip."""
 
     maps: FrameMaps
     scores: Tensor
-    """[B,cells] logits after the window, which the choice was made from."""
+    """[B,cells] logits after the window."""
     cells: Tensor
-    """[B] the chosen ones."""
+    """[B] chosen cells."""
     wanted: Tensor
     """[B,4] cx, cy, w, h of the target in the crop, 0 to 1."""
     seen: Tensor
@@ -37,12 +37,12 @@ Choice = Callable[[Tensor], Tensor]
 
 
 def pick_best(scores: Tensor) -> Tensor:
-    """The tracker's own choice."""
+    """Argmax, as the tracker chooses."""
     return scores.argmax(dim=1)
 
 
 def sample_cells(scores: Tensor) -> Tensor:
-    """A choice by chance, as likely as the policy says."""
+    """A sample of the policy."""
     return torch.distributions.Categorical(logits=scores).sample()
 
 
@@ -88,6 +88,6 @@ def keep_in_frame(boxes: Tensor, edges: Tensor, margin: Tensor) -> Tensor:
 
 
 def _place_in_frame(predicted: Tensor, middle: Tensor, side: Tensor) -> Tensor:
-    """From the crop, 0 to 1, into the frame."""
+    """From crop coordinates (0 to 1) to frame coordinates."""
     side = side[:, None]
     return torch.cat([middle + (predicted[:, :2] - 0.5) * side, predicted[:, 2:] * side], dim=1)

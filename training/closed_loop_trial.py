@@ -1,4 +1,4 @@
-"""How well a checkpoint tracks clips it has never seen: the tracker itself, in closed loop."""
+"""Closed-loop accuracy of a checkpoint on held-out synthetic clips."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from relo_edge.synthetic.clip import make_clip
 __all__ = ["HELD_OUT", "Trial", "try_checkpoint"]
 
 HELD_OUT = 5000
-"""First seed of the clips kept for trials; training draws scenes of its own and none of these."""
+"""First seed of the held-out clips; training never draws them."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was reached over all clips; the start frames do not count."""
+    """Accuracy over all clips, without the start frames."""
 
     clips: int
     frames: int

@@ -1,4 +1,4 @@
-"""A run's log as a picture: people see a stall sooner than they read one."""
+"""A run's log as a plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNTED = ("step", "hours", "clips")
 
 
 def draw_curve(log: Path, picture: Path) -> None:
-    """One panel for each figure in the log, over the steps; none of a run that ended before."""
+    """One panel for each column of the log; nothing is drawn for an empty log."""
     if not log.exists():
         return
     import matplotlib

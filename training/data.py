@@ -1,4 +1,4 @@
-"""What a run's clips are made of: real sources, synthetic scenes, or some of either."""
+"""A run's clips: real, synthetic, or a mix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["TrainingData", "open_training_data"]
 
 @dataclass(eq=False)
 class TrainingData:
-    """Opened and proven; nothing is drawn yet."""
+    """Opened and checked sources; nothing is drawn yet."""
 
     variant: Variant
     sources: tuple[ClipSource, ...]
@@ -40,14 +40,14 @@ class TrainingData:
 
     @cached_property
     def atlas(self) -> Atlas:
-        """What synthetic clips are painted with: it takes a while, so it is made when needed."""
+        """Textures of synthetic clips, built when first needed because that takes a while."""
         return self.paint()
 
     @contextmanager
     def stream(
         self, first_step: int, device: torch.device, rank: int = 0, world: int = 1
     ) -> Iterator[Iterator[Any]]:
-        """A process's batches from `first_step` on; their workers end with the block."""
+        """A process's batches from `first_step` on; loader processes end with the block."""
         sequences = self.real.intervals > 0
         with ExitStack() as closed:
             streams: list[Iterator[Any]] = []
@@ -74,7 +74,7 @@ def open_training_data(
     variant: Variant,
     paint: Callable[[], Atlas],
 ) -> TrainingData:
-    """Look into the folders, so that what is wrong with one is known before anything is trained."""
+    """Open every folder, so that a wrong one is refused before training starts."""
     real, synthetic = split_clips(settings, share)
     sources = open_sources(data)
     check_sources(sources, variant, real)

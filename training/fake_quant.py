@@ -1,4 +1,4 @@
-"""The network rounding as its INT8 graph does, so that training feels what the graph will lose.
+"""Fake quantization: the network rounds as its INT8 graph will.
 
 Every scale of a weight's output channel (LayerScale, BatchNorm, attention's own) may be folded in
 before or after rounding: a symmetric scale for each channel takes it along. So only the pixels,
@@ -32,11 +32,11 @@ TINY = torch.finfo(torch.float32).tiny
 NOT_IN_GRAPH = ("value_model.", *(f"decoder.conv{level}_ctr" for level in range(1, 6)))
 
 Visit = Callable[[str, Tensor], Tensor]
-"""Is shown each tensor that the graph quantizes, by its name there; its answer goes on."""
+"""Called with the name and value of each quantized tensor; returns the value to use."""
 
 
 def round_tensor(values: Tensor, reach: Tensor) -> Tensor:
-    """What Q and DQ leave of an activation whose magnitude `reach` becomes 127.
+    """Quantize and dequantize an activation, with `reach` mapped to 127.
 
     A gradient passes as if nothing were rounded, and not at all where values are cut off.
     """
@@ -45,7 +45,7 @@ def round_tensor(values: Tensor, reach: Tensor) -> Tensor:
 
 
 def round_weight(weight: Tensor) -> Tensor:
-    """What int8 leaves of a weight, its largest magnitude in each output channel becoming 127."""
+    """Quantize and dequantize a weight, each output channel's largest magnitude mapped to 127."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
     scale = (largest / LEVELS).clamp(min=TINY)
     zero = torch.zeros_like(scale, dtype=torch.int32)
@@ -84,7 +84,7 @@ class GraphTwin:
         return answer
 
     def _fold_weights(self) -> dict[str, Tensor]:
-        """What stands in for the network's own weights during a call."""
+        """The weights that replace the network's own during a call."""
         weights = _fold_pixels(self.network)
         if self.rounds_weights:
             for name, module in self.network.named_modules():
@@ -128,7 +128,7 @@ class GraphTwin:
         return self.visit(tensor, inputs[0])
 
     def _mix_shown(self, name: str, _: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> Tensor:
-        """Attention's two products anew, with a say at what goes into each."""
+        """Attention's two products, with both inputs of each visited."""
         query, key, value = inputs
         names = [f"{name}/{part}" for part in ATTENTION]
         query = self.visit(names[0], query * query.shape[-1] ** -0.5)

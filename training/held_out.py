@@ -1,4 +1,4 @@
-"""How well weights track real objects that no training has seen, in closed loop."""
+"""Closed-loop accuracy on objects whose pictures are held out of training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TIGHT = 0.75
 
 @dataclass(frozen=True)
 class HeldOutTrial:
-    """What was reached over all frames whose target is visible."""
+    """Accuracy over all frames whose target is visible."""
 
     clips: int
     frames: int
@@ -49,7 +49,7 @@ class HeldOutTrial:
 
 
 def build_held_out_atlas(folders: Sequence[Path]) -> Atlas:
-    """The pictures that `--cutouts` leaves out of every training."""
+    """An atlas of the pictures that `--cutouts` holds out."""
     return build_atlas((), SEED, BACKGROUNDS, SPRITES, read_photos(folders, held_out=True))
 
 

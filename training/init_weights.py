@@ -1,4 +1,4 @@
-"""Weights to begin with, where no checkpoint is given."""
+"""Initial weights where no checkpoint is given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USUAL_SIZE = 0.25
 
 
 def build_fresh(variant: Variant, seed: int) -> Relo:
-    """An untrained network that passes signals of sane size; the seed decides every weight."""
+    """An untrained network with sensible activation scales; the seed decides every weight."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Relo(variant)
@@ -35,7 +35,7 @@ def build_fresh(variant: Variant, seed: int) -> Relo:
 
 
 def _start_boxes(network: Relo) -> None:
-    """Boxes begin in the middle of their cell and as large as targets usually are."""
+    """Initial boxes are centred in their cell and as large as a usual target."""
     usual = -math.log(1 / USUAL_SIZE - 1)
     for head, start in ((network.decoder.conv5_size, usual), (network.decoder.conv5_offset, 0.5)):
         nn.init.normal_(head.weight, std=0.01)

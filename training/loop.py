@@ -1,4 +1,4 @@
-"""The loop both stages share: schedule, gradients, log, checkpoints that survive any kill."""
+"""The training loop of every stage: schedule, gradients, log and checkpoints."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["LoopSettings", "Stage", "run_loop"]
 
 
 class Stage(Protocol):
-    """One way of learning."""
+    """A stage: which parameters learn, and from what loss."""
 
     name: str
 
     @property
     def has_policy(self) -> bool:
-        """Whether what comes out can track."""
+        """Whether the trained weights can track."""
 
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
         """Optimiser groups, each with the `scale` of its learning rate; freezes the rest."""
@@ -40,12 +40,12 @@ class Stage(Protocol):
         """The loss of a batch, and figures to show."""
 
     def finish(self, network: Relo, batch: Any) -> None:
-        """Make what was learned fit for tracking."""
+        """Prepare the trained weights for tracking."""
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long and how fast."""
+    """Length, learning rate and precision of a run."""
 
     steps: int
     rate: float
@@ -59,7 +59,7 @@ class LoopSettings:
     accumulate: int = 1
     """Batches to a step, one after the other."""
     seed: int = 0
-    """Of what a stage draws beside its clips."""
+    """Seed of what a stage samples."""
 
 
 def run_loop(
@@ -118,7 +118,7 @@ def _gather_gradients(
     run_state: RunState,
     together: Processes,
 ) -> tuple[dict[str, Tensor], int]:
-    """This process's share of a step; the figures and the number of clips are everybody's."""
+    """Accumulate this process's gradients; figures and clip counts are of all processes."""
     device, parts = next(network.parameters()).device, settings.accumulate * together.world
     half = torch.autocast(device.type, torch.bfloat16) if settings.half else nullcontext()
     sums: dict[str, Tensor] = {}
@@ -140,24 +140,24 @@ def _gather_gradients(
 def _save(
     network: Relo, optimizer: torch.optim.Optimizer, run_state: RunState, together: Processes
 ) -> None:
-    """One process writes what all have come to."""
+    """The first process writes the checkpoint."""
     together.average_statistics(network)
     if together.leads:
         run_state.save(network, optimizer)
 
 
 def _demand_finite(norm: Tensor, step: int) -> None:
-    """Asked before anything is written alone: a GPU that is asked every step waits every step."""
+    """Checked only before writing: checking every step would synchronise a GPU every step."""
     if not torch.isfinite(norm):
         raise CheckpointError(
             f"training at step {step}",
-            found="a gradient that is no number",
+            found="a gradient that is not finite",
             fix="the last checkpoint is kept: go on from it with a lower --rate",
         )
 
 
 def anneal(step: int, settings: LoopSettings) -> float:
-    """A short rise, then half a cosine down to a hundredth."""
+    """Linear warm-up, then a cosine down to a hundredth."""
     rise = min(1.0, (step + 1) / max(1, settings.warm_steps))
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
     return rise * max(0.01, fall)

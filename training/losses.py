@@ -1,4 +1,4 @@
-"""What the warm-up minimises: box losses at the target's cell."""
+"""Box losses at given cells, and the centre loss."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pair_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
-    """GIoU of boxes cx, cy, w, h, pair by pair: IoU less the waste of the box around both."""
+    """GIoU of boxes cx, cy, w, h, pair by pair."""
     iou, union, low, high = _overlap(first, second)
     around = (high - low).prod(dim=-1).clamp(min=1e-9)
     return iou - (around - union) / around
@@ -50,7 +50,7 @@ def box_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
 
 
 def centre_loss(logits: Tensor, cells: Tensor) -> Tensor:
-    """Cross-entropy of each frame's cell: a prior to start from where no policy is learned yet."""
+    """Cross-entropy of the target's cell: the prior that a new policy starts from."""
     return F.cross_entropy(logits.float().flatten(1), cells, reduction="none")
 
 

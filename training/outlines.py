@@ -20,7 +20,7 @@ Points = NDArray[np.float64]
 
 
 def support_points(points: Points) -> Points:
-    """For each of so many directions, the point that lies farthest: boxes at any angle fit."""
+    """The farthest point in each of OUTLINE directions, so that boxes fit at any angle."""
     angles = np.linspace(0, 2 * np.pi, OUTLINE, endpoint=False)
     directions = np.stack([np.cos(angles), np.sin(angles)])
     hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
@@ -48,7 +48,7 @@ def decode_mask(segmentation: Any, shape: tuple[int, ...]) -> Image:
 
 
 def _decode_runs(segmentation: dict[str, Any], height: int, width: int) -> Image:
-    """Run lengths go down the columns, background first."""
+    """COCO's run lengths: column by column, background first."""
     rows, columns = (int(side) for side in segmentation["size"])
     counts = segmentation["counts"]
     runs = _expand_counts(counts) if isinstance(counts, str) else [int(count) for count in counts]
@@ -63,7 +63,7 @@ def _decode_runs(segmentation: dict[str, Any], height: int, width: int) -> Image
 
 
 def _expand_counts(text: str) -> list[int]:
-    """COCO's compressed runs: five bits a character, each run less the one before the last."""
+    """COCO's compressed runs: five bits a character, later ones relative to the run two before."""
     runs: list[int] = []
     place = 0
     while place < len(text):

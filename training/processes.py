@@ -1,4 +1,4 @@
-"""Several processes as one training: who does which part of a step, and how they agree."""
+"""Distributed training: rank and world size, and averages over all processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Processes", "join_processes"]
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that `torchrun` started; alone without it."""
+    """The rank of this process among those that `torchrun` started."""
 
     rank: int = 0
     world: int = 1
@@ -26,29 +26,29 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether it is the one that writes files and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """The mean over all processes, in place of each one's own."""
+        """Replace gradients by their mean over all processes."""
         if self.world > 1:
             gradients = [p.grad for p in parameters if p.grad is not None]
             self._average(gradients)
 
     def average_statistics(self, network: nn.Module) -> None:
-        """BatchNorm's running statistics, which each process gathers from its own clips."""
+        """Replace BatchNorm's running statistics by their mean over all processes."""
         if self.world > 1:
             self._average([one for one in network.buffers() if one.is_floating_point()])
 
     def average_figures(self, figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What is shown of a step."""
+        """A step's figures as means over all processes."""
         copies = {name: value.detach().float().clone() for name, value in figures.items()}
         if self.world > 1:
             self._average(list(copies.values()))
         return copies
 
     def any(self, wish: bool) -> bool:
-        """Whether any process wishes to stop: then all must, at the same step."""
+        """Whether the flag is set in any process, so that all stop at the same step."""
         if self.world == 1:
             return wish
         flag = torch.tensor(float(wish), device=self.device)
@@ -56,7 +56,7 @@ class Processes:
         return bool(flag > 0)
 
     def _average(self, tensors: list[Tensor]) -> None:
-        """One message for all of them: many small ones would wait for the network each."""
+        """All-reduce as one flat tensor."""
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat)
         parts = (flat / self.world).split([tensor.numel() for tensor in tensors])
@@ -66,7 +66,7 @@ class Processes:
 
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """What `torchrun` says of this process: NCCL between GPUs, gloo between CPUs."""
+    """Join the group that `torchrun` describes: NCCL between GPUs, gloo between CPUs."""
     on_gpu = torch.cuda.is_available()
     world = _read_number("WORLD_SIZE", 1)
     if world == 1:

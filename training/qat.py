@@ -1,4 +1,4 @@
-"""Quantization-aware fine-tuning: the network learns to be itself in INT8."""
+"""Quantization-aware fine-tuning against the float weights."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from relo_edge.training.rollout import roll_states
 __all__ = ["Qat"]
 
 CLOSENESS = 100.0
-"""Weight of staying with the float network beside the box loss."""
+"""Weight of the distance from the float network beside the box loss."""
 
 
 @dataclass(eq=False)
 class Qat:
-    """The stage: rounded as the graph rounds, held to the truth and to the weights it came from."""
+    """The stage: fake-quantized network, box loss, and distance from the float weights' outputs."""
 
     teacher: Relo
-    """The float network to stay with: a copy that learns nothing."""
+    """The float network, a frozen copy."""
     attention: bool = False
     ranges: Mapping[str, float] = field(default_factory=dict)
     """Fixed before the first step."""
@@ -34,7 +34,7 @@ class Qat:
     has_policy = True
 
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
-        """All that the graph holds learns, but BatchNorm: it scales weights that learn already."""
+        """All parameters of the graph but BatchNorm's, which scale weights that learn already."""
         frozen = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
         for part in (*frozen, network.value_model):
             part.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""How far the tensors of an INT8 graph reach, looked up on a few batches of clips."""
+"""INT8 ranges of the graph's tensors, searched on a few batches of clips."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from relo_edge.training.rollout import roll_out
 __all__ = ["find_ranges"]
 
 SHARES = tuple(2 ** (-step / 4) for step in range(17))
-"""Of the largest magnitude: what may be cut off to leave the rest finer steps."""
+"""Candidate ranges as shares of the largest magnitude."""
 
 
 @torch.no_grad()
 def find_ranges(
     network: Relo, batches: Sequence[ClipBatch], *, attention: bool
 ) -> dict[str, float]:
-    """For each tensor, the reach with the least squared error of rounding and cutting off."""
+    """For each tensor, the range with the least squared error of rounding and saturation."""
     largest: dict[str, Tensor] = {}
     errors: dict[str, Tensor] = {}
 

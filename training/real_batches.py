@@ -1,4 +1,4 @@
-"""Batches of real clips: what cannot be read is left out and told, never trained on."""
+"""Batches of real clips; unreadable files are skipped and reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["check_sources", "count_workers", "stream_real_clips"]
 log = logging.getLogger("relo_edge")
 
 TRIES = 50
-"""Shots that are drawn for a clip before its material is called useless."""
+"""Clips that are tried before a source is refused."""
 
 MOST_READERS = 16
 
@@ -56,23 +56,23 @@ def stream_real_clips(
 
 
 def check_sources(sources: Sequence[ClipSource], variant: Variant, settings: ClipSettings) -> None:
-    """A folder that gives no clip is refused before anything is trained."""
+    """Refuse a folder that gives no clip, before training starts."""
     for source in sources:
         RealClips((source,), variant, replace(settings, clips=1))[0].unpack()
 
 
 def count_workers(device: torch.device) -> int:
-    """Where the GPU learns, the cores read; a CPU that learns has little to spare."""
+    """Loader processes: one beside a CPU that trains, most cores beside a GPU."""
     return 1 if device.type == "cpu" else max(1, min(MOST_READERS, count_cores() - 1))
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedBatch:
-    """A step's batch, or why there is none: errors cross from a process as they are."""
+    """A batch, or the error of the loader process."""
 
     batch: ClipBatch | Sequences | None
     faults: tuple[str, ...]
-    """What could not be read on the way."""
+    """Files that could not be read."""
     failure: ReloError | None = None
 
     def unpack(self) -> ClipBatch | Sequences:
@@ -85,7 +85,7 @@ class LoadedBatch:
 
 @dataclass(frozen=True, eq=False)
 class RealClips(Dataset[LoadedBatch]):
-    """The batch of each step, a function of seed, step and what lies on the disk."""
+    """The batch of each item: a function of seed, item and files."""
 
     sources: tuple[ClipSource, ...]
     variant: Variant
@@ -125,14 +125,14 @@ class RealClips(Dataset[LoadedBatch]):
 
 
 class SkippedFiles:
-    """What was left out in a run."""
+    """The files that a run skipped."""
 
     def __init__(self) -> None:
         self._faults: set[str] = set()
         self._draws = 0
 
     def note(self, faults: Sequence[str]) -> None:
-        """Name the first few; the same fault once."""
+        """Report the first few files, each once."""
         self._draws += len(faults)
         for fault in faults:
             if fault not in self._faults and len(self._faults) < TOLD:
@@ -140,7 +140,7 @@ class SkippedFiles:
             self._faults.add(fault)
 
     def tell(self) -> None:
-        """The count, where there is one."""
+        """Report how many were skipped."""
         if self._faults:
             count = len(self._faults)
             log.warning("left out %d pictures or videos, drawn %d times", count, self._draws)

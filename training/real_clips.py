@@ -1,4 +1,4 @@
-"""Real material to learn from: which frames of which target make a clip, before one is read."""
+"""Which frames of which target make a clip; no picture is read here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT = 64
 
 
 class UnusableClip(Exception):
-    """Nothing is wrong with it, but nothing can be learned from it either: another is drawn."""
+    """A valid clip that teaches nothing; another is drawn."""
 
 
 class ClipFrames(NamedTuple):
@@ -44,10 +44,10 @@ class ClipSource(Protocol):
     """One folder to draw clips from."""
 
     def describe(self) -> str:
-        """What it is, so that a run which goes on can tell whether it is the same."""
+        """Its identity, which a resumed run must find unchanged."""
 
     def draw(self, rng: np.random.Generator, frames: int, intervals: int = 0) -> ClipFrames:
-        """A shot of so many search frames, at random intervals of up to so many where given."""
+        """A clip of so many search frames; `intervals` is the largest interval of a sequence."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Videos:
     places: tuple[Path, ...]
 
     def describe(self) -> str:
-        """What it is, so that a run which goes on can tell whether it is the same."""
+        """Its identity, which a resumed run must find unchanged."""
         return f"{self.folder.name}: {len(self.places)} videos as {self.layout}"
 
     def draw(self, rng: np.random.Generator, frames: int, intervals: int = 0) -> ClipFrames:
@@ -88,7 +88,7 @@ class StillPictures:
     content: BoxedPictures
 
     def describe(self) -> str:
-        """What it is, so that a run which goes on can tell whether it is the same."""
+        """Its identity, which a resumed run must find unchanged."""
         return f"{self.folder.name}: {len(self.content.boxes)} boxes as coco"
 
     def draw(self, rng: np.random.Generator, frames: int, _: int = 0) -> ClipFrames:
@@ -106,7 +106,7 @@ class StillPictures:
 
 
 def open_sources(folders: Sequence[Path]) -> tuple[ClipSource, ...]:
-    """What lies in the folders, each recognised by its layout."""
+    """The folders' clip sources, each recognised by its layout."""
     return tuple(map(_open_source, folders))
 
 
@@ -135,7 +135,7 @@ def _read_place(layout: str, place: Path) -> list[ImageSequence]:
 def _choose_frames(
     rng: np.random.Generator, visible: NDArray[np.int64], frames: int
 ) -> NDArray[np.int64]:
-    """Any but the last visible frame, then later ones within reach, some twice if they are few."""
+    """A first frame and later ones within REACH; short videos repeat some."""
     first = int(rng.integers(len(visible) - 1))
     # However far the next visible frame is, it can be reached.
     end = max(int(np.searchsorted(visible, visible[first] + REACH, "right")), first + 2)
@@ -147,7 +147,7 @@ def _choose_frames(
 def _choose_run(
     rng: np.random.Generator, visible: NDArray[np.int64], frames: int, intervals: int
 ) -> NDArray[np.int64]:
-    """Frames to follow one after the other; a video that is too short ends in its last one."""
+    """Consecutive frames at random intervals; a short video repeats its last one."""
     most = int(rng.integers(1, intervals + 1))
     steps = rng.integers(1, most + 1, frames)
     first = int(rng.integers(max(1, len(visible) - int(steps.sum()))))

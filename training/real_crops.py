@@ -1,4 +1,4 @@
-"""From a clip to the crops a tracker would see of it: read, cut, mirrored, brightened."""
+"""Crops of a real clip as the tracker would cut them, with augmentation."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def cut_clip(
 
 
 def check_boxes(clip: ClipFrames) -> None:
-    """Before the first picture is read, which is what takes the time."""
+    """Checked before any picture is read, which takes longest."""
     sides = clip.boxes[:, 2:]
     if not ((sides >= SMALLEST) & (sides < WIDEST)).all():
         raise UnusableClip(
@@ -121,7 +121,7 @@ def check_boxes(clip: ClipFrames) -> None:
 def _place_views(
     clip: ClipFrames, variant: Variant, jitter: Jitter, rng: np.random.Generator
 ) -> list[View]:
-    """The template's view is the tracker's, the others' centres and sides are wrong."""
+    """The template's view as the tracker places it, search views jittered."""
     protocol = variant.protocol()
     boxes = torch.from_numpy(clip.boxes)[None]
     generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
@@ -149,7 +149,7 @@ def read_pictures(clip: ClipFrames, views: list[View]) -> dict[Path, Reading]:
 
 
 def _check_size(path: Path, reading: Reading, size: tuple[int, int]) -> None:
-    """Sizes are known up to what the smaller picture rounds away."""
+    """Compare with the annotated size, up to the rounding of a reduced picture."""
     height, width = (side * reading.reduction for side in reading.frame.shape[:2])
     if max(abs(width - size[0]), abs(height - size[1])) >= reading.reduction:
         raise SourceError(
@@ -173,7 +173,7 @@ def _read_reduced(path: Path, reduction: int) -> Frame:
 
 
 def _is_jpeg(path: Path) -> bool:
-    """By its first bytes; half a JPEG is refused, for OpenCV fills it with grey without a word."""
+    """By its first bytes; truncated files are refused, since OpenCV fills them with grey."""
     content = path.read_bytes() if path.is_file() else b""
     if not content.startswith(JPEG_START):
         return False
@@ -210,7 +210,7 @@ def cut_crop(
 
 
 def box_template(view: View, reading: Reading) -> NDArray[np.float32]:
-    """It lies in the crop's middle, so its mirror image is itself."""
+    """The template's box; centred, so mirroring does not change it."""
     box = reading.shrink(view.box)
     return box_in_template(box, place_crop(box, view.factor, view.size), view.size)
 

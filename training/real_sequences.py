@@ -1,4 +1,4 @@
-"""Real clips into which the tracker looks by itself: a wide region around each frame's target."""
+"""Real clips for closed-loop training: a wide region around each frame's target."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SequenceCrops(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Regions:
-    """The frames of real clips, as far as they were read."""
+    """The regions of real clips that were read."""
 
     pictures: Tensor
     """[B,F,side,side,3] uint8 RGB."""
@@ -107,7 +107,7 @@ def cut_sequence(clip: ClipFrames, variant: Variant, rng: np.random.Generator) -
 
 
 def pack_sequences(clips: Sequence[SequenceCrops]) -> Sequences:
-    """Clips of one length as a batch; their targets are in sight in every frame."""
+    """Clips of one length as a batch; real clips show their target in every frame."""
     template, box, regions, places, boxes, edges, margin = (
         torch.from_numpy(np.stack(parts)) for parts in zip(*clips, strict=True)
     )

@@ -19,7 +19,7 @@ from relo_edge.training.warmup import Warmup
 __all__ = ["Recipe", "choose_recipe"]
 
 LONGEST_INTERVAL = 7
-"""Frames of a video from one frame of a sequence to the next, at most."""
+"""Largest interval between two frames of a sequence, in frames of its video."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Recipe:
 
 
 def choose_recipe(request: TrainRequest, network: Relo, processes: int = 1) -> Recipe:
-    """The paper's where there are weights to start from; a steeper one from nothing."""
+    """The stage's recipe, with the request's values where it gives them."""
     recipe = _start_recipe(request, network)
     parts = processes * request.accumulate
     batch = request.batch_clips or recipe.clips.clips

@@ -1,4 +1,4 @@
-"""Stage two: policy and value learn where to localise from what their choices were worth."""
+"""RELO's second stage: reinforcement learning of policy and value."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ class Reinforce:
         return policy_loss + self.value_weight * value_loss, shown
 
     def finish(self, network: Relo, batch: ClipBatch) -> None:
-        """The tracker's window wants logits above zero."""
+        """Shift the logits: the tracker's window expects them above zero."""
         shift_logits(network, batch)
 
     def _weigh_steps(self, chosen: Tensor, acted: Tensor, advantages: Tensor) -> Tensor:
-        """What each choice adds to the objective: [tries,B,F]."""
+        """Each choice's term of the objective: [tries,B,F]."""
         if self.algorithm == "actor-critic":
             return chosen * advantages
         ratio = (chosen - acted).exp()

@@ -1,4 +1,4 @@
-"""From scenes to the crops a tracker would see, on whatever device holds the atlas."""
+"""The renderer: scenes to crops, on the atlas's device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEAST_SEEN = 0.3
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far the crop lies from the target, as if the last box had been wrong."""
+    """Random displacement and scale of search crops, in place of the tracker's own errors."""
 
     centre: float = 3.5
     """Width of the uniform shift, in target sizes."""
@@ -126,12 +126,12 @@ def place_views(
 
 @dataclass(frozen=True, eq=False)
 class SceneViews:
-    """The frames of synthetic clips, rendered where and when somebody looks."""
+    """Synthetic clips whose crops are rendered on demand."""
 
     atlas: Atlas
     scenes: Scenes
     seed: int
-    """Of blur, contrast and noise, which a frame has whoever looks at it."""
+    """Seed of blur, contrast and noise, so that a frame looks the same in every crop."""
 
     def crop(self, frame: int, middles: Tensor, sides: Tensor, size: int) -> Tensor:
         """Around middles [B,2], sides [B] wide: uint8 RGB [B,size,size,3]."""
@@ -156,7 +156,7 @@ def template_of(views: SceneViews, variant: Variant) -> tuple[Tensor, Tensor]:
 
 
 def _box_template(shown: Tensor, variant: Variant) -> Tensor:
-    """The tracker measures a template in steps between its first and its last pixel."""
+    """Boxes in templates are normalised by the distance between first and last pixel."""
     size = shown * variant.template_size / (variant.template_size - 1)
     return torch.cat([0.5 - size / 2, size], dim=1)
 

@@ -1,4 +1,4 @@
-"""What a training run is asked for, checked before anything is opened."""
+"""A training run's options, validated before anything is opened."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TrainRequest:
 
     @property
     def synthetic_share(self) -> float:
-        """All, unless there are real clips."""
+        """1 without real clips."""
         return (self.synthetic or 0.0) if self.data else 1.0
 
     def _check_numbers(self) -> None:

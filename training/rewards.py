@@ -1,4 +1,4 @@
-"""What a choice of cells was worth, and how much better than expected."""
+"""Rewards and advantages of chosen cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def clip_auc(overlaps: Tensor, seen: Tensor) -> Tensor:
 
 
 def frame_rewards(overlaps: Tensor, seen: Tensor, auc_weight: float) -> Tensor:
-    """Each frame's own IoU, and a share in what the whole clip reached: [B,F]."""
+    """Each frame's IoU plus the weighted AUC of its clip: [B,F]."""
     return overlaps + auc_weight * clip_auc(overlaps, seen)[:, None]
 
 

@@ -1,4 +1,4 @@
-"""A clip through the network, frame by frame, its temporal tokens carried without a gradient."""
+"""A clip through the network, frame by frame; temporal tokens carry no gradient."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Steppable", "roll_out", "roll_states", "shift_logits"]
 
 
 class Steppable(Protocol):
-    """What goes from frame to frame: the network, or its rounded twin."""
+    """A network that is stepped frame by frame, plain or fake-quantized."""
 
     @property
     def variant(self) -> Variant:
@@ -53,7 +53,7 @@ def roll_states(network: Steppable, batch: ClipBatch) -> Iterator[tuple[FrameMap
 
 @torch.no_grad()
 def shift_logits(network: Relo, batch: ClipBatch) -> None:
-    """Shift all logits alike, so that a usual frame's lowest is zero.
+    """Shift all logits by a constant, so that a usual frame's lowest is zero.
 
     Training does not feel the shift, but the tracker multiplies raw logits with its window: below
     zero, that would favour the far corners.

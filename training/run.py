@@ -1,4 +1,4 @@
-"""One stage of training from request to result: `relo-edge train` and nothing else calls it."""
+"""One stage of training, from request to result."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RANGE_BATCHES = 4
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came of it."""
+    """A run's files, length and accuracy."""
 
     stage: str
     variant: str
@@ -62,13 +62,13 @@ class TrainResult:
     hours: float
     finished: bool
     trial: Trial | None
-    """How the weights track clips they have never seen; None for a warm-up without a policy."""
+    """Accuracy on held-out synthetic clips; None for weights without a policy."""
     ranges: Path | None = None
-    """What `quantize --ranges` takes over; None but for qat."""
+    """INT8 ranges for `quantize --ranges`, from qat alone."""
     held_out: HeldOutTrial | None = None
-    """How they track real objects kept back; None without cut-outs."""
+    """Accuracy on held-out objects; None without cut-outs."""
     rank: int = 0
-    """Of the process, where several train; the first one speaks for all."""
+    """Rank of this process among several."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -166,7 +166,7 @@ def _open_data(request: TrainRequest, settings: ClipSettings, variant: Variant) 
 def _fix_ranges(
     stage: Qat, training_data: TrainingData, device: torch.device, run_state: RunState
 ) -> None:
-    """Look the ranges up on the weights it starts from, once for all of the run."""
+    """Find the ranges of the initial weights, once for all of the run."""
     if not run_state.kept:
         with training_data.stream(0, device) as clips:
             batches = [batch.to(device) for batch in islice(clips, RANGE_BATCHES)]
@@ -176,7 +176,7 @@ def _fix_ranges(
 
 
 def _write_trained_ranges(stage: Qat, files: Sequence[Path]) -> Path:
-    """The ranges as a file, bound to the weights as they are now."""
+    """Write the ranges, bound to the weights by their hashes."""
     weights = {path.name: hash_file(path) for path in files}
     target = files[0].with_name(f"{stage.name}-ranges.json")
     variant = stage.teacher.variant.name
@@ -185,7 +185,7 @@ def _write_trained_ranges(stage: Qat, files: Sequence[Path]) -> Path:
 
 
 def _identify(request: TrainRequest, sources: Sequence[ClipSource]) -> dict[str, Any]:
-    """What a resumed run must have in common with the one it goes on from; steps may change."""
+    """Settings that a resumed run must share; the number of steps may change."""
     own: dict[str, Any] = {"attention": request.attention} if request.stage == "qat" else {}
     if sources:
         own["data"] = [source.describe() for source in sources]
@@ -224,7 +224,7 @@ def _start_network(request: TrainRequest) -> Relo:
 
 @contextmanager
 def _fast_attention(device: torch.device) -> Iterator[None]:
-    """On a CPU, plain products train faster than the fused kernel at so few tokens."""
+    """On a CPU, plain attention trains faster than the fused kernel at so few tokens."""
     if device.type != "cpu":
         yield
         return

@@ -1,4 +1,4 @@
-"""Where everything is in a batch of training clips, before a pixel is drawn.
+"""Geometry and light of a batch of synthetic clips; nothing is rendered here.
 
 Lengths in the world are those of the background picture, -1 to 1. A pose takes sprite coordinates
 into the world; a camera takes the world into the frame, where boxes and crops are axis-aligned.
@@ -16,17 +16,17 @@ from relo_edge.training.textures import Atlas
 __all__ = ["Pace", "Scenes", "bend", "draw_scenes"]
 
 REGION_SHARE = 0.4
-"""Targets that are part of the background: two views of one picture, found by its texture alone."""
+"""Share of targets that are part of the background."""
 DISTRACTOR_SHARE = 0.7
 TWIN_SHARE = 0.25
-"""Distractors that are the target's own picture once more."""
+"""Share of distractors that are copies of the target."""
 PEER_SHARE = 0.5
-"""Of the others, those of the target's kind."""
+"""Share of the other distractors that are of the target's category."""
 OCCLUDER_SHARE = 0.25
 EDGE_SHARE = 0.06
 BEND = 0.15
 GREY_SHARE = 0.12
-"""Clips without colours."""
+"""Share of greyscale clips."""
 FAR = 1e3
 
 
@@ -53,7 +53,7 @@ class Scenes:
     light: Tensor
     """[B,F+1,3] gain of each colour."""
     tones: Tensor
-    """[B,3] exposure, exponent and share of grey of the whole clip."""
+    """[B,3] exposure, gamma and greyscale of the whole clip."""
 
     def at(self, frame: int) -> Scenes:
         """The same clips, one frame of them."""
@@ -100,13 +100,13 @@ def apply_affine(affine: Tensor, points: Tensor) -> Tensor:
 
 
 def bend(points: Tensor, bends: Tensor) -> Tensor:
-    """A wave through the target's picture [B,T,P,2], so that its outline deforms."""
+    """Sprite coordinates [B,T,P,2] displaced by a sine wave, which deforms the target."""
     strength, phase = bends[..., None, :1], bends[..., None, 1:]
     return points + strength * torch.sin(3 * points.flip(-1) + phase)
 
 
 def unbend(points: Tensor, bends: Tensor) -> Tensor:
-    """Where points of the target's picture come to lie: what `bend` takes to them."""
+    """The inverse of `bend`."""
     strength, phase = bends[..., None, :1], bends[..., None, 1:]
     moved = points
     for _ in range(4):  # a contraction while 3 times the strength stays below 1
@@ -116,7 +116,7 @@ def unbend(points: Tensor, bends: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Pace:
-    """How scenes change from frame to frame: smoothly, at random intervals of up to so many."""
+    """Smooth motion, sampled at random intervals of up to `intervals`."""
 
     intervals: int = 7
     momentum: float = 0.9
@@ -130,7 +130,7 @@ def draw_scenes(
     frames: int,
     pace: Pace | None = None,
 ) -> Scenes:
-    """Draw clips with `frames` search frames each: single looks, or sequences at a pace."""
+    """Draw clips of `frames` search frames: independent views, or with a pace sequences."""
     draw = _Random(generator, clips, frames + 1, atlas.backgrounds.device, pace)
     background = draw.index(len(atlas.backgrounds))
     is_region = draw.chance(REGION_SHARE)
@@ -202,7 +202,7 @@ class _Random:
         return reach * (2 * self.uniform(*shape) - 1)
 
     def _draw_instants(self, pace: Pace) -> Tensor:
-        """[B,F+1] when each frame is taken: every clip has a largest interval of its own."""
+        """[B,F+1] time of each frame; the largest interval is drawn for each clip."""
         most = 1 + (self.uniform(1) * pace.intervals).long().clamp(max=pace.intervals - 1)
         steps = 1 + (self.uniform(self.times) * most).long().minimum(most - 1)
         steps[:, 0] = 0
@@ -219,7 +219,7 @@ class _Random:
         return strength * self.uniform(1) * steps.cumsum(dim=1)
 
     def _smooth_path(self, strength: float, pace: Pace, instants: Tensor) -> Tensor:
-        """A velocity that wanders, seen at the frames' instants; far away, it slows down."""
+        """An autoregressive velocity, integrated, bounded and sampled at the frames' times."""
         span = (self.times - 1) * pace.intervals + 1
         kicks = self.normal(span) * pace.speed * (1 - pace.momentum**2) ** 0.5
         kicks[:, 0] = self.normal() * pace.speed
@@ -259,7 +259,7 @@ def _pose_target(
 
 
 def _pose_beside(draw: _Random, pose: Tensor, size: Tensor, near: float, far: float) -> Tensor:
-    """Another sprite at some distance from the target, on a way of its own."""
+    """Another sprite at some distance from the target, with a motion of its own."""
     away, round_ = draw.span(near, far) * size, draw.spread((), 3.14159)
     start = pose[:, :1, :, 2] + (away * torch.stack([round_.cos(), round_.sin()])).T[:, None]
     shift = start + torch.stack([draw.path(1.5), draw.path(1.5)], dim=2) * size[:, None, None]
@@ -269,14 +269,14 @@ def _pose_beside(draw: _Random, pose: Tensor, size: Tensor, near: float, far: fl
 
 
 def _draw_tones(draw: _Random) -> Tensor:
-    """Dark and bright clips, flat and steep ones, and some in grey."""
+    """Exposure, gamma and greyscale of each clip."""
     return torch.stack(
         [(0.25 * draw.normal()).exp(), (0.2 * draw.normal()).exp(), draw.chance(GREY_SHARE)], dim=1
     )
 
 
 def _move_camera(draw: _Random, middle: Tensor, size: Tensor, is_region: Tensor) -> Tensor:
-    """Zoom, stretch and roll about the target's place; shifts are the crops' own affair."""
+    """Zoom, stretch and roll about the target; crops have shifts of their own."""
     zoom, stretch, roll = draw.path(0.5).exp(), draw.path(0.2).exp(), draw.path(0.25)
     # A region's box would be loose if its picture rolled as far.
     roll = roll * (1 - 0.6 * is_region[:, None])
@@ -287,7 +287,7 @@ def _move_camera(draw: _Random, middle: Tensor, size: Tensor, is_region: Tensor)
 
 
 def _frame_pictures(draw: _Random, scenes: Scenes) -> Scenes:
-    """Here and there an edge of the picture comes near the target, as at the border of a frame."""
+    """Put a frame edge near the target in EDGE_SHARE of the clips, for each edge."""
     boxes = scenes.whole_boxes
     centre = (boxes[..., :2] + boxes[..., 2:]).mean(dim=1) / 2
     away = 0.1 + 1.6 * draw.uniform(4)

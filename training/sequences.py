@@ -1,4 +1,4 @@
-"""Clips into which the tracker looks by itself: each crop is taken where its own last box was."""
+"""Clips for closed-loop training: a crop is taken on demand, at the tracker's last box."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ tracker's ten pixels, for a target of forty."""
 
 
 class Pictures(Protocol):
-    """The frames of a batch of clips, seen through square crops."""
+    """The frames of a batch of clips, from which square crops are taken."""
 
     def crop(self, frame: int, middles: Tensor, sides: Tensor, size: int) -> Tensor:
         """Around middles [B,2], sides [B] wide: uint8 RGB [B,size,size,3]."""
@@ -79,7 +79,7 @@ def draw_sequences(
 
 
 def join_sequences(parts: Sequence[Sequences]) -> Sequences:
-    """Clips of several kinds as one batch, all of one length."""
+    """Concatenate batches of clips of one length."""
     if len(parts) == 1:
         return parts[0]
     pictures = JoinedPictures(tuple((one.pictures, len(one.boxes)) for one in parts))

@@ -1,4 +1,4 @@
-"""Sequence-level training: choices are worth what the whole track became by them."""
+"""Sequence-level training (Kim et al., ECCV 2022): self-critical REINFORCE in closed loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from relo_edge.training.sequences import Sequences
 __all__ = ["SequenceLevel", "clip_reward", "self_critical_loss"]
 
 NEAR = 1
-"""Cells between a chosen cell and the target's up to which its box is to be right as well."""
+"""Largest distance, in cells, from the target's cell to a chosen cell whose box is trained."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class SequenceLevel:
     """The stage: a sampling and an argmax tracker with the same weights on the same clips."""
 
     auc_weight: float = 1.0
-    """Of the clip's AUC beside its average overlap, as in RELO's own reward."""
+    """Weight of the clip's AUC in the reward, beside its average overlap."""
     box_weight: float = 1.0
     encoder_rate: float = 0.1
 
@@ -33,7 +33,7 @@ class SequenceLevel:
     has_policy = True
 
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
-        """All that tracks: the value head and the decoder's centre branch do not."""
+        """All parameters used in tracking: not the value head, nor the decoder's centre branch."""
         network.requires_grad_(False)
         heads = [
             parameter
@@ -47,7 +47,7 @@ class SequenceLevel:
         return [{"params": encoder, "scale": self.encoder_rate}, {"params": heads, "scale": 1.0}]
 
     def set_mode(self, network: Relo) -> None:
-        """BatchNorm keeps its statistics: what is rewarded is the tracker as it is deployed."""
+        """Evaluation mode: the deployed tracker is what is rewarded."""
         network.eval()
 
     def learn(self, network: Relo, batch: Sequences) -> tuple[Tensor, dict[str, Tensor]]:
@@ -77,23 +77,23 @@ class SequenceLevel:
         return policy_loss + self.box_weight * regression, shown
 
     def finish(self, network: Relo, batch: Sequences) -> None:
-        """Nothing: the window was there all along, so the logits' level is learned with it."""
+        """Nothing to do: the window is part of the loss, so the logits' level is learned."""
 
 
 def clip_reward(overlaps: Tensor, visible: Tensor, auc_weight: float) -> Tensor:
-    """Average overlap of each clip's frames [B,F] that count, and a share of their AUC: [B]."""
+    """Average overlap plus weighted AUC over each clip's visible frames: [B,F] → [B]."""
     average = (overlaps * visible).sum(dim=1) / visible.sum(dim=1).clamp(min=1)
     return average + auc_weight * clip_auc(overlaps, visible)
 
 
 def self_critical_loss(chosen: Tensor, reward: Tensor, baseline: Tensor) -> Tensor:
-    """−(r − r′) Σ log p, the mean over clips: log p [B,F] of the choices, rewards [B]."""
+    """−(r − r′) Σ log p as a mean over clips; `chosen` holds log p [B,F], rewards are [B]."""
     advantage = (reward - baseline).detach()
     return -(advantage * chosen.sum(dim=1)).mean()
 
 
 def _near_box_loss(maps: FrameMaps, cells: Tensor, wanted: Tensor, seen: Tensor) -> Tensor:
-    """The box at the target's cell, and at the chosen one where it lies beside it."""
+    """Box loss at the target's cell, and at the chosen cell where it is a neighbour."""
     grid = maps.sizes.shape[-1]
     own = find_cells(wanted, grid)
     both = gather_boxes(maps, torch.stack([own, cells], dim=1))

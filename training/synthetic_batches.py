@@ -1,4 +1,4 @@
-"""The endless stream of training clips: step by step, each a function of the seed alone."""
+"""Streams of synthetic clips, each a function of seed and item number."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Items = Iterable[int]
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """How many clips a step sees, how long they are, and how wrong their crops."""
+    """Number, length and jitter of an item's clips."""
 
     clips: int
     frames: int
@@ -49,9 +49,9 @@ class ClipSettings:
     parts: int = 1
     """Parts of a step, each of so many clips, shared out among processes."""
     intervals: int = 0
-    """For sequences: frames of a video from one frame to the next, at most; 0 for single looks."""
+    """Largest frame interval of sequences; 0 for independent views."""
     first_frames: int = 0
-    """For sequences: how many frames they begin with; they grow over two thirds of the steps."""
+    """Frames of sequences at the first step; they grow to `frames` over two thirds of the steps."""
     steps: int = 1
 
     def grow(self, item: int) -> int:
@@ -79,7 +79,7 @@ class _SyntheticClips(Dataset[ClipBatch]):
 def stream_clips(
     atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
 ) -> Generator[ClipBatch, None, None]:
-    """The batch of each item, so that a resumed training sees what an unbroken one would."""
+    """The batch of each item; a resumed run sees the same ones."""
     on_gpu = atlas.backgrounds.device.type != "cpu"
     # A GPU renders in line; on a CPU a process of its own draws ahead of the training.
     return load_items(_SyntheticClips(atlas, variant, settings), items, 0 if on_gpu else 1)
@@ -88,7 +88,7 @@ def stream_clips(
 def stream_sequences(
     atlas: Atlas, variant: Variant, settings: ClipSettings, items: Items | None = None
 ) -> Generator[Sequences, None, None]:
-    """Clips that are rendered where the tracker looks, so here nothing is drawn ahead."""
+    """Sequences whose crops are rendered on demand, so nothing is drawn ahead."""
     pace = Pace(settings.intervals)
     for item in count() if items is None else items:
         generator = _seed_generator(settings, item, atlas.backgrounds.device)
@@ -134,7 +134,7 @@ def split_clips(settings: ClipSettings, share: float) -> tuple[ClipSettings, Cli
 
 @contextmanager
 def name_lost_workers() -> Iterator[None]:
-    """A process that draws clips can be killed, mostly for want of memory: told in one line."""
+    """Turn a killed loader process, mostly out of memory, into a one-line error."""
     try:
         yield
     except RuntimeError as error:
@@ -178,7 +178,7 @@ def _lost_worker(found: str) -> SourceError:
 
 
 def _settle_worker(_: int) -> None:
-    """Ctrl-C reaches the whole process group; the main process decides when drawing ends."""
+    """Ignore Ctrl-C, which reaches the whole group; the main process ends the loaders."""
     for wish in STOP_SIGNALS:
         signal.signal(wish, signal.SIG_IGN)
     # OpenCV's threads are not there any more after a fork.

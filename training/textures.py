@@ -1,4 +1,4 @@
-"""What training clips are painted with: square backgrounds, and cut-out sprites with outlines."""
+"""The texture atlas of synthetic clips: square backgrounds, and sprites with outlines."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PHOTO_SHARE = 0.6
 """Share of backgrounds that are annotated pictures, and of sprites that are cut out of them."""
 SMALLEST_REGION = 0.09
 LARGEST_REGION = 0.5
-"""Shares of a background's side that an object of it takes which is followed where it is."""
+"""Limits of a background object's size, as shares of the background's side."""
 PEERS = 8
-"""Look-alikes that a sprite can have."""
+"""Candidates for each sprite's look-alike."""
 NO_KIND = -1
 
 FRAMES_PER_VIDEO = 60
@@ -39,7 +39,7 @@ PAINTED = 0.2
 """Share of backgrounds and sprites painted as in the built-in clips; without videos, all are."""
 PAINT_SIDE = 640
 FLAT = 18
-"""A texture whose grey levels vary less is drawn again, a few times."""
+"""Grey-level deviation under which a texture is redrawn, a few times."""
 FLAT_TRIES = 4
 
 Image = NDArray[np.uint8]
@@ -196,7 +196,7 @@ def _mirror(image: Image, regions: Points, outlines: Points) -> tuple[Image, Poi
 
 
 def _find_peers(rng: np.random.Generator, kinds: Sequence[int]) -> NDArray[np.int64]:
-    """For each sprite some of its own kind; textures are of one kind with nothing."""
+    """For each sprite, sprites of its category; plain textures get any."""
     told = np.array(kinds)
     everything = np.arange(len(told))
     peers = rng.integers(0, len(told), (len(told), PEERS))
@@ -230,7 +230,7 @@ def _sample_frames(video: Path) -> Iterator[Image]:
 
 
 def _shrink(picture: Image) -> Image:
-    """No larger than cuts need: sixty frames of a large video would fill the memory."""
+    """Shrink to the size that cuts need: full frames would fill the memory."""
     share = PAINT_SIDE / min(picture.shape[:2])
     if share >= 1:
         return picture
@@ -254,7 +254,7 @@ def _cut_square(rng: np.random.Generator, picture: Image, side: int, smallest: f
 
 
 def _pick_regions(rng: np.random.Generator, background: Image) -> tuple[Points, Points]:
-    """Of random boxes, those whose inside differs most from a band around it and within itself."""
+    """Of random boxes, those with the most contrast inside and to their surroundings."""
     small = cv2.resize(background, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float64)
     boxes = [_draw_region(rng) for _ in range(CANDIDATES)]
     best = sorted(boxes, key=lambda box: _measure_contrast(small, box), reverse=True)[:REGIONS]

@@ -1,4 +1,4 @@
-"""Stage one: every part but policy and value learns to regress the box at the target's cell."""
+"""RELO's first stage: box regression at the target's cell."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Warmup:
     encoder_rate: float = 0.1
     """The encoder's share of the learning rate."""
     spread: float = 0.0
-    """Weight of a random cell beside the target's, whose box is to be right as well."""
+    """Weight of the box loss at a random neighbour of the target's cell."""
     centre: float = 0.0
-    """Weight of the decoder's centre branch, a policy to start from for weights without one."""
+    """Weight of the centre loss, which gives weights without a policy one to start from."""
 
     name = "warmup"
 
     @property
     def has_policy(self) -> bool:
-        """Only where centres were learned: the paper's warm-up leaves the policy untouched."""
+        """Only with a centre loss: the paper's warm-up leaves the policy untrained."""
         return self.centre > 0
 
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
-        """What learns, and how fast beside the rest."""
+        """Encoder and decoder; policy and value are frozen."""
         for frozen in (network.policy_model, network.value_model):
             frozen.requires_grad_(False)
         return [
@@ -78,7 +78,7 @@ class Warmup:
         return torch.stack(losses).mean(), shown
 
     def finish(self, network: Relo, batch: ClipBatch) -> None:
-        """Where centres were learned, they are the policy until a better one is."""
+        """Copy learned centres to the policy."""
         if self.centre:
             copy_centre_to_policy(network)
             shift_logits(network, batch)
@@ -91,7 +91,7 @@ def score_centres(network: Relo, maps: FrameMaps) -> Tensor:
 
 
 def copy_centre_to_policy(network: Relo) -> None:
-    """Start the policy as the decoder's centre branch, which has the very same layers."""
+    """Copy the decoder's centre branch, whose layers are the policy's, to the policy."""
     for level in range(1, 6):
         name = f"conv{level}_ctr"
         source: nn.Module = network.decoder.get_submodule(name)
@@ -99,7 +99,7 @@ def copy_centre_to_policy(network: Relo) -> None:
 
 
 def _pick_neighbours(cells: Tensor, grid: int) -> Tensor:
-    """For each cell one of the nine around it, itself included."""
+    """A random cell of the 3×3 around each cell."""
     shift = torch.randint(-1, 2, (2, *cells.shape), device=cells.device)
     row = (cells // grid + shift[0]).clamp(0, grid - 1)
     column = (cells % grid + shift[1]).clamp(0, grid - 1)

@@ -262,9 +262,9 @@ def test_ranges_survive_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--fp16", "--ranges", "r.json"], "found with --fp16"),
-        (["--int8", "--ranges", "r.json", "--attention"], "found with --ranges"),
-        (["--int8", "--ranges", "r.json", "--method", "mse"], "found with --ranges"),
+        (["--fp16", "--ranges", "r.json"], "--fp16"),
+        (["--int8", "--ranges", "r.json", "--attention"], "have no effect with --ranges"),
+        (["--int8", "--ranges", "r.json", "--method", "mse"], "have no effect with --ranges"),
         (["--int8", "--ranges", "r.json"], "r.json cannot be opened"),
     ],
 )

@@ -65,7 +65,9 @@ def test_a_run_that_ends_before_its_first_line_has_no_curve(tmp_path):
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
     run_state = RunState(tmp_path, "warmup", {"seed": 1})
     run_state.checkpoint.write_bytes(b"half a file")
-    with pytest.raises(CheckpointError, match="warmup-checkpoint.pt is no training to go on with"):
+    with pytest.raises(
+        CheckpointError, match="warmup-checkpoint.pt is no training run that can be resumed"
+    ):
         run_state.restore(small_network())
     torch.save({"net": {"a": torch.zeros(1)}}, run_state.checkpoint)
     with pytest.raises(CheckpointError, match="train into another folder"):
@@ -76,7 +78,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path):
 def test_any_damage_is_one_line(tmp_path, content):
     run_state = RunState(tmp_path, "warmup", {})
     run_state.checkpoint.write_bytes(content)
-    with pytest.raises(CheckpointError, match="no training to go on with"):
+    with pytest.raises(CheckpointError, match="no training run that can be resumed"):
         run_state.restore(small_network())
 
 
@@ -109,7 +111,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_
 
     monkeypatch.setattr(Warmup, "learn", spoil)
     for steps, log_every, noticed in ((4, 1, 3), (8, 99, 4), (3, 99, 3)):
-        told = f"step {noticed}: found a gradient that is no number"
+        told = f"step {noticed}: found a gradient that is not finite"
         with pytest.raises(CheckpointError, match=told):
             train_small(tmp_path, steps, log_every=log_every)
         assert run_state.checkpoint.read_bytes() == kept
