@@ -7,7 +7,8 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check lint results clean
+.PHONY: demo test quick dev gpu-check lint soak results clean
+SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
@@ -41,6 +42,9 @@ lint:
 	rm -rf .types && mkdir -p .types/relo_edge
 	ln -s $(CURDIR)/relo_edge/* $(addprefix $(CURDIR)/,$(WORKSHOPS)) .types/relo_edge/
 	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p relo_edge
+
+soak: $(BIN)/python  ## the loop behind track, then the live page: table and gate; exit 1 if it fails
+	$(BIN)/python -m relo_edge.benchmarks.soak.run demo --seconds $(SOAK_SECONDS)
 
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table

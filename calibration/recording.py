@@ -17,7 +17,7 @@ from relo_edge.calibration.samples import Feeds, create_samples, read_array, rea
 from relo_edge.errors import InputError
 from relo_edge.geometry import Box, Floats
 from relo_edge.host.locks import lock_output
-from relo_edge.measures.closed_loop import NUDGES, follow_target, nudge_box
+from relo_edge.measures.closed_loop import START_SHIFTS, follow_target, perturb_start
 from relo_edge.runtime import Runtime, open_runtime
 
 __all__ = ["Recording", "count_tracked", "record_samples", "track_run"]
@@ -49,8 +49,8 @@ class Recording:
         for path in self.list_files():
             yield read_array(path, "boxes")
 
-    def nudged_boxes(self) -> Iterator[Floats]:
-        """The same from starts a hair off: [nudges,length,4]."""
+    def perturbed_boxes(self) -> Iterator[Floats]:
+        """The same from perturbed starts: [starts,length,4]."""
         for path in self.list_files():
             yield read_array(path, "nudged")
 
@@ -61,7 +61,7 @@ def record_samples(
     folder: Path,
     advance: Callable[[], None] = lambda: None,
 ) -> Recording:
-    """Track every run that the folder does not hold yet, also from starts a hair off.
+    """Track every run that the folder does not hold yet, also from perturbed starts.
 
     `advance` is called for each frame tracked. Whatever ends it, whole runs are kept, and the same
     call goes on from there.
@@ -84,8 +84,8 @@ def record_samples(
 
 
 def count_tracked(runs: Sequence[Run]) -> int:
-    """How often `record_samples` calls `advance`: for the runs and for their nudged ones."""
-    return (1 + len(NUDGES)) * sum(run.length for run in runs)
+    """How often `record_samples` calls `advance`: for the runs and for their perturbed ones."""
+    return (1 + len(START_SHIFTS)) * sum(run.length for run in runs)
 
 
 def track_run(
@@ -105,5 +105,7 @@ def _record_runs(
             with create_samples(path) as writer:
                 recorder = RecordingRuntime(runtime, encode, writer)
                 writer.write_array("boxes", track_run(recorder, run, run.box, advance))
-                nudged = [track_run(runtime, run, box, advance) for box in nudge_box(run.box)]
-                writer.write_array("nudged", np.array(nudged))
+                perturbed = [
+                    track_run(runtime, run, box, advance) for box in perturb_start(run.box)
+                ]
+                writer.write_array("nudged", np.array(perturbed))

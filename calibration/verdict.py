@@ -19,12 +19,12 @@ from relo_edge.measures.accuracy import measure_auc
 from relo_edge.measures.closed_loop import measure_overlaps_or_nan
 from relo_edge.measures.gates import (
     GATES,
-    TRACKS,
-    Sway,
-    choose_held,
-    find_held,
+    ON_TARGET_IOU,
+    StartSensitivity,
+    find_on_target,
     judge_outputs,
     judge_track,
+    select_on_target,
 )
 from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 from relo_edge.runtime import open_runtime
@@ -68,8 +68,8 @@ class TrackScore:
 
     closed_loop_iou: float
     """With the float tracker, where that one holds its target or the truth is not known."""
-    sway: Sway
-    """The float tracker's own, started a hair off."""
+    start_sensitivity: StartSensitivity
+    """The float tracker's own, from perturbed starts."""
     float_iou: float | None = None
     """The float tracker's own overlap with the truth."""
     auc_loss: float | None = None
@@ -78,7 +78,7 @@ class TrackScore:
     @property
     def is_telling(self) -> bool:
         """Whether the float tracker tracks these clips, so that following it means something."""
-        return self.float_iou is None or self.float_iou >= TRACKS
+        return self.float_iou is None or self.float_iou >= ON_TARGET_IOU
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,12 @@ class Verdict:
             numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
             lines.append(f"  {name:<16} {numbers}")
         judged = f"the {self.judged_cells} samples in which float32 holds its target"
-        sway = self.track.sway
-        own = f"float32 with itself, started a hair off: {sway.closed_loop_iou:.3f}"
+        start_sensitivity = self.track.start_sensitivity
+        own = f"float32 from perturbed starts: {start_sensitivity.closed_loop_iou:.3f}"
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {judged}")
         lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f} ({own})")
         if self.track.auc_loss is not None:
-            own = f"float32 itself, started a hair off: {sway.auc_loss:.3f}"
+            own = f"float32 from perturbed starts: {start_sensitivity.auc_loss:.3f}"
             lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's ({own})")
         if not self.judged_track:
             own = f"float32 itself overlaps the truth by only {self.track.float_iou:.2f}"
@@ -149,14 +149,14 @@ def measure_outputs(
         cells = [int(np.argmax(logits[0] * sample["window"])) for logits in (want[0], got[0])]
         agreed.append(cells[0] == cells[1])
     errors = {name: tally.sum_up() for name, tally in tallies.items()}
-    judged = choose_held(np.array(agreed), np.fromiter(held, np.bool_))
+    judged = select_on_target(np.array(agreed), np.fromiter(held, np.bool_))
     return StepScore(errors, float(judged.mean()), len(judged), len(agreed))
 
 
 def mark_held(recording: Recording) -> Iterator[bool]:
     """For each recorded step, whether the float tracker holds its target, as far as is known."""
     for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
-        yield from find_held(measure_overlaps_or_nan(boxes, run.truth)).tolist()
+        yield from find_on_target(measure_overlaps_or_nan(boxes, run.truth)).tolist()
 
 
 def measure_track(
@@ -164,10 +164,10 @@ def measure_track(
 ) -> TrackScore:
     """Track every recorded run anew and hold it against the float tracker's boxes and the truth."""
     followed, overlaps = [], []
-    tracks = zip(recording.runs, recording.boxes(), recording.nudged_boxes(), strict=True)
+    tracks = zip(recording.runs, recording.boxes(), recording.perturbed_boxes(), strict=True)
     with closing(open_runtime(bundle, "onnxruntime", precision)) as runtime:
-        for run, expected, nudged in tracks:
-            boxes = [track_run(runtime, run, run.box, advance), *nudged]
+        for run, expected, perturbed in tracks:
+            boxes = [track_run(runtime, run, run.box, advance), *perturbed]
             followed.append([measure_overlaps_or_nan(one, expected) for one in boxes])
             overlaps.append([measure_overlaps_or_nan(one, run.truth) for one in (*boxes, expected)])
     return score_track(np.concatenate(followed, axis=1), np.concatenate(overlaps, axis=1))
@@ -176,18 +176,18 @@ def measure_track(
 def score_track(followed: Floats, overlaps: Floats) -> TrackScore:
     """From the overlaps of each frame, with the float tracker's boxes and with the truth.
 
-    The candidate's come first, then those of the nudged float trackers; with the truth, the float
-    tracker's own are last. Where that one has lost its target, whether it is followed says nothing.
+    The candidate's come first, then the float tracker's from perturbed starts; with the truth, its
+    own are last. Where that one has lost its target, whether it is followed says nothing.
     """
     theirs = overlaps[-1]
     known = np.isfinite(theirs)
-    mine, *nudged = choose_held(followed.T, find_held(theirs)).mean(axis=0).tolist()
+    mine, *perturbed = select_on_target(followed.T, find_on_target(theirs)).mean(axis=0).tolist()
     if not known.any():
-        return TrackScore(mine, Sway(min(nudged)))
+        return TrackScore(mine, StartSensitivity(min(perturbed)))
     *aucs, own = (measure_auc(row[known]) for row in overlaps)
     loss, *losses = (own - auc for auc in aucs)
-    sway = Sway(min(nudged), max(0.0, *losses))
-    return TrackScore(mine, sway, float(theirs[known].mean()), loss)
+    start_sensitivity = StartSensitivity(min(perturbed), max(0.0, *losses))
+    return TrackScore(mine, start_sensitivity, float(theirs[known].mean()), loss)
 
 
 def judge(precision: str, steps: StepScore, track: TrackScore) -> Verdict:
@@ -195,7 +195,9 @@ def judge(precision: str, steps: StepScore, track: TrackScore) -> Verdict:
     gate, agreement = GATES[precision], steps.argmax_agreement
     failures = judge_outputs(gate, steps.outputs)
     if track.is_telling:
-        failures += judge_track(gate, agreement, track.closed_loop_iou, track.sway, track.auc_loss)
+        failures += judge_track(
+            gate, agreement, track.closed_loop_iou, track.start_sensitivity, track.auc_loss
+        )
     return Verdict(
         precision,
         steps.samples,

@@ -248,14 +248,14 @@ def step_targets(runtime: Any, count: int) -> list[float]:
 
 def measure_parity(opened: dict[str, Any], title: str) -> dict[str, Any] | None:
     """A contender beside the eager network on a built-in clip."""
-    from relo_edge.benchmarks.parity.rollout import compare_clips, find_stretches
-    from relo_edge.benchmarks.parity.verdict import judge_parity
+    from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference
+    from relo_edge.benchmarks.parity.rollout import find_segments
 
     reference = opened.get(f"{REFERENCE} eager")
     if reference is None or opened[title] is reference:
         return None
-    stretches = find_stretches([])[:1]
-    result = judge_parity(compare_clips(reference, opened[title], stretches))
+    alone = run_reference(reference, find_segments([])[:1])
+    result = compare_runtimes(reference, opened[title], alone)
     return result.to_dict()
 
 

@@ -38,7 +38,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether sequences drawn by chance would tell the same story."""
+        """Whether the sign of the difference holds for resampled sequences."""
         if self.low <= 0 <= self.high:
             return "no clear difference"
         return "better" if self.low > 0 else "worse"

@@ -12,6 +12,7 @@ from relo_edge.datasets.layouts import Dataset
 from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError
 from relo_edge.host.files import replace_file
+from relo_edge.host.plotting import demand_matplotlib
 
 __all__ = ["evaluate_frame_rates", "thin_dataset"]
 
@@ -23,6 +24,7 @@ def evaluate_frame_rates(
     request: EvalRequest, dataset: Dataset, every: Sequence[int]
 ) -> EvalResult:
     """Every frame first, then every so many; each rate's results lie in a folder of its own."""
+    demand_matplotlib("--every")
     for step in every:
         if step < 2:
             raise InputError("--every", found=step, expected="2 or more")

@@ -27,7 +27,7 @@ FIGURES = {
 }
 
 SHOWN = 10
-"""Sequences that a reader is shown: the worst; the summary on disk has all."""
+"""The worst sequences are printed; the summary on disk has all."""
 
 THRESHOLDS = {
     "overlap": OVERLAP_THRESHOLDS.tolist(),
@@ -44,7 +44,7 @@ class EvalResult:
     frames: Mapping[str, int]
     scores: Mapping[str, Score]
     fps: float | None
-    """Of the tracker alone, its start frames left out."""
+    """Of the tracker alone, without start frames."""
     folder: Path
     submission: Path | None
     lower_rates: Mapping[int, EvalResult] = field(default_factory=dict)

@@ -18,7 +18,7 @@ SUBMISSION = "submission.zip"
 
 
 def write_submission(layout: str, tracked: Mapping[str, TrackedSequence], folder: Path) -> Path:
-    """A zip file, there whole or not at all, in the layout of the dataset's own tools."""
+    """A zip file in the layout of the dataset's own tools, written whole or not at all."""
     list_files = _list_got10k if layout == "got10k" else _list_trackingnet
     target = folder / SUBMISSION
     try:

@@ -1,1 +1,1 @@
-"""Whether a runtime is still the same tracker, and what explains it when it is not."""
+"""Whether a runtime is still the same tracker, and why if it is not."""

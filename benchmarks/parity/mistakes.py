@@ -1,92 +1,144 @@
-"""Mistakes with pixels, made on purpose in the reference, until it errs as a candidate does."""
+"""The reference with a mistake made on purpose: does it then err as the candidate does?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
-from relo_edge.spec import PIXEL_MEAN, PIXEL_STD
+from relo_edge.benchmarks.parity.paired_runtime import FramePair, Outputs, collect_outputs
+from relo_edge.benchmarks.parity.probes import ProbeStep, Stepper, TemplateInput
 
-__all__ = ["EXPLAINS", "explain_pixels"]
+__all__ = ["EXPLAINS", "Explanation", "Mistake", "StateRule", "explain_outputs", "replay"]
 
 EXPLAINS = 4
 """A mistake that leaves less than this part of the error is what happened."""
 
-PLACES = {"": (True, True), " of the search crop": (True, False), " of the template": (False, True)}
-"""Which of the two crops a mistake is made with."""
-
-Pixels = NDArray[np.float64]
-Mistake = Callable[[Pixels], Pixels]
-Explanation = tuple[str, str, float, float]
-"""The part, what is wrong with it, the error, and what the mistake leaves of it."""
+Array = NDArray[np.float32]
+PixelChange = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+StateRule = Callable[[list[Array], list[Array]], "Array | None"]
+"""The states that the target's frames and that all frames so far left behind → the one that the
+next frame is given; None for a first frame."""
 
 
-def explain_pixels(twin: TwinRuntime) -> Explanation | None:
-    """What was done to the pixels, if any mistake with them explains the first frame's error."""
-    bench = _Bench(twin)
-    tried = [
-        (bench.measure(mistake, *where), part, what + place)
-        for part, what, mistake in _list_mistakes()
-        for place, where in PLACES.items()
-    ]
-    left, part, what = min(tried)
-    if left < bench.error / EXPLAINS:
-        return part, what, bench.error, left
-    return None
+@runtime_checkable
+class WritableState(Protocol):
+    """A reference whose state can be set, as the network in PyTorch."""
+
+    def write_state(self, slot: int, state: Array) -> None: ...
 
 
-@dataclass
-class _Bench:
-    """The first frame again, with other pixels: how far is the reference from the candidate?"""
+@dataclass(frozen=True, eq=False)
+class Mistake:
+    """What is done wrong; everything else is done right."""
 
-    twin: TwinRuntime
-
-    def __post_init__(self) -> None:
-        pair = self.twin.pairs[0]
-        self._target = pair.candidate["policy_logits"]
-        self._largest = float(np.abs(pair.reference["policy_logits"]).max())
-        self.error = pair.measure_error("policy_logits")
-
-    def measure(self, mistake: Mistake, search: bool, template: bool) -> float:
-        """The logits' error when the reference makes the mistake with these crops."""
-        reference, call = self.twin.reference, self.twin.steps[0]
-        for slot, index, crop, box in self.twin.templates:
-            reference.encode_template(slot, index, _spoil(crop, mistake, template), box)
-        reference.forget(call.slots[0])
-        answer = reference.step(call.slots, _spoil(call.crops, mistake, search), call.window)
-        largest = float(np.abs(answer.policy_logits[0] - self._target).max()) / self._largest
-        return largest if np.isfinite(largest) else float("inf")
+    part: str
+    what: str
+    search: PixelChange | None = None
+    template: PixelChange | None = None
+    template_box: Callable[[Array], Array] | None = None
+    state: StateRule | None = None
+    delays_update: bool = False
+    keeps_first_template: bool = False
+    skips_rewind: bool = False
 
 
-def _spoil(crop: NDArray[np.uint8], mistake: Mistake, wanted: bool) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Explanation:
+    """A mistake, the error before, and what is left of it when the reference makes the mistake."""
+
+    part: str
+    what: str
+    error: float
+    left: float
+
+
+def explain_outputs(
+    reference: Stepper,
+    steps: Sequence[ProbeStep],
+    pairs: Sequence[FramePair],
+    mistakes: Iterable[Mistake],
+    names: Sequence[str] = ("policy_logits",),
+) -> Explanation | None:
+    """The mistake that explains these outputs of the steps best, if one does."""
+    error = max(pair.measure_error(name) for pair in pairs for name in names)
+    best = None
+    for mistake in mistakes:
+        if not _can_make(reference, mistake):
+            continue
+        left = 0.0
+        for pair, answer in zip(pairs, replay(reference, steps, mistake), strict=True):
+            left = max(left, *(_measure_left(pair, answer, name) for name in names))
+            if not left < error / EXPLAINS:
+                break
+        if left < error / EXPLAINS and (best is None or left < best.left):
+            best = Explanation(mistake.part, mistake.what, error, left)
+    return best
+
+
+def replay(reference: Stepper, steps: Sequence[ProbeStep], mistake: Mistake) -> Iterator[Outputs]:
+    """The reference's answers to the steps, with the mistake made in each."""
+    past: list[Array] = []
+    every: list[Array] = []
+    taken = _delay_updates(steps) if mistake.delays_update else steps
+    for number, step in enumerate(taken):
+        _prepare(reference, step, mistake, first=number == 0)
+        if step.forget:
+            past = []
+        if step.rewind and past and not mistake.skips_rewind:
+            past.pop()
+            every.pop()
+        if mistake.state is not None:
+            state = mistake.state(past, every)
+            reference.forget(0)
+            if state is not None:
+                cast(WritableState, reference).write_state(0, state)
+        answer = reference.step([0], _change(step.search, mistake.search)[None], step.window)
+        outputs = collect_outputs(answer, 0, reference.read_state(0))
+        past.append(outputs["temporal_tokens"])
+        every.append(outputs["temporal_tokens"])
+        yield outputs
+
+
+def _measure_left(pair: FramePair, answer: Outputs, name: str) -> float:
+    largest = max(float(np.abs(pair.reference[name]).max()), 1e-12)
+    wrong = float(np.abs(answer[name] - pair.candidate[name]).max())
+    return wrong / largest if np.isfinite(wrong) else float("inf")
+
+
+def _prepare(reference: Stepper, step: ProbeStep, mistake: Mistake, first: bool) -> None:
+    for template in step.templates if first or not mistake.keeps_first_template else ():
+        box = template.box if mistake.template_box is None else mistake.template_box(template.box)
+        crop = _change(template.crop, mistake.template)
+        reference.encode_template(0, template.place, crop, box.astype(np.float32))
+    if step.forget:
+        reference.forget(0)
+    if step.rewind and not mistake.skips_rewind and mistake.state is None:
+        reference.rewind(0)
+
+
+def _delay_updates(steps: Sequence[ProbeStep]) -> Iterator[ProbeStep]:
+    """The steps with each new template taken over only when the target's history is dropped."""
+    waiting: tuple[TemplateInput, ...] = ()
+    for step in steps:
+        waiting += step.templates
+        yield replace(step, templates=waiting if step.forget else ())
+        if step.forget:
+            waiting = ()
+
+
+def _can_make(reference: Stepper, mistake: Mistake) -> bool:
+    """The network in PyTorch takes any crop and state; other references only bytes."""
+    simple = mistake.search is None and mistake.template is None and mistake.state is None
+    return simple or isinstance(reference, WritableState)
+
+
+def _change(crop: NDArray[np.uint8], change: PixelChange | None) -> NDArray[np.uint8]:
     """The crop by mistake, in fractions: the reference network takes any type of number."""
-    if not wanted:
+    if change is None:
         return crop
-    wrong = np.ascontiguousarray(mistake(crop.astype(np.float64)), np.float32)
+    wrong = np.ascontiguousarray(change(crop.astype(np.float64)), np.float32)
     return cast("NDArray[np.uint8]", wrong)
-
-
-def _list_mistakes() -> Iterator[tuple[str, str, Mistake]]:
-    """Part, what is wrong, and the pixels from which the reference makes the same of it."""
-    mean, std = np.array(PIXEL_MEAN), np.array(PIXEL_STD)
-
-    def normalise(wrong: Mistake) -> Mistake:
-        """Pixels that the right normalisation makes of what the wrong one makes of pixels."""
-        return lambda pixels: 255 * (wrong(pixels) * std + mean)
-
-    yield "channels", "BGR for RGB: red and blue are swapped", lambda p: p[..., ::-1]
-    for what, wrong in {
-        "left out: pixels are only divided by 255": lambda p: p / 255,
-        "left out: pixels are taken from 0 to 255": lambda p: p,
-        "mean and deviation 0.5 in place of ImageNet's": lambda p: p / 127.5 - 1,
-        "ImageNet's mean and deviation in BGR order": lambda p: (p / 255 - mean[::-1]) / std[::-1],
-        "the mean is subtracted, the deviation not divided by": lambda p: p / 255 - mean,
-        "mean and deviation applied to pixels from 0 to 255": lambda p: (p - mean) / std,
-        "pixels are divided by 255 twice": lambda p: (p / 255**2 - mean) / std,
-    }.items():
-        yield "normalisation", what, normalise(wrong)

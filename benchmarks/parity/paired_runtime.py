@@ -5,72 +5,90 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.measures.gates import GATES
 from relo_edge.measures.tensor_errors import ErrorTally
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
-__all__ = ["FrameNote", "FramePair", "StepCall", "TemplateCall", "TwinRuntime"]
+__all__ = ["FramePair", "FrameRecord", "Outputs", "PairedRuntime", "collect_outputs"]
 
-KEPT = 6
-"""Steps whose inputs are kept for a diagnosis: one without history, some with."""
+KEPT_PAIRS = 6
+"""Frames whose tensors are kept: a large variant's states of a long clip would fill the memory."""
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-
-
-class TemplateCall(NamedTuple):
-    """What one template was made of."""
-
-    slot: int
-    place: int
-    crop: Pixels
-    box: Array
-
-
-class StepCall(NamedTuple):
-    """What one step was fed; `fresh` when its target had no history."""
-
-    slots: tuple[int, ...]
-    crops: Pixels
-    window: Array
-    fresh: bool
+Outputs = dict[str, Array]
+"""One target's answer of one frame, by output name."""
 
 
 @dataclass(frozen=True)
 class FramePair:
-    """One target's answers of one frame, by output name: the reference's and the candidate's."""
+    """What both sides answered to the same crop."""
 
-    reference: dict[str, Array]
-    candidate: dict[str, Array]
+    reference: Outputs
+    candidate: Outputs
     window: Array
     fresh: bool
     """Whether the target had no history yet."""
+    tolerance: float
+    """How far a score of this precision may be from its map's windowed logit, by rounding."""
 
-    def choose_cells(self) -> tuple[int, int]:
-        """The cell that each side chooses."""
-        first, second = (
-            int(np.argmax(side["policy_logits"] * self.window))
-            for side in (self.reference, self.candidate)
-        )
-        return first, second
+    @property
+    def reference_cell(self) -> int:
+        """The cell with the reference's largest windowed logit."""
+        return int(np.argmax(self.reference["policy_logits"] * self.window))
 
-    def agrees(self) -> bool:
-        """Whether both choose the same cell."""
-        first, second = self.choose_cells()
-        return first == second
+    @property
+    def candidate_cell(self) -> int:
+        """The cell that the candidate chose, by its own score and box, not by its logits alone.
 
-    def measure_margin(self) -> float:
+        The score is the windowed logit of the chosen cell. Where several cells come that close to
+        the score, the box decides whether the reference's cell is the one.
+        """
+        windowed = (self.candidate["policy_logits"] * self.window).ravel()
+        distance = np.abs(windowed - self.candidate["score"][0])
+        distance[~np.isfinite(distance)] = np.inf
+        nearest, expected = int(np.argmin(distance)), self.reference_cell
+        if distance[expected] > self.tolerance * self._find_largest():
+            return nearest
+        others = distance <= self.tolerance * self._find_largest()
+        alone = np.count_nonzero(others) == 1
+        near = self.measure_error("box") < 0.5 / self.window.shape[0]
+        return expected if alone or near or nearest == expected else nearest
+
+    @property
+    def same_cell(self) -> bool:
+        """Whether both chose the same cell."""
+        return self.candidate_cell == self.reference_cell
+
+    @property
+    def margin(self) -> float:
         """By how much the reference prefers its cell to the next best."""
         windowed = np.sort((self.reference["policy_logits"] * self.window).ravel())
         return float(windowed[-1] - windowed[-2])
 
-    def is_finite(self) -> bool:
+    @property
+    def finite(self) -> bool:
         """Whether the candidate gave numbers."""
         return all(np.isfinite(array).all() for array in self.candidate.values())
+
+    @property
+    def score_error(self) -> float:
+        """The score's error, divided by the reference's largest logit.
+
+        A window never exceeds 1, so this is at most the error of the logits if the score is right.
+        """
+        error = np.abs(self.candidate["score"][0] - self.reference["score"][0])
+        return float(error) / max(float(np.abs(self.reference["policy_logits"]).max()), 1e-12)
+
+    @property
+    def choice_error(self) -> float:
+        """How far the score is from the largest windowed logit of the candidate's own map."""
+        best = (self.candidate["policy_logits"] * self.window).max()
+        return float(np.abs(self.candidate["score"][0] - best)) / self._find_largest()
 
     def measure_error(self, name: str) -> float:
         """An output's largest error beside the reference's largest entry; a box's as it is."""
@@ -78,31 +96,45 @@ class FramePair:
         largest = 1.0 if name == "box" else max(float(np.abs(want).max()), 1e-12)
         return float(np.abs(want - got).max()) / largest
 
+    def _find_largest(self) -> float:
+        return max(float(np.abs(self.candidate["policy_logits"]).max()), 1e-12)
+
 
 @dataclass(frozen=True)
-class FrameNote:
+class FrameRecord:
     """What is kept of every frame, however long the clip."""
 
     errors: dict[str, float]
     same_cell: bool
     margin: float
     finite: bool
+    score_error: float
+    choice_error: float
+
+    @classmethod
+    def from_pair(cls, pair: FramePair) -> FrameRecord:
+        """Everything measured of a pair, without its tensors."""
+        return cls(
+            {name: pair.measure_error(name) for name in pair.reference},
+            pair.same_cell,
+            pair.margin,
+            pair.finite,
+            pair.score_error,
+            pair.choice_error,
+        )
 
 
 @dataclass(eq=False)
-class TwinRuntime(ClosedOnExit):
-    """A runtime that answers as the reference does and notes what the candidate says."""
+class PairedRuntime(ClosedOnExit):
+    """A runtime that answers as the reference does and records what the candidate says."""
 
     reference: Runtime
     candidate: Runtime
-    notes: list[FrameNote] = field(default_factory=list)
+    records: list[FrameRecord] = field(default_factory=list)
     first: dict[str, ErrorTally] = field(default_factory=lambda: defaultdict(ErrorTally))
     """By output, the errors of frames without history."""
     later: dict[str, ErrorTally] = field(default_factory=lambda: defaultdict(ErrorTally))
     pairs: list[FramePair] = field(default_factory=list)
-    templates: list[TemplateCall] = field(default_factory=list)
-    steps: list[StepCall] = field(default_factory=list)
-    """Pairs and steps: the first few, for a diagnosis. A large variant's states fill the memory."""
 
     def __post_init__(self) -> None:
         self.name = f"{self.candidate.name} beside {self.reference.name}"
@@ -115,8 +147,6 @@ class TwinRuntime(ClosedOnExit):
 
     def encode_template(self, slot: int, index: int, template: Pixels, box: Array) -> None:
         """In both."""
-        if not self.steps:
-            self.templates.append(TemplateCall(slot, index, template.copy(), box.copy()))
         self.reference.encode_template(slot, index, template, box)
         self.candidate.encode_template(slot, index, template, box)
 
@@ -136,29 +166,27 @@ class TwinRuntime(ClosedOnExit):
     def step(self, slots: Sequence[int], searches: Pixels, window: Array) -> StepResult:
         """Step both on the same crops; each carries its own state."""
         fresh = not self._known.intersection(slots)
-        if len(self.steps) < KEPT:
-            self.steps.append(StepCall(tuple(slots), searches.copy(), window, fresh))
         answer = self.reference.step(slots, searches, window)
         other = self.candidate.step(slots, searches, window)
         self._known_before = set(self._known)
         self._known.update(slots)
         for row, slot in enumerate(slots):
             pair = FramePair(
-                _collect_outputs(answer, row, self.reference.read_state(slot)),
-                _collect_outputs(other, row, self.candidate.read_state(slot)),
+                collect_outputs(answer, row, self.reference.read_state(slot)),
+                collect_outputs(other, row, self.candidate.read_state(slot)),
                 window,
                 fresh,
+                GATES[self.precision].choice,
             )
-            self._note_pair(pair)
+            self._record_pair(pair)
         return answer
 
-    def _note_pair(self, pair: FramePair) -> None:
-        errors = {name: pair.measure_error(name) for name in pair.reference}
-        self.notes.append(FrameNote(errors, pair.agrees(), pair.measure_margin(), pair.is_finite()))
+    def _record_pair(self, pair: FramePair) -> None:
+        self.records.append(FrameRecord.from_pair(pair))
         tallies = self.first if pair.fresh else self.later
-        for name in errors:
+        for name in pair.reference:
             tallies[name].add(pair.reference[name], pair.candidate[name])
-        if len(self.pairs) < KEPT:
+        if len(self.pairs) < KEPT_PAIRS:
             self.pairs.append(pair)
 
     def read_state(self, slot: int) -> Array:
@@ -169,7 +197,8 @@ class TwinRuntime(ClosedOnExit):
         """The two belong to whoever opened them."""
 
 
-def _collect_outputs(answer: StepResult, row: int, state: Array) -> dict[str, Array]:
+def collect_outputs(answer: StepResult, row: int, state: Array) -> Outputs:
+    """One row of a runtime's answer, and its target's new state."""
     return {
         "box": answer.boxes[row],
         "score": answer.scores[row : row + 1],

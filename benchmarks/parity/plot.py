@@ -6,31 +6,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.benchmarks.parity.verdict import ParityResult
-from relo_edge.errors import MissingDependency
-from relo_edge.host.files import replace_file
+from relo_edge.host.files import check_output, replace_file
+from relo_edge.host.plotting import demand_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PLOT_SUFFIXES", "plot_parity"]
+__all__ = ["PLOT_SUFFIXES", "check_plot", "plot_parity"]
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 TINY = 1e-9
 """Equal to the last bit, on a logarithmic axis."""
 
 
+def check_plot(path: Path) -> Path:
+    """Refuse a plot that could not be written, before any work is done for it.
+
+    Raises:
+        InputError: the path cannot be written, its suffix is unknown, or there is no matplotlib.
+    """
+    check_output(path, PLOT_SUFFIXES)
+    demand_matplotlib("--plot")
+    return path
+
+
 def plot_parity(result: ParityResult, path: Path) -> None:
     """Write the picture whole or not at all; clips follow each other on the frame axis."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependency(
-            "matplotlib does not import", found=error, fix="`pip install 'relo-edge[bench]'`"
-        ) from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 7), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     verdict = "passed" if result.passed else "failed"
-    figure.suptitle(f"{result.runtime} {result.precision} against PyTorch: {verdict}")
+    figure.suptitle(f"{result.runtime} {result.precision} beside PyTorch: {verdict}")
     frames = [frame for clip in result.clips for frame in clip.frames]
     for name in result.outputs:
         top.semilogy([max(frame.errors[name], TINY) for frame in frames], label=name)

@@ -9,14 +9,26 @@ from functools import cached_property
 
 import numpy as np
 
-from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
+from relo_edge.benchmarks.parity.paired_runtime import PairedRuntime
 from relo_edge.clips.clip import Clip, find_clips, make_synthetic_clip
 from relo_edge.errors import SourceError
 from relo_edge.geometry import Box, Floats
-from relo_edge.measures.closed_loop import NUDGES, follow_target, measure_overlaps_or_nan, nudge_box
+from relo_edge.measures.closed_loop import (
+    START_SHIFTS,
+    follow_target,
+    measure_overlaps_or_nan,
+    perturb_start,
+)
 from relo_edge.runtime import Runtime
 
-__all__ = ["Rollout", "Stretch", "compare_clips", "count_frames", "find_stretches", "track_nudged"]
+__all__ = [
+    "ClipSegment",
+    "Rollout",
+    "compare_clips",
+    "count_frames",
+    "find_segments",
+    "track_perturbed",
+]
 
 SEEDS = range(2)
 FRAMES = 30
@@ -25,7 +37,7 @@ LONGEST = 90
 
 
 @dataclass(frozen=True, eq=False)
-class Stretch:
+class ClipSegment:
     """The frames of a clip that are compared, the start frame first, and the target's box in it."""
 
     clip: Clip
@@ -40,16 +52,16 @@ class Stretch:
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """What both sides did in a stretch; the boxes are those of the frames after the start frame."""
+    """What both sides did in a segment; the boxes are those of the frames after the start frame."""
 
-    stretch: Stretch
-    twin: TwinRuntime
+    segment: ClipSegment
+    paired: PairedRuntime
     expected: Floats
     """Where the reference saw the target."""
     boxes: Floats
     """Where the candidate, choosing its own crops, saw it."""
-    nudged: Sequence[Floats]
-    """Where the reference saw it, its start a hair off this way and that."""
+    perturbed: Sequence[Floats]
+    """Where the reference saw it from perturbed starts."""
 
     @cached_property
     def overlaps(self) -> Floats:
@@ -57,14 +69,14 @@ class Rollout:
         return measure_overlaps_or_nan(self.boxes, self.expected)
 
     @property
-    def sway(self) -> list[Floats]:
-        """The reference's closed-loop IoU with itself, nudge by nudge and frame by frame."""
-        return [measure_overlaps_or_nan(boxes, self.expected) for boxes in self.nudged]
+    def perturbed_overlaps(self) -> list[Floats]:
+        """The reference's closed-loop IoU with itself, for each perturbed start, by frame."""
+        return [measure_overlaps_or_nan(boxes, self.expected) for boxes in self.perturbed]
 
     @cached_property
     def reference_overlaps(self) -> Floats:
         """The reference's own overlap with the truth; NaN where that is not known."""
-        return measure_overlaps_or_nan(self.expected, self.stretch.truth)
+        return measure_overlaps_or_nan(self.expected, self.segment.truth)
 
     @property
     def reference_iou(self) -> float | None:
@@ -73,55 +85,56 @@ class Rollout:
         return float(np.nanmean(overlaps)) if np.isfinite(overlaps).any() else None
 
 
-def find_stretches(paths: Sequence[str]) -> list[Stretch]:
-    """A stretch of each clip that the paths name, or of the built-in ones."""
+def find_segments(paths: Sequence[str]) -> list[ClipSegment]:
+    """A segment of each clip that the paths name, or of the built-in ones."""
     if not paths:
         return [_cut_clip(make_synthetic_clip(seed, FRAMES), FRAMES) for seed in SEEDS]
     return [_cut_clip(clip, LONGEST) for clip in find_clips(paths)]
 
 
-def count_frames(stretches: Sequence[Stretch], candidates: int = 1) -> int:
-    """How often `advance` will be called for so many candidates, nudges tracked once."""
-    return (len(NUDGES) + 2 * candidates) * sum(len(stretch.frames) - 1 for stretch in stretches)
+def count_frames(segments: Sequence[ClipSegment], candidates: int = 1) -> int:
+    """How often `advance` will be called for so many candidates; perturbed starts once."""
+    return (len(START_SHIFTS) + 2 * candidates) * sum(
+        len(segment.frames) - 1 for segment in segments
+    )
 
 
-def track_nudged(
-    reference: Runtime, stretches: Sequence[Stretch], advance: Callable[[], None] = lambda: None
+def track_perturbed(
+    reference: Runtime, segments: Sequence[ClipSegment], advance: Callable[[], None] = lambda: None
 ) -> list[list[Floats]]:
-    """What the reference makes of starts a hair off: how closely anyone can be asked to follow."""
+    """The reference from perturbed starts: how closely a candidate can be asked to follow it."""
     return [
-        [_track(reference, stretch, box, advance) for box in nudge_box(stretch.box)]
-        for stretch in stretches
+        [_track(reference, segment, box, advance) for box in perturb_start(segment.box)]
+        for segment in segments
     ]
 
 
 def compare_clips(
     reference: Runtime,
     candidate: Runtime,
-    stretches: Sequence[Stretch],
-    advance: Callable[[], None] = lambda: None,
-    nudged: Sequence[Sequence[Floats]] | None = None,
+    segments: Sequence[ClipSegment],
+    advance: Callable[[], None],
+    perturbed: Sequence[Sequence[Floats]],
 ) -> list[Rollout]:
-    """Track each stretch twice: the reference leads, then the candidate goes its own way.
+    """Track each segment twice: the reference leads, then the candidate goes its own way.
 
-    What the reference makes of nudges may be given, as it is the same beside every candidate.
+    `perturbed` are the reference's boxes from perturbed starts, by segment.
     """
     rollouts = []
-    controls = nudged or track_nudged(reference, stretches, advance)
-    for stretch, control in zip(stretches, controls, strict=True):
-        twin = TwinRuntime(reference, candidate)
-        expected = _track(twin, stretch, stretch.box, advance)
-        boxes = _track(candidate, stretch, stretch.box, advance)
-        rollouts.append(Rollout(stretch, twin, expected, boxes, control))
+    for segment, shifted in zip(segments, perturbed, strict=True):
+        paired = PairedRuntime(reference, candidate)
+        expected = _track(paired, segment, segment.box, advance)
+        boxes = _track(candidate, segment, segment.box, advance)
+        rollouts.append(Rollout(segment, paired, expected, boxes, shifted))
     return rollouts
 
 
-def _track(runtime: Runtime, stretch: Stretch, box: Box, advance: Callable[[], None]) -> Floats:
-    with closing(stretch.clip.read_frames(stretch.frames)) as frames:
+def _track(runtime: Runtime, segment: ClipSegment, box: Box, advance: Callable[[], None]) -> Floats:
+    with closing(segment.clip.read_frames(segment.frames)) as frames:
         return follow_target(runtime, frames, box, advance)
 
 
-def _cut_clip(clip: Clip, length: int) -> Stretch:
+def _cut_clip(clip: Clip, length: int) -> ClipSegment:
     """From the first frame in which a target can be set and that has another after it."""
     start = clip.starts[0]
     stop = min(start.frame + length, clip.frame_count)
@@ -132,4 +145,4 @@ def _cut_clip(clip: Clip, length: int) -> Stretch:
             expected="a target and a frame after it",
             fix="leave this clip out",
         )
-    return Stretch(clip, range(start.frame, stop), start.box)
+    return ClipSegment(clip, range(start.frame, stop), start.box)

@@ -1,37 +1,48 @@
-"""Is it the same tracker: a runtime against the reference, tensor by tensor and in closed loop."""
+"""Is it the same tracker: a runtime beside the reference, tensor by tensor and in closed loop."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from relo_edge.benchmarks.parity.diagnosis import Cause, find_causes
-from relo_edge.benchmarks.parity.layers import LayerWalk
-from relo_edge.benchmarks.parity.paired_runtime import FrameNote
+from relo_edge.benchmarks.parity.causes import Cause, find_causes
+from relo_edge.benchmarks.parity.layer_errors import LayerWalk
+from relo_edge.benchmarks.parity.paired_runtime import FramePair, FrameRecord
+from relo_edge.benchmarks.parity.probes import ProbeRun
 from relo_edge.benchmarks.parity.rollout import Rollout
-from relo_edge.benchmarks.parity.worst_frames import Picture, draw_partings
+from relo_edge.benchmarks.parity.worst_frames import Picture, draw_worst_frames
 from relo_edge.errors import InputError
 from relo_edge.geometry import Flags
 from relo_edge.measures.gates import (
     GATES,
-    TRACKS,
-    Gate,
-    Sway,
-    choose_held,
-    find_held,
+    ParityGate,
+    StartSensitivity,
+    find_on_target,
     judge_outputs,
     judge_track,
+    select_on_target,
 )
 from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 
-__all__ = ["ClipParity", "Divergence", "FrameParity", "ParityResult", "find_gate", "judge_parity"]
+__all__ = [
+    "ClipParity",
+    "Divergence",
+    "FrameParity",
+    "ParityResult",
+    "ProbeParity",
+    "find_gate",
+    "judge_parity",
+]
 
 JUDGED = ("policy_logits", "temporal_tokens")
-"""The box is judged where both choose the same cell."""
+"""Score and box are judged otherwise: see `_list_failures`."""
+
+ENOUGH_ON_TARGET = 0.5
+"""The share of frames in which the reference must be on its target for the track to be judged."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,20 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class ProbeParity:
+    """Scripted steps on hard targets with random windows."""
+
+    steps: int
+    slots: int
+    """Targets that were stepped together: 1 where the candidate holds no more."""
+    outputs: dict[str, OutputError]
+    score_error: float
+    choice_error: float
+    box_error: float
+    """The largest, or the mean for a lower precision: a random window picks wild boxes, too."""
+
+
+@dataclass(frozen=True)
 class ParityResult:
     """What was found, and whether the gate of that precision is met."""
 
@@ -78,15 +103,24 @@ class ParityResult:
     argmax_agreement: float
     """Over the judged frames, as the closed loop is."""
     judged_frames: int
-    """Those in which the reference holds its target, or the truth is not known."""
+    """Those in which the reference is on its target, or the truth is not known."""
+    judged: bool
+    """Whether cells and track are: not where the reference itself has lost its target."""
     box_error: float | None
     """The largest error of a box where both choose the same cell; None where they never do."""
+    score_error: float
+    """The largest error of a score, divided by the reference's largest logit."""
+    choice_error: float
+    """How far scores are from the largest windowed logit of their own map."""
     closed_loop_iou: float
-    sway: Sway
-    """The same of the reference with itself, its start a hair off."""
+    start_sensitivity: StartSensitivity
+    """The same of the reference with itself, from perturbed starts."""
     reference_iou: float | None
     """The reference's own overlap with the truth."""
     first_divergence: Divergence | None
+    probe: ProbeParity
+    gate: ParityGate
+    """The limits."""
     failures: tuple[str, ...]
     causes: tuple[Cause, ...]
     """What a failure comes from, the likeliest first."""
@@ -94,12 +128,7 @@ class ParityResult:
     pictures: list[Picture]
     """The frames in which the two trackers lie furthest apart."""
     layers: LayerWalk | None = None
-    """Where the error is born, when that was asked for."""
-
-    @property
-    def judged(self) -> bool:
-        """Whether cells and track say something: not where the reference itself is lost."""
-        return self.reference_iou is None or self.reference_iou >= TRACKS
+    """The nodes in which an error begins, when the graphs were compared."""
 
     @property
     def passed(self) -> bool:
@@ -113,24 +142,15 @@ class ParityResult:
 
     def describe(self) -> str:
         """A table and a verdict."""
-        lines = [f"{self.runtime} {self.precision} against pytorch, {self.frames} frames"]
+        lines = [f"{self.runtime} {self.precision} beside pytorch, {self.frames} frames"]
         lines.append(f"  {'output':<16}{'max abs':>10}{'relative':>10}{'cosine':>10}")
         for name, e in self.outputs.items():
             lines.append(f"  {name:<16}{e.max_abs:>10.1e}{e.relative:>10.1e}{e.cosine:>10.6f}")
         lines.append(f"  {self._describe_drift()}")
-        held = f"the {self.judged_frames} frames in which the reference holds its target"
-        lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {held}")
-        if self.box_error is not None:
-            lines.append(f"  boxes of the same cells differ by at most {self.box_error:.1e}")
-        own = f"the reference with itself, started a hair off: {self.sway.closed_loop_iou:.4f}"
-        lines.append(f"  closed-loop IoU {self.closed_loop_iou:.4f} ({own})")
-        if not self.judged:
-            own = f"the reference itself overlaps the truth by only {self.reference_iou:.2f}"
-            lines.append(f"  cells and track not judged: {own}")
-        if d := self.first_divergence:
-            place = f"{self.clips[d.clip].name}, frame {d.frame}"
-            lines.append(f"  first other cell: {place}, margin {d.margin:.1e}")
-        lines.append("PASSED" if self.passed else "FAILED: " + "; ".join(self.failures))
+        lines += [f"  {line}" for line in self._describe_track()]
+        lines += [f"  {line}" for line in self._describe_probe()]
+        lines.append(f"  {self._describe_limits()}")
+        lines.append(self._describe_verdict())
         lines += [cause.describe() for cause in self.causes]
         return "\n".join([*lines, self.layers.describe()] if self.layers else lines)
 
@@ -140,8 +160,46 @@ class ParityResult:
         first, last = max(s[0] for s in states), max(s[-1] for s in states)
         return f"state error {first:.1e} after the first frame, {last:.1e} after the last"
 
+    def _describe_track(self) -> Iterator[str]:
+        frames = f"the {self.judged_frames} frames in which the reference is on its target"
+        yield f"same cell chosen in {self.argmax_agreement:.1%} of {frames}"
+        if self.box_error is not None:
+            yield f"boxes of the same cells differ by at most {self.box_error:.1e}"
+        yield f"scores differ by at most {self.score_error:.1e} of the largest logit"
+        sensitivity = (
+            f"reference from perturbed starts {self.start_sensitivity.closed_loop_iou:.4f}"
+        )
+        yield f"closed-loop IoU {self.closed_loop_iou:.4f} ({sensitivity})"
+        if d := self.first_divergence:
+            place = f"{self.clips[d.clip].name}, frame {d.frame}"
+            yield f"first other cell: {place}, margin {d.margin:.1e}"
 
-def find_gate(precision: str) -> Gate:
+    def _describe_probe(self) -> Iterator[str]:
+        probe = self.probe
+        worst = max(probe.outputs[name].relative for name in JUDGED)
+        targets = "two targets at once" if probe.slots > 1 else "one target at a time"
+        yield f"{probe.steps} probes (random windows, hard targets, {targets}): error {worst:.1e}"
+
+    def _describe_limits(self) -> str:
+        gate = self.gate
+        return (
+            f"limits: error {gate.relative:.0e}, cosine {gate.cosine}, box {gate.box:.0e}, "
+            f"same cell {gate.argmax_agreement:.0%}, closed-loop IoU {gate.closed_loop_iou}"
+        )
+
+    def _describe_verdict(self) -> str:
+        if self.failures:
+            return "FAILED: " + "; ".join(self.failures)
+        if self.judged:
+            return "PASSED"
+        return (
+            "PASSED for its outputs; the track was NOT judged: the reference is on its target in "
+            f"fewer than {ENOUGH_ON_TARGET:.0%} of the frames "
+            f"(IoU with the truth {self.reference_iou:.2f}); give clips that it tracks with --clips"
+        )
+
+
+def find_gate(precision: str) -> ParityGate:
     """What that precision must reach."""
     gate = GATES.get(precision)
     if gate is None:
@@ -149,42 +207,68 @@ def find_gate(precision: str) -> Gate:
     return gate
 
 
-def judge_parity(rollouts: Sequence[Rollout], layers: LayerWalk | None = None) -> ParityResult:
-    """Hold the rollouts of one candidate against its precision's gate, and explain a failure.
-
-    Their reference must take crops of any type: it is asked what it would say to other pixels.
-    """
-    candidate = rollouts[0].twin.candidate
+def judge_parity(
+    rollouts: Sequence[Rollout], run: ProbeRun, layers: LayerWalk | None = None
+) -> ParityResult:
+    """Compare one candidate's rollouts and probes with its precision's gate; explain a failure."""
+    paired = rollouts[0].paired
+    candidate = paired.candidate
     gate = find_gate(candidate.precision)
-    notes = [note for rollout in rollouts for note in rollout.twin.notes]
-    outputs = {name: _measure_output(rollouts, name) for name in notes[0].errors}
-    held = find_held(np.concatenate([rollout.reference_overlaps for rollout in rollouts]))
-    cells = choose_held(np.array([note.same_cell for note in notes]), held)
-    box, agreement = _measure_boxes(notes), float(cells.mean())
-    iou, *nudged = _measure_tracks(rollouts, held)
-    sway = Sway(min(nudged))
-    own = _average([rollout.reference_iou for rollout in rollouts])
-    failures = _list_failures(gate, outputs, box)
-    if own is None or own >= TRACKS:
-        failures += judge_track(gate, agreement, iou, sway)
+    records = [record for rollout in rollouts for record in rollout.paired.records]
+    outputs = {name: _measure_output(rollouts, name) for name in records[0].errors}
+    on_target = find_on_target(np.concatenate([rollout.reference_overlaps for rollout in rollouts]))
+    cells = select_on_target(np.array([record.same_cell for record in records]), on_target)
+    box, agreement = _measure_boxes(records), float(cells.mean())
+    iou, *perturbed = _measure_tracks(rollouts, on_target)
+    sensitivity = StartSensitivity(min(perturbed))
+    score = float(np.max([record.score_error for record in records]))
+    choice = float(np.max([record.choice_error for record in records]))
+    probe = _measure_probe(run, gate)
+    judged = bool(on_target.mean() >= ENOUGH_ON_TARGET)
+    failures = _list_failures(gate, outputs, box, score, choice)
+    failures += [f"probe: {line}" for line in _judge_probe(gate, probe)]
+    if judged:
+        failures += judge_track(gate, agreement, iou, sensitivity)
+    causes: tuple[Cause, ...] = ()
+    if failures:
+        causes = find_causes(paired.reference, candidate.variant, run, records, gate)
+        causes = name_node(causes, layers)
     return ParityResult(
         candidate.name,
         candidate.precision,
-        len(notes),
+        len(records),
         outputs,
         agreement,
         len(cells),
+        judged,
         box,
+        score,
+        choice,
         iou,
-        sway,
-        own,
+        sensitivity,
+        _average([rollout.reference_iou for rollout in rollouts]),
         _find_divergence(rollouts),
+        probe,
+        gate,
         tuple(failures),
-        find_causes(rollouts[0].twin, gate) if failures else (),
+        causes,
         [_sum_up(rollout) for rollout in rollouts],
-        draw_partings(rollouts),
+        draw_worst_frames(rollouts),
         layers,
     )
+
+
+def name_node(causes: tuple[Cause, ...], layers: LayerWalk | None) -> tuple[Cause, ...]:
+    """Put the node in which the error begins in place of a cause that names no mistake."""
+    if layers is None or all(cause.exact for cause in causes):
+        return causes
+    known = tuple(cause for cause in causes if cause.exact)
+    if layers.births:
+        first = layers.births[0]
+        what = f"the error begins in {first.graph}: {first.node} ({first.op})"
+        return (*known, Cause("layers", what))
+    what = f"the graphs agree in all {layers.tensors} tensors: the runtime feeds or runs them wrong"
+    return (*causes, Cause("runtime", what, exact=False))
 
 
 def _average(overlaps: Sequence[float | None]) -> float | None:
@@ -194,24 +278,58 @@ def _average(overlaps: Sequence[float | None]) -> float | None:
 
 def _measure_output(rollouts: Sequence[Rollout], name: str) -> OutputError:
     """One output's errors over all frames."""
-    tallies = [tallies[name] for r in rollouts for tallies in (r.twin.first, r.twin.later)]
+    tallies = [tallies[name] for r in rollouts for tallies in (r.paired.first, r.paired.later)]
     return reduce(ErrorTally.merge, tallies).sum_up()
 
 
-def _measure_boxes(notes: Sequence[FrameNote]) -> float | None:
-    errors = [note.errors["box"] for note in notes if note.same_cell]
+def _measure_boxes(records: Sequence[FrameRecord]) -> float | None:
+    errors = [record.errors["box"] for record in records if record.same_cell]
     # A NaN must not hide behind max().
     return float(np.max(errors)) if errors else None
 
 
-def _measure_tracks(rollouts: Sequence[Rollout], held: Flags) -> list[float]:
-    """How closely the reference is followed, by the candidate, then by itself nudge by nudge."""
-    followers = zip(*([r.overlaps, *r.sway] for r in rollouts), strict=True)
-    return [float(choose_held(np.concatenate(one), held).mean()) for one in followers]
+def _measure_tracks(rollouts: Sequence[Rollout], on_target: Flags) -> list[float]:
+    """How closely the reference's track is followed: by the candidate, then from each start."""
+    followers = zip(*([r.overlaps, *r.perturbed_overlaps] for r in rollouts), strict=True)
+    return [float(select_on_target(np.concatenate(one), on_target).mean()) for one in followers]
 
 
-def _list_failures(gate: Gate, outputs: dict[str, OutputError], box: float | None) -> list[str]:
+def _measure_probe(run: ProbeRun, gate: ParityGate) -> ProbeParity:
+    pairs = [*run.pairs, *run.slots]
+    same = [pair.measure_error("box") for pair in pairs if pair.same_cell]
+    summary = np.max if gate.exact else np.mean
+    return ProbeParity(
+        len(pairs),
+        2 if run.slots else 1,
+        {name: _tally(pairs, name) for name in pairs[0].reference},
+        float(np.max([pair.score_error for pair in pairs])),
+        float(np.max([pair.choice_error for pair in pairs])),
+        float(summary(same)) if same else float("inf"),
+    )
+
+
+def _tally(pairs: Sequence[FramePair], name: str) -> OutputError:
+    tally = ErrorTally()
+    for pair in pairs:
+        tally.add(pair.reference[name], pair.candidate[name])
+    return tally.sum_up()
+
+
+def _list_failures(
+    gate: ParityGate,
+    outputs: dict[str, OutputError],
+    box: float | None,
+    score: float,
+    choice: float,
+) -> list[str]:
+    """A score may differ by as much as the logits, and must be the largest of its own map."""
     failures = judge_outputs(gate, {name: outputs[name] for name in JUDGED})
+    if not score <= gate.relative + gate.choice:
+        failures.append(f"score error {score:.1e} > {gate.relative + gate.choice:.0e}")
+    if not choice <= gate.choice:
+        failures.append(
+            f"score is not the largest windowed logit: {choice:.1e} > {gate.choice:.0e}"
+        )
     if box is None:
         failures.append("no box of the same cell")
     elif not box <= gate.box:
@@ -219,18 +337,24 @@ def _list_failures(gate: Gate, outputs: dict[str, OutputError], box: float | Non
     return failures
 
 
+def _judge_probe(gate: ParityGate, probe: ProbeParity) -> list[str]:
+    return _list_failures(
+        gate, probe.outputs, probe.box_error, probe.score_error, probe.choice_error
+    )
+
+
 def _find_divergence(rollouts: Sequence[Rollout]) -> Divergence | None:
     for index, rollout in enumerate(rollouts):
-        for note, frame in zip(rollout.twin.notes, rollout.stretch.frames[1:], strict=True):
-            if not note.same_cell:
-                return Divergence(index, frame, note.margin)
+        for record, frame in zip(rollout.paired.records, rollout.segment.frames[1:], strict=True):
+            if not record.same_cell:
+                return Divergence(index, frame, record.margin)
     return None
 
 
 def _sum_up(rollout: Rollout) -> ClipParity:
-    rows = zip(rollout.stretch.frames[1:], rollout.twin.notes, rollout.overlaps, strict=True)
+    rows = zip(rollout.segment.frames[1:], rollout.paired.records, rollout.overlaps, strict=True)
     frames = [
-        FrameParity(number, note.errors, note.same_cell, note.margin, float(iou))
-        for number, note, iou in rows
+        FrameParity(number, record.errors, record.same_cell, record.margin, float(iou))
+        for number, record, iou in rows
     ]
-    return ClipParity(rollout.stretch.clip.name, frames, rollout.reference_iou)
+    return ClipParity(rollout.segment.clip.name, frames, rollout.reference_iou)

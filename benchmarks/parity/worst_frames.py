@@ -1,4 +1,4 @@
-"""Frames in which two trackers part, drawn and kept as text, so that a report needs no files."""
+"""The frames in which two tracks differ most, drawn and kept as text: a report needs no files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from relo_edge.geometry import Box, read_box
 from relo_edge.host.opencv import cv2
 from relo_edge.video.opening import Frame
 
-__all__ = ["Picture", "draw_partings"]
+__all__ = ["Picture", "draw_worst_frames"]
 
 COUNT = 3
 SAME = 0.9
-"""Boxes that overlap by more lie on each other in a picture."""
+"""Boxes that overlap by more look alike in a picture."""
 
 WIDTH = 480
 GREEN, RED = (80, 200, 60), (60, 60, 230)
@@ -36,7 +36,7 @@ class Picture:
     """The picture in base64."""
 
 
-def draw_partings(rollouts: Sequence[Rollout]) -> list[Picture]:
+def draw_worst_frames(rollouts: Sequence[Rollout]) -> list[Picture]:
     """Each clip's worst frame, the worst clips first; none where the boxes stay together."""
     worst = [(float(np.min(r.overlaps)), r) for r in rollouts]
     apart = sorted((pair for pair in worst if pair[0] < SAME), key=lambda pair: pair[0])
@@ -45,12 +45,12 @@ def draw_partings(rollouts: Sequence[Rollout]) -> list[Picture]:
 
 def _draw_worst(rollout: Rollout) -> Picture:
     row = int(np.argmin(rollout.overlaps))
-    number = rollout.stretch.frames[row + 1]
-    with closing(rollout.stretch.clip.read_frames(range(number, number + 1))) as frames:
+    number = rollout.segment.frames[row + 1]
+    with closing(rollout.segment.clip.read_frames(range(number, number + 1))) as frames:
         frame = next(frames)
     boxes = read_box(rollout.expected[row]), read_box(rollout.boxes[row])
     return Picture(
-        rollout.stretch.clip.name, number, float(rollout.overlaps[row]), _draw(frame, *boxes)
+        rollout.segment.clip.name, number, float(rollout.overlaps[row]), _draw(frame, *boxes)
     )
 
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG and HTML: no script, no file, no font but the reader's own."""
+"""Charts as inline SVG and HTML: no scripts, files or fonts to load."""
 
 from __future__ import annotations
 

@@ -83,8 +83,15 @@ def _draw_head(findings: Findings) -> str:
         best = max(sound, key=lambda row: row["fps"] * row["batch"])
         ratio = best["ratio_to_reference"]
         words = f"Fastest within its gate: {_name(best)}, {best['fps']:.1f} FPS"
-        words += f", {ratio:.2f} × PyTorch in the same run" if ratio else ""
+        if best.get("doubts"):
+            words += "; measured on a busy machine, so no ratio is given"
+        elif ratio:
+            words += f", {ratio:.2f} × PyTorch in the same run"
         lines.append(f"<p>{escape(words)}</p>")
+    doubts = dict.fromkeys(doubt for row in rows for doubt in row.get("doubts", ()))
+    if doubts:
+        note = f"The machine was busy, ratios are not to be trusted: {'; '.join(doubts)}."
+        lines.append(f'<p class="bad">{escape(note)}</p>')
     if any(row["parity"] and not row["parity"]["judged"] for row in rows):
         note = "Outputs are compared; the track is not judged, as the reference itself is lost."
         lines.append(f'<p class="soft">{note}</p>')
@@ -116,7 +123,8 @@ def _draw_table(rows: Iterable[Plain]) -> str:
     for row in rows:
         ratio, start, peak = row["ratio_to_reference"], row.get("start_up_ms"), row.get(PEAK)
         cells = [f"{row[key]:.1f}" for key in ("p50_ms", "p90_ms", "p99_ms", "fps")]
-        cells += [f"{ratio:.2f} ×" if ratio else "–"]
+        mark = " ?" if row.get("doubts") else ""
+        cells += [f"{ratio:.2f} ×{mark}" if ratio else "–"]
         cells += [f"{number:.0f}" if number else "–" for number in (start, peak)]
         kind, words = _describe_proof(row)
         proof = f'<td class="words {kind}">{escape(words)}</td>'

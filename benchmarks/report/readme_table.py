@@ -36,6 +36,7 @@ def _draw_file(path: Path) -> Iterator[str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         place, rows = found["environment"], found["rows"]
+        doubts = sorted({doubt for row in rows for doubt in row.get("doubts", ())})
         yield f"{_name_place(place)} ([{path.stem}](benchmarks/results/{path.name})):"
         yield ""
         yield f"| {' | '.join(TITLES)} |"
@@ -45,6 +46,12 @@ def _draw_file(path: Path) -> Iterator[str]:
     except (ValueError, KeyError, TypeError) as error:
         expected = "what `relo-edge bench --json` prints"
         raise InputError(f"{path}", found=repr(error), expected=expected) from None
+    if doubts:
+        raise InputError(
+            f"{path} was measured on a busy machine",
+            found="; ".join(doubts),
+            fix="measure again on a quiet one",
+        )
 
 
 def _name_place(place: dict[str, Any]) -> str:

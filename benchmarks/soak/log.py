@@ -1,4 +1,4 @@
-"""What every soak notes and is judged by: a camera that dies, and nothing that grows or is left."""
+"""What every soak measures and is judged by: a camera that fails, nothing that grows or is left."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,22 @@ from relo_edge.geometry import Box
 from relo_edge.video.opening import open_source
 from relo_edge.video.sources.frames import Frame, FrameSource
 
-__all__ = ["DEATHS", "GROWTH", "TARGETS", "Diary", "Holdings", "MortalCamera", "SoakResult"]
+__all__ = [
+    "FAILURES",
+    "GROWTH",
+    "TARGETS",
+    "FailingCamera",
+    "ProcessUse",
+    "Soak",
+    "SoakLog",
+    "SoakResult",
+]
 
 CAMERA = "synthetic:size=640x480,fps=30"
 TARGETS = 3
-DEATHS = (0.1, 0.4, 0.7)
-"""When the camera dies, as shares of the time: first within the warm-up, because what a first
-return allocates is no growth, then twice where growth counts."""
+FAILURES = (0.1, 0.4, 0.7)
+"""When the camera fails, as shares of the time: first within the warm-up, because what a first
+reconnection allocates is no growth, then twice where growth counts."""
 WARM_UP = 0.2
 """The share of the time after which memory must not grow any more."""
 GROWTH = 0.02
@@ -42,16 +53,16 @@ print(played, announced)
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """What the process holds."""
+class ProcessUse:
+    """Threads and open files of this process."""
 
     threads: int
     files: int
 
     @staticmethod
-    def count() -> Holdings:
+    def count() -> ProcessUse:
         """Now."""
-        return Holdings(threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
+        return ProcessUse(threading.active_count(), len(list(Path("/proc/self/fd").iterdir())))
 
 
 @dataclass(frozen=True)
@@ -70,15 +81,15 @@ class SoakResult:
     """Frames, pictures or rows of boxes older than one before."""
     memory_growth: float
     """Of resident memory, from the end of the warm-up to the end."""
-    before: Holdings
-    after: Holdings
+    before: ProcessUse
+    after: ProcessUse
     more: dict[str, float | None]
-    """What only this kind of soak has to tell."""
+    """What only this kind of soak measures."""
 
     @property
     def passed(self) -> bool:
         """Nothing grew, broke or was left."""
-        whole = not (self.unplayable or self.order_broken) and self.reconnects == len(DEATHS)
+        whole = not (self.unplayable or self.order_broken) and self.reconnects == len(FAILURES)
         left = self.after.threads > self.before.threads or self.after.files > self.before.files
         return whole and not left and self.recordings > 0 and self.memory_growth <= GROWTH
 
@@ -86,22 +97,26 @@ class SoakResult:
         """Plain data."""
         return {**asdict(self), "passed": self.passed}
 
-    def describe(self) -> str:
-        """A line for each number."""
+    def list_rows(self) -> list[tuple[str, str]]:
+        """Name and value of everything measured."""
         plain = self.to_dict()
         plain |= {"memory_growth": f"{self.memory_growth:+.2%}", **plain.pop("more")}
-        return "\n".join(f"{name:<15}{value}" for name, value in plain.items())
+        return [(name, str(value)) for name, value in plain.items()]
+
+    def describe(self) -> str:
+        """A line for each number."""
+        return "\n".join(f"{name:<15}{value}" for name, value in self.list_rows())
 
 
-class MortalCamera:
-    """The synthetic camera, which dies at given times and comes back when opened again."""
+class FailingCamera:
+    """The synthetic camera, which fails at given times and works again when it is reopened."""
 
     def __init__(self, seconds: float) -> None:
         begin = time.monotonic()
-        self._deaths = [begin + seconds * share for share in DEATHS]
+        self._failures = [begin + seconds * share for share in FAILURES]
 
     def __call__(self) -> FrameSource:
-        """Its next life."""
+        """Open it, or reopen it."""
         source = open_source(CAMERA)
         source.frames = self._give(source.frames)
         return source
@@ -109,18 +124,18 @@ class MortalCamera:
     def _give(self, frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
         for frame in frames:
             yield frame
-            if self._deaths and time.monotonic() > self._deaths[0]:
-                self._deaths.pop(0)
-                raise SourceError("the camera died, as planned")
+            if self._failures and time.monotonic() > self._failures[0]:
+                self._failures.pop(0)
+                raise SourceError("the camera failed, as planned")
 
 
 @dataclass
-class Diary:
-    """What is noted while a soak goes on; it has the dice and the clock, too."""
+class SoakLog:
+    """What is measured while a soak runs, with its clock and its random numbers."""
 
     seconds: float
     folder: Path
-    dice: random.Random
+    rng: random.Random
     frames: int = 0
     added: int = 0
     removed: int = 0
@@ -138,22 +153,22 @@ class Diary:
         return time.monotonic() - self.began
 
     @property
-    def goes_on(self) -> bool:
+    def running(self) -> bool:
         """Whether there is time left."""
         return self.elapsed < self.seconds
 
     def draw_box(self, width: int, height: int) -> Box:
         """Somewhere in the picture."""
-        side = self.dice.uniform(0.1, 0.3) * height
-        return (self.dice.uniform(0, width - side), self.dice.uniform(0, height - side), side, side)
+        side = self.rng.uniform(0.1, 0.3) * height
+        return (self.rng.uniform(0, width - side), self.rng.uniform(0, height - side), side, side)
 
-    def note_memory(self) -> None:
+    def record_memory(self) -> None:
         """Pages of this process in memory."""
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         self.memory.append((self.elapsed, pages))
 
-    def note_recording(self, video: Path, boxes: Path, numbers: list[int] | None = None) -> None:
-        """See whether it plays from end to end and its boxes are in order.
+    def check_recording(self, video: Path, boxes: Path, numbers: list[int] | None = None) -> None:
+        """Check that it plays from end to end and its boxes are in order.
 
         `numbers` are the frames that were recorded, where they are known.
         """
@@ -169,8 +184,8 @@ class Diary:
         self.unplayable += not whole
         self.order_broken += rows != sorted(rows)
 
-    def conclude(self, kind: str, before: Holdings) -> SoakResult:
-        """What it comes to; whatever ran is over."""
+    def conclude(self, kind: str, before: ProcessUse) -> SoakResult:
+        """The result, after everything was closed."""
         return SoakResult(
             kind=kind,
             seconds=self.seconds,
@@ -183,13 +198,67 @@ class Diary:
             order_broken=self.order_broken,
             memory_growth=round(measure_growth(self.memory, self.seconds), 4),
             before=before,
-            after=Holdings.count(),
+            after=ProcessUse.count(),
             more=self.more,
         )
 
 
+class Soak(ABC):
+    """A use of the tracker, repeated until its time is over."""
+
+    add_rate: float
+    """How often a target is added where there is room for one."""
+    remove_rate: float
+
+    def __init__(self, log: SoakLog) -> None:
+        self.log = log
+
+    def run(self) -> None:
+        """Repeat until the time is over, with targets that come and go."""
+        with closing(self):
+            while self.log.running and self.advance():
+                self._change_targets()
+                self.use()
+                self.log.record_memory()
+
+    def _change_targets(self) -> None:
+        targets, chance = self.list_targets(), self.log.rng.random()
+        if (not targets or chance < self.add_rate) and self.has_room():
+            self.log.added += self.add_target()
+        elif targets and self.log.rng.random() < self.remove_rate:
+            self.log.removed += self.remove_target(self.log.rng.choice(targets))
+
+    @abstractmethod
+    def advance(self) -> bool:
+        """Take the next frame or picture; False where there is none any more."""
+
+    @abstractmethod
+    def use(self) -> None:
+        """Track, record, leave and come back."""
+
+    @abstractmethod
+    def list_targets(self) -> list[int]:
+        """Those that are followed."""
+
+    @abstractmethod
+    def has_room(self) -> bool:
+        """Whether another can be added now."""
+
+    @abstractmethod
+    def add_target(self) -> bool:
+        """Add one anywhere in the picture; whether that was taken."""
+
+    @abstractmethod
+    def remove_target(self, target: int) -> bool:
+        """Stop following one; whether that was taken."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what is still open."""
+
+
 def measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
-    """The last tenth's mean against that of the tenth after the warm-up."""
+    """The last tenth's mean beside that of the tenth after the warm-up."""
 
     def mean_between(low: float, high: float) -> float:
         held = [pages for moment, pages in memory if low * seconds <= moment <= high * seconds]

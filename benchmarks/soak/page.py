@@ -1,11 +1,12 @@
-"""A soak of the live page: a viewer who is never content, recordings that start and stop."""
+"""A soak of the live page: a viewer that never rests, recordings that start and stop."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import ExitStack
 from statistics import median
 
-from relo_edge.benchmarks.soak.log import TARGETS, Diary, MortalCamera
+from relo_edge.benchmarks.soak.log import TARGETS, FailingCamera, Soak, SoakLog
 from relo_edge.benchmarks.soak.viewer import SoakViewer, stamp_frame
 from relo_edge.runtime import Runtime
 from relo_edge.serve.named_targets import build_targets
@@ -15,35 +16,98 @@ from relo_edge.serve.worker import TrackingWorker
 from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.sources.frames import Frame, FrameSource
 
-__all__ = ["soak_page"]
+__all__ = ["PageSoak"]
 
 RECORDINGS = 8
 """Two of them before memory is first looked at: what a first encoder allocates is no growth."""
 
 SIZE = (640, 480)
+LEAVING = 0.02
+"""How often the viewer leaves and comes back."""
 
 
-def soak_page(runtime: Runtime, diary: Diary) -> None:
-    """Serve until the time is over; the runtime is closed then."""
-    camera, recordings = _StampedCamera(diary.seconds), Recordings(diary.folder)
-    policy = ReconnectPolicy(first_delay=0.1, max_delay=1)
-    tracking = TrackingWorker(
-        lambda: read_live(camera, reconnect=policy), lambda: build_targets(runtime), recordings
-    )
-    with PageServer(tracking, "127.0.0.1", 0) as server:
-        _Visits(server.port, diary).carry_out()
-        diary.reconnects = tracking.reconnects
-    diary.frames = tracking.frames
-    for video in recordings.made:
-        if video.suffix == ".mp4":
-            diary.note_recording(video, video.with_suffix(".csv"))
+class PageSoak(Soak):
+    """Serves the page to one viewer, as `serve` does; the runtime is closed with it."""
+
+    add_rate, remove_rate = 1.0, 0.3
+
+    def __init__(self, runtime: Runtime, log: SoakLog) -> None:
+        super().__init__(log)
+        camera = _StampedCamera(log.seconds)
+        policy = ReconnectPolicy(first_delay=0.1, max_delay=1)
+        self._recordings = Recordings(log.folder)
+        self._tracking = TrackingWorker(
+            lambda: read_live(camera, reconnect=policy),
+            lambda: build_targets(runtime),
+            self._recordings,
+        )
+        self._stack = ExitStack()
+        self._server = self._stack.enter_context(PageServer(self._tracking, "127.0.0.1", 0))
+        self._viewer = SoakViewer(self._server.port)
+        count = 2 * RECORDINGS
+        self._changes = [log.seconds * (n + 0.5) / count for n in range(count)]
+        self._pictures = self._visits = 0
+        self._ages: list[float] = []
+
+    def advance(self) -> bool:
+        """Watch for a while."""
+        self._viewer.watch(self.log.rng.uniform(0.1, min(1.0, self.log.seconds / 20)))
+        return True
+
+    def use(self) -> None:
+        """Start or stop a recording when it is time; now and then leave and come back."""
+        if self._changes and self.log.elapsed > self._changes[0]:
+            self._changes.pop(0)
+            recording = self._viewer.state["recording"]
+            self._viewer.ask("stop-recording" if recording else "record")
+        if self.log.rng.random() < LEAVING:
+            self._leave()
+            self._viewer = SoakViewer(self._server.port)
+
+    def list_targets(self) -> list[int]:
+        """Those that the page shows."""
+        return [entry["target"] for entry in self._viewer.state.get("targets", ())]
+
+    def has_room(self) -> bool:
+        """Whether there is a picture to point at and a target left to add."""
+        return len(self.list_targets()) < TARGETS and self._viewer.picture is not None
+
+    def add_target(self) -> bool:
+        """Draw a box in the picture shown."""
+        box = list(self.log.draw_box(*SIZE))
+        answer = self._viewer.ask("add", picture=self._viewer.picture, box=box)
+        return bool(answer["type"] == "done")
+
+    def remove_target(self, target: int) -> bool:
+        """Remove it by its name."""
+        return bool(self._viewer.ask("remove", target=target)["type"] == "done")
+
+    def close(self) -> None:
+        """Leave, stop the server, and check what was recorded."""
+        with self._stack:
+            self._leave()
+            self.log.reconnects = self._tracking.reconnects
+        self.log.frames = self._tracking.frames
+        page_ms = round(median(self._ages), 1) if self._ages else None
+        visits = {"pictures": self._pictures, "visits": self._visits, "page_ms": page_ms}
+        self.log.more |= visits
+        for video in self._recordings.made:
+            if video.suffix == ".mp4":
+                self.log.check_recording(video, video.with_suffix(".csv"))
+
+    def _leave(self) -> None:
+        self._visits += 1
+        self._pictures += self._viewer.pictures
+        self.log.order_broken += self._viewer.order_broken
+        self._ages += self._viewer.ages
+        self._viewer.close()
 
 
 class _StampedCamera:
-    """The camera that dies, its frames telling their number."""
+    """The failing camera, with each frame's number written into it."""
 
     def __init__(self, seconds: float) -> None:
-        self._camera, self._number = MortalCamera(seconds), 0
+        self._camera, self._number = FailingCamera(seconds), 0
 
     def __call__(self) -> FrameSource:
         source = self._camera()
@@ -54,48 +118,3 @@ class _StampedCamera:
         for frame in frames:
             self._number += 1
             yield stamp_frame(frame, self._number)
-
-
-class _Visits:
-    """The viewer's day."""
-
-    def __init__(self, port: int, diary: Diary) -> None:
-        self._port, self._diary = port, diary
-        self._turns = [diary.seconds * (n + 0.5) / (2 * RECORDINGS) for n in range(2 * RECORDINGS)]
-        self._pictures = self._visits = 0
-        self._ages: list[float] = []
-
-    def carry_out(self) -> None:
-        """Add, remove, record, leave and come back, until the time is over."""
-        diary, viewer = self._diary, SoakViewer(self._port)
-        while diary.goes_on:
-            viewer.watch(diary.dice.uniform(0.1, min(1.0, diary.seconds / 20)))
-            self._change_targets(viewer)
-            if self._turns and diary.elapsed > self._turns[0]:
-                self._turns.pop(0)
-                viewer.ask("stop-recording" if viewer.state["recording"] else "record")
-            if diary.dice.random() < 0.02:
-                self._leave(viewer)
-                viewer = SoakViewer(self._port)
-            diary.note_memory()
-        self._leave(viewer)
-        page_ms = round(median(self._ages), 1) if self._ages else None
-        diary.more |= {"pictures": self._pictures, "visits": self._visits, "page_ms": page_ms}
-
-    def _change_targets(self, viewer: SoakViewer) -> None:
-        diary = self._diary
-        targets = [entry["target"] for entry in viewer.state.get("targets", ())]
-        if len(targets) < TARGETS and viewer.picture is not None:
-            box = list(diary.draw_box(*SIZE))
-            answer = viewer.ask("add", picture=viewer.picture, box=box)
-            diary.added += answer["type"] == "done"
-        elif targets and diary.dice.random() < 0.3:
-            answer = viewer.ask("remove", target=diary.dice.choice(targets))
-            diary.removed += answer["type"] == "done"
-
-    def _leave(self, viewer: SoakViewer) -> None:
-        self._visits += 1
-        self._pictures += viewer.pictures
-        self._diary.order_broken += viewer.order_broken
-        self._ages += viewer.ages
-        viewer.close()

@@ -1,7 +1,7 @@
-"""Hours of use in minutes: a camera that dies, targets that come and go, recordings, nothing left.
+"""Hours of use in minutes: a camera that fails, targets that come and go, recordings: `make soak`.
 
-`python -m relo_edge.benchmarks.soak.run BUNDLE --seconds 600` soaks the loop behind `track`, with
-`--page` the live page and a viewer; it prints a report, exit 1 if anything grew, broke or was left.
+`python -m relo_edge.benchmarks.soak.run BUNDLE --seconds 600` soaks the loop behind `track`, then
+the live page with a viewer, and prints one table; exit 1 if anything grew, broke or was left.
 """
 
 from __future__ import annotations
@@ -10,40 +10,56 @@ import argparse
 import json
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from relo_edge.benchmarks.soak.log import TARGETS, Diary, Holdings, SoakResult
-from relo_edge.benchmarks.soak.loop import soak_loop
-from relo_edge.benchmarks.soak.page import soak_page
+from relo_edge.benchmarks.soak.log import TARGETS, ProcessUse, Soak, SoakLog, SoakResult
+from relo_edge.benchmarks.soak.loop import LoopSoak
+from relo_edge.benchmarks.soak.page import PageSoak
 from relo_edge.runtime import Runtime, open_runtime
 
-__all__ = ["KINDS", "soak"]
+__all__ = ["KINDS", "draw_table", "soak"]
 
-KINDS: dict[str, Callable[[Runtime, Diary], None]] = {"loop": soak_loop, "page": soak_page}
+KINDS: dict[str, Callable[[Runtime, SoakLog], Soak]] = {"loop": LoopSoak, "page": PageSoak}
 
 
 def soak(runtime: Runtime, seconds: float, kind: str = "loop", seed: int = 0) -> SoakResult:
     """Run for so long, and say what grew, broke or stayed."""
-    before = Holdings.count()
+    before = ProcessUse.count()
     with tempfile.TemporaryDirectory() as folder:
-        diary = Diary(seconds, Path(folder), random.Random(seed))
-        KINDS[kind](runtime, diary)
-        return diary.conclude(kind, before)
+        log = SoakLog(seconds, Path(folder), random.Random(seed))
+        KINDS[kind](runtime, log).run()
+        return log.conclude(kind, before)
+
+
+def draw_table(results: Sequence[SoakResult]) -> str:
+    """A column for each soak, then the verdict."""
+    columns = [dict(result.list_rows()) for result in results]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    lines = []
+    for name in names:
+        cells = "".join(f"{column.get(name, '-'):<32}" for column in columns)
+        lines.append(f"{name:<15}{cells}".rstrip())
+    failed = [result.kind for result in results if not result.passed]
+    lines.append(f"FAILED: {', '.join(failed)}" if failed else "PASSED")
+    return "\n".join(lines)
 
 
 def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", nargs="?", default="demo")
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of each kind")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="both if absent")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    with closing(open_runtime(chosen.bundle, batch=TARGETS, threads=1)) as runtime:
-        result = soak(runtime, chosen.seconds, "page" if chosen.page else "loop")
-    print(json.dumps(result.to_dict()) if chosen.json else result.describe())
-    if not result.passed:
+    results = []
+    for kind in chosen.kind or KINDS:
+        with closing(open_runtime(chosen.bundle, batch=TARGETS, threads=1)) as runtime:
+            results.append(soak(runtime, chosen.seconds, kind))
+    plain = [result.to_dict() for result in results]
+    print(json.dumps(plain) if chosen.json else draw_table(results))
+    if not all(result.passed for result in results):
         raise SystemExit(1)
 
 

@@ -20,6 +20,7 @@ from relo_edge.benchmarks.speed.latency import (
     read_scene,
     take_turns,
 )
+from relo_edge.benchmarks.speed.load import LoadMeter, wait_until_quiet
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import BenchResult, Proof
 from relo_edge.benchmarks.speed.startup import StartUp, measure_start
@@ -58,11 +59,14 @@ def run_bench(request: BenchRequest) -> BenchResult:
     with ExitStack() as stack:
         contenders = list(_open_contenders(request, scene, stack))
         meter = stack.enter_context(PowerMeter())
+        wait_until_quiet()
         with show_progress("timing", count_turns(len(contenders)), "turns") as advance:
+            load = LoadMeter()
             take_turns(contenders, scene, meter, advance)
+            measured = load.read()
         proofs = _prove(request, contenders)
         starts = _measure_starts(request, contenders)
-        result = make_rows(contenders, scene, request.threads, proofs, starts)
+        result = make_rows(contenders, scene, request.threads, proofs, starts, measured)
         return replace(result, environment={**_describe_request(request), **result.environment})
 
 
@@ -113,7 +117,7 @@ def _compile_reference(request: BenchRequest, stack: ExitStack) -> Runtime:
 
 
 def _prove(request: BenchRequest, contenders: list[Contender]) -> dict[int, Proof]:
-    """Hold each contender against a reference of its own, where one opens."""
+    """Compare each contender with a reference of its own, where one opens."""
     try:
         reference = _open_reference(request)
     except (MissingDependency, InputError) as error:
@@ -127,7 +131,7 @@ def _prove(request: BenchRequest, contenders: list[Contender]) -> dict[int, Proo
 
 
 def _measure_starts(request: BenchRequest, contenders: list[Contender]) -> dict[int, StartUp]:
-    """Begin each runtime in a process of its own; peers have none."""
+    """Start each runtime in its own process; peers are left out."""
     path = str(resolve_bundle(request.bundle).path.resolve())
     chosen = {
         place: contender

@@ -1,4 +1,4 @@
-"""What takes turns in a benchmark: trackers on runtimes, and what could be used instead."""
+"""The contenders of a benchmark: trackers on runtimes, and other trackers (peers)."""
 
 from __future__ import annotations
 

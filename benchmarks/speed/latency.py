@@ -1,4 +1,4 @@
-"""How fast: contenders taking turns in one run, so that their ratios hold on a noisy machine."""
+"""Latency: contenders take turns in one run, so that noise is the same for all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from relo_edge.benchmarks.parity.rollout import (
-    compare_clips,
-    count_frames,
-    find_stretches,
-    track_nudged,
+from relo_edge.benchmarks.parity.compare import (
+    compare_runtimes,
+    count_compared,
+    run_reference,
 )
-from relo_edge.benchmarks.parity.verdict import judge_parity
+from relo_edge.benchmarks.parity.rollout import find_segments
 from relo_edge.benchmarks.speed.contenders import WARM_UP, Contender, Lap, RuntimeContender
-from relo_edge.benchmarks.speed.machine import describe_machine
+from relo_edge.benchmarks.speed.environment import describe_machine
+from relo_edge.benchmarks.speed.load import LoadMeter, MachineLoad, wait_until_quiet
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import BenchResult, BenchRow, Proof
 from relo_edge.benchmarks.speed.startup import StartUp
@@ -46,6 +46,9 @@ SIZE = (1280, 720)
 FRAMES = 8
 TURNS = 24
 """Enough that what the machine does meanwhile hardly moves the ratios' median."""
+
+SPREAD = 0.25
+"""How far the quartiles of a contender's turns may be apart, beside their median."""
 
 LONGEST = 200
 """Frames of the clip that are tracked end to end."""
@@ -104,24 +107,26 @@ def take_turns(
 def time_runtimes(
     runtimes: Sequence[Runtime], advance: Callable[[], None] = lambda: None
 ) -> BenchResult:
-    """Speed alone, in turns, for who has a proof already."""
+    """Speed alone, in turns, for runtimes whose parity is known already."""
     scene = read_scene(None)
     contenders = [RuntimeContender(runtime, scene.first, scene.box) for runtime in runtimes]
+    wait_until_quiet()
     with PowerMeter() as meter:
+        load = LoadMeter()
         take_turns(contenders, scene, meter, advance)
-    return make_rows(contenders, scene, None, {}, {})
+        measured = load.read()
+    return make_rows(contenders, scene, None, {}, {}, measured)
 
 
 def prove_parity(
     reference: Runtime, contenders: Sequence[Contender], advance: Callable[[], None]
 ) -> dict[int, Proof]:
     """By place: whether each contender that runs this network is the same tracker."""
-    proofs, stretches = {}, find_stretches([])
-    nudged = track_nudged(reference, stretches, advance)
+    proofs = {}
+    alone = run_reference(reference, find_segments([]), advance)
     for place, contender in enumerate(contenders):
         if isinstance(contender, RuntimeContender) and contender.name != REFERENCE:
-            rollouts = compare_clips(reference, contender.runtime, stretches, advance, nudged)
-            found = judge_parity(rollouts)
+            found = compare_runtimes(reference, contender.runtime, alone, advance)
             proofs[place] = Proof(
                 found.passed,
                 found.judged,
@@ -135,7 +140,7 @@ def prove_parity(
 def count_parity_frames(contenders: Sequence[Contender]) -> int:
     """How often `prove_parity` will call `advance`."""
     judged = [c for c in contenders if isinstance(c, RuntimeContender) and c.name != REFERENCE]
-    return count_frames(find_stretches([]), len(judged))
+    return count_compared(find_segments([]), len(judged))
 
 
 def make_rows(
@@ -144,6 +149,7 @@ def make_rows(
     threads: int | None,
     proofs: dict[int, Proof],
     starts: dict[int, StartUp],
+    load: MachineLoad | None = None,
 ) -> BenchResult:
     """Everything that was measured of each contender, with its ratio to the reference."""
     reference = next((c for c in contenders if c.name == REFERENCE), None)
@@ -163,6 +169,7 @@ def make_rows(
                 ratio_quartiles=(ratios[0], ratios[2]) if ratios else None,
                 role=_name_role(contender),
                 parity=proofs.get(place),
+                doubts=_list_doubts(contender, load),
                 start_up_ms=start.start_up_ms if start else None,
                 first_frame_ms=start.first_frame_ms if start else None,
                 peak_memory_mb=start.peak_memory_mb if start else None,
@@ -171,7 +178,22 @@ def make_rows(
         )
     width, height = scene.first.shape[1], scene.first.shape[0]
     environment = {**describe_machine(), "clip": scene.name, "frame": f"{width}x{height}"}
-    return BenchResult(environment, rows)
+    if load is not None:
+        environment |= {"other_cores": load.other_cores, "steal": load.steal}
+        environment |= {"involuntary_switches": load.switches, "load": load.load}
+    rounded = {k: round(v, 3) if isinstance(v, float) else v for k, v in environment.items()}
+    return BenchResult({k: v for k, v in rounded.items() if v is not None}, rows)
+
+
+def _list_doubts(contender: Contender, load: MachineLoad | None) -> tuple[str, ...]:
+    """Why a contender's times are doubtful: the machine's load, turns that differ too much."""
+    found = list(load.doubts) if load else []
+    medians = [float(np.median([lap.total for lap in turn])) for turn in contender.turns]
+    low, middle, high = np.percentile(medians, [25, 50, 75])
+    spread = float((high - low) / middle)
+    if spread > SPREAD:
+        found.append(f"turns of {contender.name} differ by {spread:.0%}")
+    return tuple(found)
 
 
 def _count_threads(contender: Contender) -> int:
@@ -218,7 +240,7 @@ def _sum_up(contender: Contender, scene: Scene) -> dict[str, Any]:
 
 
 def _measure_overhead(laps: Sequence[Lap]) -> float | None:
-    """The median of what a frame takes beside the network; None of who does not tell."""
+    """The median of a frame's time outside the network; None where stages are not known."""
     if "network" not in laps[0].stages:
         return None
     return 1e3 * float(np.median([lap.total - lap.stages["network"] for lap in laps]))

@@ -1,4 +1,4 @@
-"""What a Jetson draws, read from its power rails by `tegrastats`."""
+"""A Jetson's power, read from its rails by `tegrastats`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark found, row by row, for a program and for a reader."""
+"""The results of a benchmark, row by row, as data and as text."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 __all__ = ["BenchResult", "BenchRow", "Proof"]
 
-COLUMNS = ("p50 ms", "p90 ms", "p99 ms", "FPS")
+COLUMNS = ("runtime", "precision", "batch", "p50 ms", "p90 ms", "p99 ms", "FPS", "ratio", "parity")
+WORDS = ("runtime", "precision", "parity")
+"""Columns that begin at their left edge; numbers end at their right one."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """Whether a row is the same tracker as the reference; `relo-edge parity` tells more."""
+    """Whether a row is the same tracker as the reference; `relo-edge parity` has details."""
 
     passed: bool
     judged: bool
-    """Whether the track was: not where the reference itself does not track the clips."""
+    """Whether the track was judged: not where the reference itself loses its target."""
     closed_loop_iou: float
     argmax_agreement: float
     failures: tuple[str, ...]
@@ -52,7 +54,7 @@ class BenchRow:
     role: str
     """reference, candidate, or peer: another tracker, or another way to run this one."""
     parity: Proof | None
-    """None of the reference itself, of another tracker, and where no reference opens."""
+    """None for the reference, for another tracker, and where no reference opens."""
     end_to_end_fps: float | None
     """On the clip given, decoding included."""
     start_up_ms: float | None
@@ -61,14 +63,16 @@ class BenchRow:
     joules_per_frame: float | None
     times_ms: list[float]
     """Every frame that was timed."""
+    doubts: tuple[str, ...] = ()
+    """Why its times and ratio are not to be trusted: a busy machine, turns that differ too much."""
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against it being the same tracker."""
+        """False only where parity was measured and failed."""
         return self.parity is None or self.parity.passed
 
     def describe_parity(self) -> str:
-        """A word on what the row has to do with the reference."""
+        """How the row compares with the reference, in a few words."""
         if self.role == "reference":
             return "the reference"
         if self.parity is None:
@@ -78,6 +82,14 @@ class BenchRow:
             verdict = "same outputs" if self.parity.passed else "OTHER OUTPUTS"
             return f"{verdict} (track not judged)"
         return f"{verdict} (IoU {self.parity.closed_loop_iou:.3f})"
+
+    def list_cells(self) -> list[str]:
+        """The row of the table; a ratio that is not to be trusted has a question mark."""
+        times = (self.p50_ms, self.p90_ms, self.p99_ms, self.fps)
+        ratio = _describe_ratio(self) + (" ?" if self.doubts else "")
+        numbers = [f"{number:.1f}" for number in times]
+        head = [self.runtime, self.precision, str(self.batch)]
+        return [*head, *numbers, ratio, self.describe_parity()]
 
 
 @dataclass(frozen=True)
@@ -89,29 +101,47 @@ class BenchResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every row is the same tracker, as far as is known."""
+        """Whether no row failed its parity."""
         return all(row.passed for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {"passed": self.passed, **asdict(self)}
+        return {"passed": self.passed, "trusted": self.trusted, **asdict(self)}
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the machine was quiet enough for every row."""
+        return not any(row.doubts for row in self.rows)
+
+    def _describe_doubts(self) -> list[str]:
+        reasons = dict.fromkeys(doubt for row in self.rows for doubt in row.doubts)
+        if not reasons:
+            return []
+        return [f"this machine is busy: ratios are not to be trusted ({'; '.join(reasons)})"]
 
     def describe(self) -> str:
         """Two tables: speed with its proof, then what a frame and a start are made of."""
-        head = f"{'runtime':<22}{'precision':<10}{'batch':>5}"
-        title = "".join(f"{name:>9}" for name in COLUMNS)
-        lines = [f"{head}{title}{'ratio':>19}  parity"]
-        for row in self.rows:
-            times = (row.p50_ms, row.p90_ms, row.p99_ms, row.fps)
-            numbers = "".join(f"{number:>9.1f}" for number in times)
-            ratio = _describe_ratio(row)
-            lines.append(f"{_name_row(row)}{numbers}{ratio:>19}  {row.describe_parity()}")
+        lines = _align_table([list(COLUMNS), *(row.list_cells() for row in self.rows)])
+        lines += self._describe_doubts()
         lines += ["", *(f"{_name_row(row)}  {_describe_parts(row)}" for row in self.rows)]
         for row in self.rows:
             if row.parity and row.parity.failures:
                 lines.append(f"{_name_row(row)}  FAILED: {'; '.join(row.parity.failures)}")
         place = ", ".join(f"{key} {value}" for key, value in self.environment.items())
         return "\n".join([*lines, "", place])
+
+
+def _align_table(rows: list[list[str]]) -> list[str]:
+    """Columns as wide as their widest cell, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if title in WORDS else cell.rjust(width)
+            for cell, width, title in zip(row, widths, COLUMNS, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _name_row(row: BenchRow) -> str:

@@ -1,4 +1,4 @@
-"""How long until the first box, and in how much memory: each time in a process of its own."""
+"""Time to the first box and peak memory, each measured in its own process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StartUp:
     first_frame_ms: float
     """Setting the target and the first box."""
     peak_memory_mb: float
-    """Of the process, after a few frames; a GPU's own memory is not in it."""
+    """Of the process, after a few frames; without the GPU's memory."""
 
 
 def measure_start(opening: Mapping[str, Any]) -> StartUp:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.clips.candidates import choose_targets
+from relo_edge.clips.target_choice import choose_targets
 from relo_edge.datasets.sequences import TRUTH_FILES, ImageSequence, find_truth, read_sequence
 from relo_edge.errors import InputError, SourceError
 from relo_edge.geometry import Box, clip_to_picture, is_usable
@@ -20,7 +20,7 @@ from relo_edge.host.files import hash_file
 from relo_edge.synthetic.clip import RATE, make_clip
 from relo_edge.video.opening import Frame, FrameSource, open_source
 
-__all__ = ["Clip", "Start", "find_clips", "make_synthetic_clip"]
+__all__ = ["Clip", "ClipStart", "find_clips", "make_synthetic_clip"]
 
 SYNTHETIC_SEEDS = range(1000, 1008)
 """Far from the seeds by which a tracker is judged."""
@@ -36,7 +36,7 @@ SPACING = 15
 
 
 @dataclass(frozen=True)
-class Start:
+class ClipStart:
     """A frame in which a target can be set, and its box there."""
 
     frame: int
@@ -49,7 +49,7 @@ class Clip:
 
     name: str
     frame_count: int
-    starts: tuple[Start, ...]
+    starts: tuple[ClipStart, ...]
     open_frames: Callable[[], FrameSource]
     hash_content: Callable[[], str]
     truth: NDArray[np.float64] | None = None
@@ -131,12 +131,12 @@ def _read_video(path: Path) -> Clip:
         for index, frame in enumerate(islice(source, LONGEST)):
             count += 1
             if index % SPACING == 0:
-                starts += [Start(index, box) for box in choose_targets(frame, index)]
+                starts += [ClipStart(index, box) for box in choose_targets(frame, index)]
     return Clip(path.name, count, tuple(starts), open_frames, lambda: hash_file(path))
 
 
 def _read_sequence(folder: Path) -> Clip:
-    """A sequence's own target, from any frame that shows enough of it."""
+    """A sequence's target, from any frame that shows enough of it."""
     sequence = read_sequence(folder)
     truth = sequence.boxes[:LONGEST]
 
@@ -176,12 +176,12 @@ def make_synthetic_clip(
     )
 
 
-def _list_starts(truth: NDArray[np.float64], size: tuple[int, int]) -> tuple[Start, ...]:
+def _list_starts(truth: NDArray[np.float64], size: tuple[int, int]) -> tuple[ClipStart, ...]:
     starts = []
     for frame, (x, y, width, height) in enumerate(truth.tolist()):
         box = clip_to_picture((x, y, width, height), size)
         if is_usable(box):
-            starts.append(Start(frame, box))
+            starts.append(ClipStart(frame, box))
     return tuple(starts)
 
 

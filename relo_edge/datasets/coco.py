@@ -1,4 +1,4 @@
-"""COCO folders: pictures with many boxes, every one of them a target of its own."""
+"""COCO folders: pictures with many boxes, each of them one target."""
 
 from __future__ import annotations
 

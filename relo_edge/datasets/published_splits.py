@@ -1,4 +1,4 @@
-"""What the datasets' own tools know and their folders do not say."""
+"""Facts from the datasets' own tools that are not in their folders."""
 
 from __future__ import annotations
 

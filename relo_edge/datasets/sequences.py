@@ -40,9 +40,9 @@ class ImageSequence:
     absent: NDArray[np.bool_]
     """[n] the frames whose target is not to be seen."""
     hidden: NDArray[np.bool_] | None = None
-    """[n] the frames that the dataset's own labels call hidden, with or without a box."""
+    """[n] frames labelled as hidden by the dataset, with or without a box."""
     away: NDArray[np.bool_] | None = None
-    """[n] where another label says that the target is gone; the dataset's figures ignore it."""
+    """[n] frames labelled otherwise as absent; the dataset's figures ignore these labels."""
     picture: tuple[int, int] | None = None
     """Width and height, where the dataset's figures look only at what lies inside the picture."""
     withheld: bool = False
@@ -50,7 +50,7 @@ class ImageSequence:
 
     @property
     def visible(self) -> NDArray[np.bool_]:
-        """[n] where the target has a box and no label speaks against it."""
+        """[n] where the target has a box and no label hides it."""
         visible: NDArray[np.bool_] = has_area(self.boxes)
         for label in (self.hidden, self.away):
             if label is not None:
@@ -64,7 +64,7 @@ def find_truth(folder: Path) -> Path | None:
 
 
 def read_sequence(folder: Path, origin: float = 0.0) -> ImageSequence:
-    """Read what a sequence folder says; its images are left unread.
+    """Read a sequence folder without reading its images.
 
     `origin` is what boxes count from, unless the sequence says so itself.
     """
@@ -97,7 +97,7 @@ def build_sequence(
 
 
 def read_origin(folder: Path, otherwise: float = 0.0) -> float:
-    """What the first pixel is counted as: 0, unless the sequence or the caller says 1."""
+    """The number of the first pixel: 0, or 1 where the sequence or the caller says so."""
     file = folder / META
     if not file.is_file():
         return otherwise

@@ -1,1 +1,1 @@
-"""What counts as the same tracker, and as a good one."""
+"""Measures and gates: accuracy, tensor errors, closed loop."""

@@ -145,7 +145,7 @@ def score_boxes(
     dataset: str = "default",
     picture: tuple[int, int] | None = None,
 ) -> Score:
-    """Hold one sequence's boxes against the truth; what is no box is a miss.
+    """Score one sequence's boxes; what is no box is a miss.
 
     `hidden` are the frames whose target the dataset labels as not to be seen. With a `picture`
     (width, height), AO and SR look only at what lies inside it, as the GOT-10k toolkit does.

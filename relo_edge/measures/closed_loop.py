@@ -11,11 +11,12 @@ from relo_edge.runtime import Runtime
 from relo_edge.tracker import Tracker
 from relo_edge.video.opening import Frame
 
-__all__ = ["NUDGES", "follow_target", "measure_overlaps_or_nan", "nudge_box"]
+__all__ = ["START_SHIFTS", "follow_target", "measure_overlaps_or_nan", "perturb_start"]
 
 
-NUDGES = ((0.02, 0.0), (0.0, 0.02))
-"""Right and down, in shares of the target's size: starts a hair off, to see how a tracker sways."""
+START_SHIFTS = ((0.02, 0.0), (0.0, 0.02))
+"""Right and down, as fractions of the target's size: how the start box is perturbed to measure
+how much a track depends on it."""
 
 
 def follow_target(
@@ -34,10 +35,10 @@ def follow_target(
     return np.array(boxes, np.float64).reshape(-1, 4)
 
 
-def nudge_box(box: Box) -> list[Box]:
-    """The box a hair off, as several people would draw it."""
+def perturb_start(box: Box) -> list[Box]:
+    """The box shifted a little, as another person would draw it: one for each of START_SHIFTS."""
     size = (box[2] * box[3]) ** 0.5
-    return [(box[0] + right * size, box[1] + down * size, *box[2:]) for right, down in NUDGES]
+    return [(box[0] + right * size, box[1] + down * size, *box[2:]) for right, down in START_SHIFTS]
 
 
 def measure_overlaps_or_nan(first: Floats, second: Floats | None) -> Floats:

@@ -1,4 +1,4 @@
-"""A runtime that notes when its network ran, wherever time is told by stage."""
+"""A runtime that records when its network ran, for times by stage."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["TimedRuntime"]
 
 @dataclass(eq=False)
 class TimedRuntime(ClosedOnExit):
-    """Passes everything on and notes when each step began and ended."""
+    """Passes everything on and records when each step began and ended."""
 
     inner: Runtime
     steps: list[tuple[float, float]] = field(default_factory=list)
-    """Cleared by whoever reads it."""
+    """Cleared by its reader."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)

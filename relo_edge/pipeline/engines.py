@@ -1,4 +1,4 @@
-"""TensorRT engines from a bundle: `relo-edge build-engine`, its Python twin and its report."""
+"""TensorRT engines from a bundle: `relo-edge build-engine`, its Python paired and its report."""
 
 from __future__ import annotations
 
@@ -157,12 +157,16 @@ def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured
     All at the batch that was asked for: an engine is built for its largest, and ratios hold between
     equals.
     """
-    from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
-    from relo_edge.benchmarks.parity.verdict import judge_parity
+    from relo_edge.benchmarks.parity.compare import (
+        compare_runtimes,
+        count_compared,
+        run_reference,
+    )
+    from relo_edge.benchmarks.parity.rollout import find_segments
     from relo_edge.benchmarks.speed.latency import count_turns, time_runtimes
     from relo_edge.runtimes.tensorrt.sidecar import list_sidecars
 
-    stretches, runtime = find_stretches([]), target.library.flavour
+    segments, runtime = find_segments([]), target.library.flavour
     with ExitStack() as stack:
 
         def open_engines(kind: str) -> Runtime:
@@ -177,8 +181,9 @@ def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured
                 opened.append(open_engines(other))
             except RuntimeUnavailable as error:
                 log.info("%s is not compared: %s", other, error)
-        with show_progress("parity", count_frames(stretches)) as advance:
-            parity = judge_parity(compare_clips(reference, opened[0], stretches, advance))
+        with show_progress("parity", count_compared(segments)) as advance:
+            alone = run_reference(reference, segments, advance)
+            parity = compare_runtimes(reference, opened[0], alone, advance)
         with show_progress("bench", count_turns(len(opened)), "turns") as advance:
             speed = time_runtimes(opened, advance)
         milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}

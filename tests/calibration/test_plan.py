@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relo_edge.calibration.plan import LONGEST, SHORTEST, plan_runs
-from relo_edge.clips.clip import Clip, Start
+from relo_edge.clips.clip import Clip, ClipStart
 from relo_edge.errors import InputError
 from relo_edge.geometry import box_iou
 
@@ -18,7 +18,7 @@ BOX = (30.0, 20.0, 16.0, 8.0)
 def make_clip(frame_count, starts):
     """A clip that nobody reads."""
     truth = np.tile(np.array(BOX), (frame_count, 1)) + np.arange(frame_count)[:, None]
-    starts = tuple(Start(frame, BOX) for frame in starts)
+    starts = tuple(ClipStart(frame, BOX) for frame in starts)
     return Clip("planned", frame_count, starts, open, str, truth)
 
 
@@ -81,7 +81,7 @@ def test_other_seed_other_plan():
 
 
 def test_a_run_without_truth_has_none():
-    clip = Clip("video", 9, (Start(0, BOX),), open, str)
+    clip = Clip("video", 9, (ClipStart(0, BOX),), open, str)
     assert plan_runs([clip], 5)[0].truth is None
 
 

@@ -26,7 +26,7 @@ from relo_edge.calibration.verdict import (
 from relo_edge.contract import PIXELS
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
-from relo_edge.measures.gates import Gate, Sway
+from relo_edge.measures.gates import ParityGate, StartSensitivity
 from relo_edge.measures.tensor_errors import OutputError
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
@@ -116,7 +116,7 @@ def test_both_precisions_live_side_by_side(bundle, recording):
 
 def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     before = sorted(p.name for p in bundle.path.iterdir())
-    strict = Gate(
+    strict = ParityGate(
         relative=1e-6, cosine=0.999999, box=1e-6, argmax_agreement=1.0, closed_loop_iou=1.0
     )
     monkeypatch.setitem(gate.GATES, "int8", strict)
@@ -172,7 +172,7 @@ def test_an_unknown_method_is_refused_before_the_recording(bundle, capsys):
     assert err.startswith("relo-edge: method: found guess")
 
 
-STEADY = Sway(1.0)
+STEADY = StartSensitivity(1.0)
 
 
 def good_outputs(**changes):
@@ -245,22 +245,22 @@ def test_frames_that_the_float_tracker_lost_say_nothing():
     overlaps = np.array([[0.8, 0.0, 0.7, nan], [0.9, 0.2, 0.5, nan], [0.9, 0.3, 0.6, nan], theirs])
     score = score_track(followed, overlaps)
     assert score.closed_loop_iou == pytest.approx((0.9 + 0.8 + 0.7) / 3)
-    assert score.sway.closed_loop_iou == pytest.approx((1.0 + 0.7 + 0.7) / 3)
+    assert score.start_sensitivity.closed_loop_iou == pytest.approx((1.0 + 0.7 + 0.7) / 3)
     assert score.float_iou == pytest.approx((0.9 + 0.2 + 0.6) / 3)
     shares = [sum(x > t / 20 for t in range(21)) for x in (0.9, 0.2, 0.6, 0.8, 0.0, 0.7, 0.5)]
     assert score.auc_loss == pytest.approx((sum(shares[:3]) - sum(shares[3:6])) / 63)
-    assert score.sway.auc_loss == pytest.approx((shares[2] - shares[6]) / 63)
+    assert score.start_sensitivity.auc_loss == pytest.approx((shares[2] - shares[6]) / 63)
     alone = score_track(followed, np.full((4, 4), nan))
     assert alone.closed_loop_iou == pytest.approx(followed[0].mean())
-    assert alone.sway == Sway(pytest.approx(followed[2].mean()))
+    assert alone.start_sensitivity == StartSensitivity(pytest.approx(followed[2].mean()))
     lost = np.vstack([overlaps[:3], np.zeros(4)])
     assert score_track(followed, lost).closed_loop_iou == pytest.approx(followed[0].mean())
-    assert score_track(followed, lost).sway.auc_loss == 0
+    assert score_track(followed, lost).start_sensitivity.auc_loss == 0
 
 
 def test_less_is_asked_where_float32_hardly_follows_itself():
-    assert judge("fp16", good_outputs(), TrackScore(0.9, Sway(0.91))).passed
-    verdict = judge("fp16", good_outputs(), TrackScore(0.9, Sway(0.95)))
+    assert judge("fp16", good_outputs(), TrackScore(0.9, StartSensitivity(0.91))).passed
+    verdict = judge("fp16", good_outputs(), TrackScore(0.9, StartSensitivity(0.95)))
     assert verdict.failures == ("closed-loop IoU 0.900 < 0.930",)
 
 

@@ -12,7 +12,7 @@ from relo_edge.calibration.sensitivity import (
     write_costs,
 )
 from relo_edge.calibration.verdict import TrackScore
-from relo_edge.measures.gates import Sway
+from relo_edge.measures.gates import StartSensitivity
 from relo_edge.measures.tensor_errors import OutputError
 
 PRODUCTS = [
@@ -31,7 +31,7 @@ def attempt(_title, products, telling=True):
     harm = sum(HARM.get(name, 0.0) for name in products)
     verdict = SimpleNamespace(
         passed=harm < 0.05,
-        track=TrackScore(1 - harm, Sway(1.0)),
+        track=TrackScore(1 - harm, StartSensitivity(1.0)),
         worst_output=("sizes", OutputError(0, 0, 1 - harm / 10)),
         judged_track=telling,
     )

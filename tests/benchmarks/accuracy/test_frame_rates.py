@@ -1,6 +1,7 @@
 """`eval --every`: sequences are thinned as told, and each rate is kept by itself."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -76,3 +77,11 @@ def test_without_the_truth_nothing_can_be_compared(tmp_path, evaluate):
     code, _, err = evaluate(write_got10k_test(tmp_path / "test"), "--every", "2")
     assert code == 2
     assert "--every: found first boxes only" in err
+
+
+def test_without_matplotlib_nothing_is_tracked(data, evaluate, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    code, _, err = evaluate(data, "--every", "2")
+    assert code == 2
+    assert "--every needs matplotlib" in err
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,10 @@ from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
 from relo_edge.benchmarks.parity import verdict as parity
-from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
-from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
+from relo_edge.benchmarks.parity.compare import compare_runtimes, count_compared, run_reference
+from relo_edge.benchmarks.parity.paired_runtime import FramePair, PairedRuntime
+from relo_edge.benchmarks.parity.probes import run_probes
+from relo_edge.benchmarks.parity.rollout import compare_clips, find_segments
 from relo_edge.benchmarks.parity.verdict import judge_parity
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.opencv import cv2
@@ -33,7 +36,20 @@ def pair(demo_bundle):
 
 
 def measure(reference, candidate, advance=lambda: None):
-    return judge_parity(compare_clips(reference, candidate, find_stretches([]), advance))
+    return compare(reference, candidate, find_segments([]), advance)
+
+
+def compare(reference, candidate, segments, advance=lambda: None):
+    alone = run_reference(reference, segments, advance)
+    return compare_runtimes(reference, candidate, alone, advance)
+
+
+def roll_out(reference, candidate):
+    """The parts of a comparison."""
+    alone = run_reference(reference, find_segments([]))
+    run = run_probes(alone.probes, candidate)
+    rollouts = compare_clips(reference, candidate, alone.segments, lambda: None, alone.perturbed)
+    return rollouts, run
 
 
 class Spoilt:
@@ -63,11 +79,11 @@ def test_equal_runtimes_pass(pair):
     calls = []
     result = measure(*pair, lambda: calls.append(1))
     assert result.passed
-    assert len(calls) == count_frames(find_stretches([])) == 28
+    assert len(calls) == count_compared(find_segments([])) == 28 + 2 * 22
     assert result.frames == 7
     assert result.argmax_agreement == 1
     assert result.closed_loop_iou == pytest.approx(1, abs=1e-4)
-    assert 0 < result.sway.closed_loop_iou < 1
+    assert 0 < result.start_sensitivity.closed_loop_iou < 1
     assert result.first_divergence is None
     assert set(result.outputs) == {"box", "score", "policy_logits", "temporal_tokens"}
     assert all(e.max_abs < 1e-4 and e.cosine > 0.99999 for e in result.outputs.values())
@@ -91,53 +107,107 @@ def test_a_fault_fails(pair, fault, word):
 
 
 def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
-    monkeypatch.setattr(parity, "TRACKS", 0.0)
+    monkeypatch.setattr(parity, "ENOUGH_ON_TARGET", 0.0)
     result = measure(pair[0], Spoilt(pair[1], "box"))
     assert "closed-loop IoU" in result.describe()
 
 
 def test_frames_in_which_the_reference_is_lost_do_not_count(pair):
-    (followed,) = compare_clips(*pair, find_stretches([]))
+    (followed,), run = roll_out(*pair)
     strayed = followed.expected.copy()
     strayed[4:] += 500
     truth = np.full((8, 4), np.nan)
     truth[1:] = followed.expected
     truth[5:] += 1000
-    clip = replace(followed.stretch.clip, truth=truth)
-    known = replace(followed, boxes=strayed, stretch=replace(followed.stretch, clip=clip))
-    result = judge_parity([known])
+    clip = replace(followed.segment.clip, truth=truth)
+    known = replace(followed, boxes=strayed, segment=replace(followed.segment, clip=clip))
+    result = judge_parity([known], run)
     assert result.judged
     assert (result.judged_frames, result.closed_loop_iou) == (4, 1)
     assert result.passed
     clip = replace(clip, truth=None)
-    unknown = replace(followed, boxes=strayed, stretch=replace(followed.stretch, clip=clip))
-    assert "closed-loop IoU 0.571" in "".join(judge_parity([unknown]).failures)
+    unknown = replace(followed, boxes=strayed, segment=replace(followed.segment, clip=clip))
+    assert "closed-loop IoU 0.571" in "".join(judge_parity([unknown], run).failures)
+
+
+def test_a_track_that_was_not_judged_is_no_plain_pass(pair):
+    (followed,), run = roll_out(*pair)
+    truth = np.full((8, 4), np.nan)
+    truth[1:] = followed.expected
+    truth[3:] += 1000
+    clip = replace(followed.segment.clip, truth=truth)
+    lost = replace(followed, segment=replace(followed.segment, clip=clip))
+    result = judge_parity([lost], run)
+    assert result.passed
+    assert not result.judged
+    text = result.describe()
+    assert "\nPASSED\n" not in f"{text}\n"
+    assert "the track was NOT judged" in text
+    assert "limits: error 2e-04, cosine 0.9999, box 1e-03, same cell 99%" in text
+
+
+LOGITS = np.float32([[4.0, 1.0], [3.0, -2.0]])
+
+
+def make_pair(score, box=(0.2, 0.2, 0.1, 0.1), window=((1.0, 1.0), (0.5, 1.0)), logits=LOGITS):
+    def collect(value, where):
+        return {
+            "box": np.float32(where),
+            "score": np.float32([value]),
+            "policy_logits": logits,
+            "temporal_tokens": np.zeros((1, 1, 1), np.float32),
+        }
+
+    reference = collect(4.0, (0.2, 0.2, 0.1, 0.1))
+    return FramePair(reference, collect(score, box), np.float32(window), True, 1e-5)
+
+
+@pytest.mark.parametrize(("score", "cell"), [(4.0, 0), (1.0, 1), (1.5, 2), (-2.0, 3), (1.6, 2)])
+def test_the_cell_is_the_one_of_the_score(score, cell):
+    assert make_pair(score).candidate_cell == cell
+    assert make_pair(score).same_cell is (cell == 0)
+
+
+def test_a_tie_is_settled_by_the_box():
+    tied = np.float32([[4.0, 4.0], [3.0, -2.0]])
+    assert make_pair(4.0, logits=tied).candidate_cell == 0
+    there = make_pair(4.0, (0.7, 0.2, 0.1, 0.1), logits=tied[:, ::-1].copy())
+    assert there.reference_cell == 0
+    assert there.choice_error == 0
+
+
+def test_a_score_is_the_largest_windowed_logit():
+    assert make_pair(4.0).choice_error == make_pair(4.0).score_error == 0
+    assert make_pair(6.0).choice_error == pytest.approx(0.5)
+    assert make_pair(6.0).score_error == pytest.approx(0.5)
+    assert make_pair(np.nan).candidate_cell == 0
+    assert np.isnan(make_pair(np.nan).choice_error)
 
 
 def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
     """A large variant's states of a long clip would fill it."""
     monkeypatch.setattr(rollout, "FRAMES", 15)
-    twin = compare_clips(*pair, find_stretches([]))[0].twin
-    assert len(twin.notes) == 14
-    assert len(twin.pairs) == len(twin.steps) == 6
+    paired = roll_out(*pair)[0][0].paired
+    assert len(paired.records) == 14
+    assert len(paired.pairs) == 6
 
 
 def test_a_step_is_taken_back_on_both_sides(pair):
-    twin, variant = TwinRuntime(*pair), pair[0].variant
+    paired, variant = PairedRuntime(*pair), pair[0].variant
     rng = np.random.default_rng(1)
     template = rng.integers(0, 256, (variant.template_size, variant.template_size, 3), np.uint8)
     crops = rng.integers(0, 256, (2, variant.search_size, variant.search_size, 3), np.uint8)
-    twin.encode_template(0, 0, template, np.float32([0.25, 0.25, 0.5, 0.5]))
-    twin.forget(0)
+    paired.encode_template(0, 0, template, np.float32([0.25, 0.25, 0.5, 0.5]))
+    paired.forget(0)
     window = np.ones((variant.grid, variant.grid), np.float32)
     for crop, back in ((0, True), (0, False), (1, True), (1, False)):
-        twin.step([0], crops[crop : crop + 1], window)
+        paired.step([0], crops[crop : crop + 1], window)
         if back:
-            twin.rewind(0)
-    assert [call.fresh for call in twin.steps] == [True, True, False, False]
+            paired.rewind(0)
+    assert [one.fresh for one in paired.pairs] == [True, True, False, False]
     for first, again in ((0, 1), (2, 3)):
         for side in ("reference", "candidate"):
-            one, other = (getattr(twin.pairs[index], side) for index in (first, again))
+            one, other = (getattr(paired.pairs[index], side) for index in (first, again))
             assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
@@ -172,9 +242,9 @@ def test_users_clips_start_where_their_target_is(pair, tmp_path):
         cv2.imwrite(str(folder / f"{index:03}.png"), frame)
     rows = ["nan,nan,nan,nan", *(",".join(map(str, box)) for box in clip.boxes[1:])]
     (folder / "groundtruth.txt").write_text("\n".join(rows))
-    stretches = find_stretches([str(folder)])
-    assert [list(stretch.frames) for stretch in stretches] == [[1, 2, 3, 4, 5]]
-    result = judge_parity(compare_clips(*pair, stretches))
+    segments = find_segments([str(folder)])
+    assert [list(segment.frames) for segment in segments] == [[1, 2, 3, 4, 5]]
+    result = compare(*pair, segments)
     assert result.passed
     assert result.clips[0].name == "walk"
     assert [frame.frame for frame in result.clips[0].frames] == [2, 3, 4, 5]
@@ -186,13 +256,13 @@ def test_a_clip_whose_target_comes_in_its_last_frame_is_refused(tmp_path):
     write_images(folder, ["0.png", "1.png", "2.png"])
     (folder / "groundtruth.txt").write_text("0,0,0,0\n0,0,0,0\n8,8,20,20\n")
     with pytest.raises(SourceError, match="clip late: found a target in its last frame only"):
-        find_stretches([str(folder)])
+        find_segments([str(folder)])
 
 
 def test_without_a_truth_the_track_is_judged(pair, tmp_path, monkeypatch):
     video = write_video(tmp_path / "walk.mp4", frames=6)
-    stretches = find_stretches([str(video)])
-    result = judge_parity(compare_clips(pair[0], Spoilt(pair[1], "box"), stretches))
+    segments = find_segments([str(video)])
+    result = compare(pair[0], Spoilt(pair[1], "box"), segments)
     assert result.reference_iou is None
     assert "closed-loop IoU" in "".join(result.failures)
 
@@ -222,6 +292,8 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
     assert result["passed"] is True
     assert set(result["outputs"]["policy_logits"]) == {"max_abs", "relative", "cosine"}
     assert {"argmax_agreement", "closed_loop_iou", "first_divergence"} <= set(result)
+    assert result["probe"]["slots"] == 2
+    assert result["gate"]["relative"] == 2e-4
     assert "parity: " in err
 
 
@@ -243,7 +315,7 @@ def test_the_verb_plots_and_walks_the_layers(demo_bundle, tmp_path, capsys):
     words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--layers", "--plot", plot]
     code, out, _ = run_verb(capsys, *words)
     assert code == 0
-    assert "no error is born in these graphs" in out
+    assert "no error begins in these graphs" in out
     assert cv2.imread(str(plot)).shape[1] > 800
     assert [path.name for path in tmp_path.iterdir()] == ["parity.png"]
 
@@ -253,6 +325,16 @@ def test_layers_of_what_has_no_graph_are_refused(demo_bundle, capsys):
     code, _, err = run_verb(capsys, *words)
     assert code in (1, 2)
     assert "layers: found bf16, which has no graph" in err or "without bfloat16" in err
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_work(demo_bundle, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr("relo_edge.pipeline.parity.open_runtime", pytest.fail)
+    code, out, err = run_verb(capsys, "parity", demo_bundle.path, "--plot", "parity.png")
+    assert (code, out) == (2, "")
+    assert err.startswith("relo-edge: --plot needs matplotlib")
+    assert "pip install 'relo-edge[bench]'" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_plot_that_cannot_be_written_is_said_before_the_work(demo_bundle, capsys):

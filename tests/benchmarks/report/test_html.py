@@ -11,8 +11,8 @@ from clips import StillRuntime
 from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.parity.rollout import compare_clips, find_stretches
-from relo_edge.benchmarks.parity.verdict import judge_parity
+from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference
+from relo_edge.benchmarks.parity.rollout import find_segments
 from relo_edge.benchmarks.report.charts import (
     Series,
     draw_bars,
@@ -69,7 +69,8 @@ def files(demo_bundle, tmp_path_factory):
         reference, candidate = (
             open_runtime(demo_bundle.path, name) for name in ("pytorch", "onnxruntime")
         )
-        parity = judge_parity(compare_clips(reference, Halved(candidate), find_stretches([])))
+        alone = run_reference(reference, find_segments([]))
+        parity = compare_runtimes(reference, Halved(candidate), alone)
     (folder / "bench.json").write_text(json.dumps(bench.to_dict()))
     (folder / "parity.json").write_text(json.dumps(parity.to_dict()))
     (folder / "eval").mkdir()

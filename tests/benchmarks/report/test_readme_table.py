@@ -61,3 +61,14 @@ def test_what_is_no_result_leaves_readme_alone(tmp_path):
     with pytest.raises(InputError, match="no place for the table"):
         renew_table(readme, tmp_path)
     assert readme.read_text() == "no marks"
+
+
+def test_a_busy_machine_never_gets_into_readme(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}{END}")
+    write_result(tmp_path / "results", doubts=["other processes used 1.7 of 2 cores"])
+    with pytest.raises(InputError, match=r"a.json was measured on a busy machine: found other"):
+        renew_table(readme, tmp_path / "results")
+    assert readme.read_text() == f"{BEGIN}{END}"
+    write_result(tmp_path / "results", doubts=[])
+    assert renew_table(readme, tmp_path / "results")

@@ -6,32 +6,39 @@ from dataclasses import replace
 import pytest
 from clips import StillRuntime, write_video
 
-from relo_edge.benchmarks.soak import log as soak_diary
+from relo_edge.benchmarks.soak import log as soak_log
 from relo_edge.benchmarks.soak import loop as soak_loop
-from relo_edge.benchmarks.soak.log import DEATHS, GROWTH, Diary, Holdings, measure_growth
-from relo_edge.benchmarks.soak.run import soak
+from relo_edge.benchmarks.soak.log import FAILURES, GROWTH, ProcessUse, SoakLog, measure_growth
+from relo_edge.benchmarks.soak.run import draw_table, soak
 
 
 def check_verdict(result):
     """In seconds memory has not settled; minutes are for the script."""
     settled = replace(result, memory_growth=0.0)
     assert settled.passed, result.describe()
-    assert result.reconnects == len(DEATHS)
+    assert result.reconnects == len(FAILURES)
     for wrong in (
         {"unplayable": 1},
         {"order_broken": 1},
         {"recordings": 0},
         {"memory_growth": 0.03},
-        {"reconnects": len(DEATHS) - 1},
+        {"reconnects": len(FAILURES) - 1},
         {"after": replace(result.after, threads=result.before.threads + 1)},
         {"after": replace(result.after, files=result.before.files + 1)},
     ):
         assert not replace(settled, **wrong).passed
     assert f"frames         {result.frames}" in result.describe()
+    failed = replace(settled, unplayable=1)
+    assert draw_table([settled, settled]).endswith("\nPASSED")
+    table = draw_table([settled, failed])
+    assert table.endswith(f"\nFAILED: {result.kind}")
+    assert [line.split() for line in table.splitlines() if "unplayable" in line] == [
+        ["unplayable", "0", "1"]
+    ]
 
 
 def test_a_short_soak_of_the_loop(monkeypatch):
-    monkeypatch.setattr(soak_diary, "CAMERA", "synthetic:size=128x96,fps=60")
+    monkeypatch.setattr(soak_log, "CAMERA", "synthetic:size=128x96,fps=60")
     monkeypatch.setattr(soak_loop, "SEGMENT_SECONDS", 99.0)
     result = soak(StillRuntime(batch=3), 3.0)
     check_verdict(result)
@@ -59,9 +66,9 @@ def test_growth_is_between_the_warm_up_and_the_end():
 
 
 def test_a_file_left_open_is_counted(tmp_path):
-    before = Holdings.count()
+    before = ProcessUse.count()
     with (tmp_path / "x").open("w"):
-        assert Holdings.count().files == before.files + 1
+        assert ProcessUse.count().files == before.files + 1
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_a_recording_that_is_not_whole_is_seen(tmp_path, rows, numbers, unplayab
     else:
         write_video(video, frames=6)
     boxes.write_text("\n".join(["frame", *map(str, rows or [])]))
-    diary = Diary(1.0, tmp_path, random.Random(0))
-    diary.note_recording(video, boxes, numbers)
-    found = diary.recordings, diary.unplayable, diary.order_broken
+    log = SoakLog(1.0, tmp_path, random.Random(0))
+    log.check_recording(video, boxes, numbers)
+    found = log.recordings, log.unplayable, log.order_broken
     assert found == (1, unplayable, order_broken)

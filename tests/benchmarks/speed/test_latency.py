@@ -9,10 +9,11 @@ from clips import StillRuntime, write_video
 from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.speed import latency
-from relo_edge.benchmarks.speed.contenders import PeerContender, RuntimeContender, open_peer
+from relo_edge.benchmarks.speed import latency, load
+from relo_edge.benchmarks.speed.contenders import Lap, PeerContender, RuntimeContender, open_peer
+from relo_edge.benchmarks.speed.environment import describe_machine
 from relo_edge.benchmarks.speed.latency import make_rows, read_scene, take_turns
-from relo_edge.benchmarks.speed.machine import describe_machine
+from relo_edge.benchmarks.speed.load import MachineLoad
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import Proof
 from relo_edge.benchmarks.speed.startup import measure_start
@@ -30,6 +31,8 @@ def short(monkeypatch):
     monkeypatch.setattr(latency, "SIZE", (320, 240))
     monkeypatch.setattr(rollout, "SEEDS", range(1))
     monkeypatch.setattr(rollout, "FRAMES", 6)
+    # The suite itself keeps the machine busy.
+    monkeypatch.setattr(load, "LONGEST_WAIT", 0.0)
 
 
 def time_runtimes(scene, *runtimes, meter=NO_POWER):
@@ -63,6 +66,22 @@ def test_rows_are_ratios_of_one_run(demo_bundle):
         assert all(value > 0 for value in row.stages_ms.values())
         assert row.threads >= 1
         assert row.end_to_end_fps is None
+
+
+def test_turns_that_differ_are_doubted(demo_bundle):
+    scene = read_scene(None)
+    steady, shaken = time_runtimes(scene, StillRuntime(), StillRuntime())
+    for contender, seconds in ((steady, (0.1, 0.101)), (shaken, (0.1, 0.3))):
+        contender.turns = [[Lap(second, {"network": 0.0})] for second in seconds]
+    rows = make_rows([steady, shaken], scene, 1, {}, {}).rows
+    assert rows[0].doubts == ()
+    assert len(rows[1].doubts) == 1
+    assert rows[1].doubts[0].startswith("turns of ")
+    busy = MachineLoad(cores=2, other_cores=1.5, steal=0.0, switches=0.0, load=5.0)
+    result = make_rows([steady], scene, 1, {}, {}, busy)
+    assert result.rows[0].doubts == ("other processes used 1.5 of 2 cores",)
+    assert result.environment["other_cores"] == 1.5
+    assert result.environment["load"] == 5.0
 
 
 def test_without_the_reference_there_is_no_ratio(demo_bundle):

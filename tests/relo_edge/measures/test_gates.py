@@ -6,12 +6,12 @@ from clips import StillRuntime, draw_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.measures.closed_loop import follow_target, measure_overlaps_or_nan, nudge_box
-from relo_edge.measures.gates import GATES, Sway, judge_outputs, judge_track
+from relo_edge.measures.closed_loop import follow_target, measure_overlaps_or_nan, perturb_start
+from relo_edge.measures.gates import GATES, StartSensitivity, judge_outputs, judge_track
 from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 
 NAN = float("nan")
-STEADY = Sway(1.0)
+STEADY = StartSensitivity(1.0)
 
 
 def tally(*pairs):
@@ -69,11 +69,11 @@ def test_each_output_is_judged_on_its_own():
 def test_cells_and_track():
     assert judge_track(GATES["fp32"], 1, 1, STEADY) == []
     assert len(judge_track(GATES["fp32"], 0.5, 0.5, STEADY)) == 2
-    assert len(judge_track(GATES["int8"], NAN, NAN, Sway(NAN))) == 2
+    assert len(judge_track(GATES["int8"], NAN, NAN, StartSensitivity(NAN))) == 2
 
 
 def test_a_lower_precision_need_not_be_steadier_than_the_reference():
-    swaying = Sway(0.91, 0.05)
+    swaying = StartSensitivity(0.91, 0.05)
     assert judge_track(GATES["fp16"], 1, 0.90, swaying, auc_loss=0.07) == []
     assert judge_track(GATES["fp16"], 1, 0.90, STEADY) == ["closed-loop IoU 0.900 < 0.980"]
     assert judge_track(GATES["fp32"], 1, 0.98, swaying) == ["closed-loop IoU 0.980 < 0.990"]
@@ -82,7 +82,7 @@ def test_a_lower_precision_need_not_be_steadier_than_the_reference():
 
 
 def test_a_nudge_grows_with_the_target():
-    right, down = nudge_box((10.0, 20.0, 40.0, 90.0))
+    right, down = perturb_start((10.0, 20.0, 40.0, 90.0))
     assert right == pytest.approx((11.2, 20, 40, 90))
     assert down == pytest.approx((10, 21.2, 40, 90))
 

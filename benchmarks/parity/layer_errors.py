@@ -1,25 +1,25 @@
-"""Where an error is born: two graphs run side by side on a rollout, tensor by tensor."""
+"""The node in which an error first appears: two graphs run side by side, tensor by tensor."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.benchmarks.parity.paired_runtime import TwinRuntime
+from relo_edge.benchmarks.parity.probes import ProbeStep
 from relo_edge.bundle import Bundle
 from relo_edge.contract import GRAPHS
 from relo_edge.errors import PrecisionError
 from relo_edge.graphs.sessions import Exposed, open_exposed
+from relo_edge.spec import Variant
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["STEPS", "LayerError", "LayerWalk", "Side", "check_side", "walk_layers"]
+__all__ = ["STEPS", "GraphSide", "LayerError", "LayerWalk", "check_side", "walk_layers"]
 
 STEPS = 3
 """One frame without history, two with."""
@@ -28,15 +28,15 @@ AT_ONCE = 48
 """Tensors held at a time: all of a large variant's would take gigabytes."""
 
 JUMP = 2.0
-"""An error that is so many times that of what goes in is born there."""
+"""An error that is so many times that of the node's inputs begins in that node."""
 
 FLOOR = 1e-6
-"""What rounding alone gives; and a hundredth of the logits' own error is not worth a word."""
+"""What rounding alone gives; less than a hundredth of the logits' own error is left out, too."""
 
 NORM = "LayerNormalization"
-HEALS, DISTANCE = 10.0, 5
-"""A norm's error is none where the products after it, their bias added, have so many times less:
-its scale and bias have moved into them. So many nodes after it are looked at."""
+SHRINKS, DISTANCE = 10.0, 5
+"""A norm's error is no fault where the products after it, their bias added, have so many times
+less: its scale and bias were folded into them. So many nodes after it are looked at."""
 
 SHOWN = 6
 PIXELS = ("pixels/", "patch_embed")
@@ -45,7 +45,7 @@ Feeds = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Side:
+class GraphSide:
     """A bundle at one of its precisions."""
 
     bundle: Bundle
@@ -71,15 +71,15 @@ class LayerError:
 
 @dataclass(frozen=True)
 class LayerWalk:
-    """What a walk through both graphs found."""
+    """What the comparison of two graphs found."""
 
     precision: str
     tensors: int
     """How many were compared."""
     births: tuple[LayerError, ...]
-    """Where the error at least doubles, in the graph's order."""
+    """Nodes in which the error at least doubles, in the graph's order."""
     growth: tuple[LayerError, ...]
-    """Where the most is added besides, the largest first."""
+    """Other nodes that add most, the largest first."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -91,35 +91,39 @@ class LayerWalk:
         """Two short tables."""
         lines = [f"layers of {self.precision}: {self.tensors} tensors compared"]
         if not self.births:
-            return "\n".join([*lines, "  no error is born in these graphs"])
+            return "\n".join([*lines, "  no error begins in these graphs"])
         if self.births and self.births[0].node.startswith(PIXELS):
             lines.append("  from where pixels enter: their normalisation or the embedding")
-        for title, rows in (("born at", self.births), ("grows at", self.growth)):
+        for title, rows in (("begins at", self.births), ("grows at", self.growth)):
             for row in rows:
                 place = f"{row.graph}: {row.node} ({row.op})"
-                lines.append(f"  {title:<9}{place:<46}{row.before:>9.1e} → {row.error:.1e}")
+                lines.append(f"  {title:<10}{place:<46}{row.before:>9.1e} → {row.error:.1e}")
         return "\n".join(lines)
 
 
-def check_side(bundle: Bundle, precision: str) -> Side:
-    """The graphs to look into; what a runtime makes of them at run time cannot be looked into."""
+def check_side(bundle: Bundle, precision: str) -> GraphSide:
+    """The graphs to compare; what a runtime makes of them at run time cannot be read."""
     if precision not in bundle.precisions:
         raise PrecisionError(
             "layers",
             found=f"{precision}, which has no graph of its own",
             expected=" | ".join(bundle.precisions),
         )
-    return Side(bundle, precision)
+    return GraphSide(bundle, precision)
 
 
 def walk_layers(
-    twin: TwinRuntime, reference: Side, candidate: Side, advance: Callable[[], None] = lambda: None
+    variant: Variant,
+    steps: Sequence[ProbeStep],
+    reference: GraphSide,
+    candidate: GraphSide,
+    advance: Callable[[], None] = lambda: None,
 ) -> LayerWalk:
-    """Run both sides' graphs on what the rollout's first steps were fed, with the same state."""
+    """Run both sides' graphs on one target's first steps, with the same state."""
     every: list[LayerError] = []
     tensors, largest = 0, 0.0
     templates: list[Feeds] = [
-        {"template": t.crop[None], "box": t.box[None]} for t in twin.templates
+        {"template": t.crop[None], "box": t.box[None]} for t in steps[0].templates
     ]
     tokens: list[NDArray[Any]] = []
     for graph in GRAPHS:
@@ -131,7 +135,7 @@ def walk_layers(
             feeds: Iterator[Feeds] = iter(templates)
             tokens = [one.run(["template_tokens"], fed)[0] for fed in templates]
         else:
-            feeds = _list_steps(twin, one, np.concatenate(tokens, axis=1))
+            feeds = _list_steps(variant, steps, one, np.concatenate(tokens, axis=1))
         half = candidate.bundle.state_dtype(candidate.precision)
         errors = _compare_tensors(one, other, feeds, half, advance)
         tensors += len(errors)
@@ -144,16 +148,18 @@ def walk_layers(
     return LayerWalk(candidate.precision, tensors, tuple(births), tuple(growth))
 
 
-def _list_steps(twin: TwinRuntime, reference: Exposed, tokens: NDArray[Any]) -> Iterator[Feeds]:
+def _list_steps(
+    variant: Variant, steps: Sequence[ProbeStep], reference: Exposed, tokens: NDArray[Any]
+) -> Iterator[Feeds]:
     """What the step graph is fed, the reference's own state coming back."""
-    state = np.zeros((1, *twin.variant.state_shape), np.float32)
-    for call in islice(twin.steps, STEPS):
+    state = np.zeros((1, *variant.state_shape), np.float32)
+    for step in steps[:STEPS]:
         feeds = {
-            "search": call.crops,
+            "search": step.search[None],
             "template_tokens": tokens,
             "temporal_tokens": state,
-            "has_history": np.array([not call.fresh], np.float32),
-            "window": call.window,
+            "has_history": np.array([not step.forget], np.float32),
+            "window": step.window,
         }
         yield feeds
         state = reference.run(["temporal_tokens_out"], feeds)[0]
@@ -196,24 +202,28 @@ def _divide(error: float, size: float) -> float:
 
 def _trace_errors(graph: str, model: ModelProto, errors: dict[str, float]) -> list[LayerError]:
     """Each compared tensor with the largest error among the compared ones that it is made of."""
-    found, reaching, healed = [], dict(errors), _measure_healed(model, errors)
+    found, reaching, after_norm = [], dict(errors), _measure_error_after(model, errors)
     for node in model.graph.node:
         before = max((reaching.get(name, 0.0) for name in node.input), default=0.0)
         for name in node.output:
-            folded = node.op_type == NORM and errors.get(name, 0.0) > HEALS * healed.get(name, 0.0)
+            folded = node.op_type == NORM and errors.get(name, 0.0) > SHRINKS * after_norm.get(
+                name, 0.0
+            )
             if name in errors and not folded:
                 found.append(LayerError(graph, node.name, node.op_type, errors[name], before))
             reaching.setdefault(name, before)
     return _drop_repeats(found)
 
 
-def _measure_healed(model: ModelProto, errors: dict[str, float]) -> dict[str, float]:
+def _measure_error_after(model: ModelProto, errors: dict[str, float]) -> dict[str, float]:
     """For each tensor the least that its error becomes in the nodes that follow."""
-    healed, after = dict(errors), errors
+    after_norm, after = dict(errors), errors
     for _ in range(DISTANCE):
         after = _find_errors_after(model, after)
-        healed = {name: min(error, after.get(name, error)) for name, error in healed.items()}
-    return healed
+        after_norm = {
+            name: min(error, after.get(name, error)) for name, error in after_norm.items()
+        }
+    return after_norm
 
 
 def _find_errors_after(model: ModelProto, errors: dict[str, float]) -> dict[str, float]:
@@ -227,7 +237,7 @@ def _find_errors_after(model: ModelProto, errors: dict[str, float]) -> dict[str,
 
 
 def _drop_repeats(rows: Sequence[LayerError]) -> list[LayerError]:
-    """A node with several outputs speaks once, by its worst."""
+    """A node with several outputs is listed once, with its worst."""
     worst: dict[tuple[str, str], LayerError] = {}
     for row in rows:
         key = (row.graph, row.node)

@@ -1,4 +1,4 @@
-"""Which boxes are worth following: true ones that can be seen, or textured ones in any picture."""
+"""Boxes that can be tracked, chosen from one picture: textured ones, well inside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where something was measured: enough to know whether two numbers may be compared."""
+"""The machine of a measurement: enough to know whether two numbers may be compared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JETSON_CLOCKS = ("/sys/class/devfreq/17000000.gpu", "/sys/class/devfreq/17000000
 
 
 def describe_machine() -> dict[str, Any]:
-    """Everything that is known; what this machine does not say is left out."""
+    """Every known fact; unknown ones are left out."""
     cpuinfo = read_text("/proc/cpuinfo")
     found: dict[str, Any] = {
         "date": datetime.now(timezone.utc).date().isoformat(),

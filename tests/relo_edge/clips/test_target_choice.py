@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relo_edge.clips.candidates import choose_targets
+from relo_edge.clips.target_choice import choose_targets
 from relo_edge.geometry import box_iou, clip_to_picture, is_usable
 
 

@@ -1,0 +1,114 @@
+"""68 faults put into real runtimes and graphs: how many are caught, how many explained exactly.
+
+docs/parity_faults.md is written from here: `python tests/benchmarks/parity/test_planted_faults.py`.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "parity_faults.md"
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+
+from planted_faults import FAULTS  # noqa: E402
+
+from relo_edge.benchmarks.parity import rollout  # noqa: E402
+from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference  # noqa: E402
+from relo_edge.benchmarks.parity.layer_errors import GraphSide, walk_layers  # noqa: E402
+from relo_edge.benchmarks.parity.rollout import find_segments  # noqa: E402
+from relo_edge.runtime import open_runtime, resolve_bundle  # noqa: E402
+
+QUICK = ("BGR in the search crop", "one frame stale", "1.5 times too large", "corner for centre")
+QUICK += ("padding grey, not black", "two targets' states swapped", "a bias left out")
+
+HEAD = """# The faults that parity is tried on
+
+{caught} of {tried} planted faults fail `relo-edge parity`, {explained} are explained exactly: the
+mistake itself or the node is named. Each is put into the demo's float32 runtime or graphs
+(`tests/helpers/planted_faults.py`) and judged as `relo-edge parity demo` does. This page is written
+by `python tests/benchmarks/parity/test_planted_faults.py`; a test compares it with a new run.
+
+| | fault | caught | explained | what parity says |
+|---|---|---|---|---|
+"""
+
+
+class Trial:
+    """The demo, its reference, and what that says to probes and a short clip."""
+
+    def __init__(self):
+        self.bundle = resolve_bundle("demo")
+        self.reference = open_runtime("demo", "pytorch")
+        self.alone = run_reference(self.reference, find_segments([]))
+
+    def judge(self, fault, folder):
+        bundle, runtime = fault.plant(self.bundle, folder)
+
+        def walk(steps):
+            sides = GraphSide(self.bundle, "fp32"), GraphSide(bundle, "fp32")
+            return walk_layers(bundle.variant, steps, *sides)
+
+        return compare_runtimes(self.reference, runtime, self.alone, walk=walk)
+
+
+def is_explained(fault, result):
+    exact = [cause.describe() for cause in result.causes if cause.exact]
+    return not result.passed and any(fault.words in text for text in exact)
+
+
+def write_row(fault, result):
+    said = "; ".join(f"{cause.part}: {cause.what}" for cause in result.causes) or "–"
+    marks = (
+        "yes" if mark else "**no**" for mark in (not result.passed, is_explained(fault, result))
+    )
+    return f"| {fault.group} | {fault.name} | {' | '.join(marks)} | {said} |"
+
+
+def write_page(rows):
+    caught = sum("| yes | " in row for row in rows)
+    explained = sum("| yes | yes |" in row for row in rows)
+    head = HEAD.format(caught=caught, tried=len(rows), explained=explained)
+    return head + "\n".join(rows) + "\n"
+
+
+@pytest.fixture(scope="module")
+def trial():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "SEEDS", range(1))
+        patch.setattr(rollout, "FRAMES", 6)
+        yield Trial()
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_fault_fails_and_is_named(name, trial, tmp_path):
+    (fault,) = (fault for fault in FAULTS if fault.name == name)
+    result = trial.judge(fault, tmp_path / "spoilt")
+    assert not result.passed
+    assert is_explained(fault, result), result.describe()
+
+
+@pytest.mark.slow
+def test_the_page_says_what_parity_finds(trial, tmp_path):
+    rows = [
+        write_row(fault, trial.judge(fault, tmp_path / str(number)))
+        for number, fault in enumerate(FAULTS)
+    ]
+    assert len(rows) == 68
+    assert sum("| yes | " in row for row in rows) >= 64
+    assert sum("| yes | yes |" in row for row in rows) >= 45
+    assert write_page(rows) == PAGE.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from tempfile import TemporaryDirectory
+
+    rollout.SEEDS, rollout.FRAMES = range(1), 6
+    written, known = [], Trial()
+    for planted in FAULTS:
+        with TemporaryDirectory() as scratch:
+            found = known.judge(planted, Path(scratch) / "spoilt")
+        written.append(write_row(planted, found))
+        print(written[-1], flush=True)
+    PAGE.write_text(write_page(written), encoding="utf-8")
