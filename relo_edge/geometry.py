@@ -1,4 +1,4 @@
-"""Boxes, crops and the window: the release's arithmetic to the last rounding."""
+"""Boxes, crops and the window, by the release's arithmetic to the last rounding."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ __all__ = [
     "box_in_template",
     "box_iou",
     "box_to_image",
+    "check_box",
+    "check_frame",
     "clip_box",
     "clip_to_picture",
     "crop_into",
@@ -33,13 +35,13 @@ Box = tuple[float, float, float, float]
 
 
 def read_box(row: NDArray[np.floating]) -> Box:
-    """A box that stands in a row of an array, as plain numbers."""
+    """The box in a row of an array, as plain numbers."""
     x, y, width, height = map(float, row)
     return (x, y, width, height)
 
 
 class CropWindow(NamedTuple):
-    """The square of image that a crop shows, and the pixels it has for one of the image's."""
+    """The square of the frame that a crop shows, and its scale: crop pixels per frame pixel."""
 
     left: int
     top: int
@@ -62,7 +64,7 @@ def place_crop(box: Box, factor: float, size: int) -> CropWindow:
 def crop_into(
     target: NDArray[np.uint8], frame: NDArray[np.uint8], window: CropWindow
 ) -> NDArray[np.uint8]:
-    """Show the window in `target` (size, size, 3), black where there is no picture."""
+    """Crop the window into `target` (size, size, 3), black outside the frame."""
     rows = _overlap(window.top, window.side, frame.shape[0])
     columns = _overlap(window.left, window.side, frame.shape[1])
     patch = frame[rows, columns]
@@ -74,14 +76,14 @@ def crop_into(
 
 
 def box_in_template(box: Box, window: CropWindow, size: int) -> NDArray[np.float32]:
-    """The box as its own template crop shows it: x, y, w, h, normalised the release's way."""
+    """The box in its own template crop: x, y, w, h, normalised as the release does it."""
     centre, last = (size - 1) / 2, size - 1
     shown = np.array([box[2] * window.scale, box[3] * window.scale])
     return np.concatenate([centre - shown / 2, shown]).astype(np.float32) / np.float32(last)
 
 
 def box_to_image(predicted: NDArray[np.float32], previous: Box, scale: float, size: int) -> Box:
-    """A box in the search crop (cx, cy, w, h from 0 to 1) in the picture's pixels."""
+    """A box in the search crop (cx, cy, w, h from 0 to 1) in the frame's pixels."""
     cx, cy, width, height = (float(value) * size / scale for value in predicted)
     half_side = 0.5 * size / scale
     cx += previous[0] + 0.5 * previous[2] - half_side
@@ -90,7 +92,7 @@ def box_to_image(predicted: NDArray[np.float32], previous: Box, scale: float, si
 
 
 def clip_box(box: Box, frame_width: int, frame_height: int, margin: float) -> Box:
-    """The box kept within the picture, never thinner than the margin."""
+    """The box clipped to the frame, no side below the margin."""
     x, y, width, height = box
     x, width = _clip_span(x, x + width, frame_width, margin)
     y, height = _clip_span(y, y + height, frame_height, margin)
@@ -120,7 +122,7 @@ def _clip_span(low: float, high: float, limit: int, margin: float) -> tuple[floa
 
 
 def _overlap(start: int, side: int, limit: int) -> slice:
-    """What a crop sees of start…start+side: never the picture's last line, as in the release."""
+    """The part of start…start+side in the frame: never its last line, as in the release."""
     return slice(min(max(start, 0), limit), max(min(start + side, limit - 1), 0))
 
 
@@ -151,16 +153,56 @@ def has_area(boxes: Boxes) -> Flags:
 
 
 SMALLEST = 4.0
-"""Pixels that a side must have in the picture: less shows nothing to follow."""
+"""Pixels that a side must have in the frame: less shows nothing to track."""
 
 
 def clip_to_picture(box: Box, size: tuple[int, int]) -> Box:
-    """The part of a box that the picture shows; its sides are 0 or less where it shows none."""
+    """The part of a box within the frame; its sides are 0 or less where there is none."""
     x, y, width, height = box
     left, top = max(x, 0.0), max(y, 0.0)
     return (left, top, min(x + width, size[0]) - left, min(y + height, size[1]) - top)
 
 
 def is_usable(box: Box) -> bool:
-    """Whether there is enough to follow; a box with NaN in it is not."""
+    """Whether a box is large enough to track; one with NaN is not."""
     return box[2] >= SMALLEST and box[3] >= SMALLEST
+
+
+MAX_BOX_RATIO = 2
+"""How many times the frame a start box may measure."""
+
+
+def check_frame(frame: object) -> NDArray[np.uint8]:
+    """The frame, if it can be tracked."""
+    expected = "a uint8 array [height, width, 3]"
+    if not isinstance(frame, np.ndarray):
+        raise InputError("frame", found=type(frame).__name__, expected=expected)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        found = f"{frame.dtype} {list(frame.shape)}"
+        raise InputError("frame", found=found, expected=expected)
+    return frame
+
+
+def check_box(box: Box, frame: NDArray[np.uint8]) -> Box:
+    """The box, if it is finite, has an area, and lies partly in the frame."""
+    try:
+        x, y, width, height = (float(value) for value in box)
+    except (TypeError, ValueError):
+        raise InputError("box", found=box, expected="four numbers x, y, w, h") from None
+    found = f"{x:g},{y:g},{width:g},{height:g}"
+    if not all(math.isfinite(value) for value in (x, y, width, height)):
+        raise InputError("box", found=found, expected="finite numbers")
+    if width <= 0 or height <= 0:
+        raise InputError("box", found=found, expected="a width and height above 0")
+    rows, columns = frame.shape[:2]
+    if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
+        raise InputError(
+            "box outside the frame", found=found, expected=f"a box within {columns}x{rows}"
+        )
+    if width > MAX_BOX_RATIO * columns or height > MAX_BOX_RATIO * rows:
+        raise InputError(
+            "box",
+            found=found,
+            expected=f"at most {MAX_BOX_RATIO} times the frame, {columns}x{rows}",
+        )
+    return (x, y, width, height)

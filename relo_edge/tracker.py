@@ -16,6 +16,8 @@ from relo_edge.geometry import (
     CropWindow,
     box_in_template,
     box_to_image,
+    check_box,
+    check_frame,
     clip_box,
     crop_into,
     hann_window,
@@ -30,9 +32,6 @@ __all__ = ["MultiTracker", "SearchView", "Track", "Tracker", "check_box"]
 
 Frame = NDArray[np.uint8]
 Color = Literal["bgr", "rgb"]
-
-MAX_BOX_RATIO = 2
-"""How many times the frame a start box may measure."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class _Cropper:
 
     def check_frame(self, frame: object) -> Frame:
         """The frame, if it can be tracked."""
-        frame = _check_array(frame)
+        frame = check_frame(frame)
         size = (frame.shape[1], frame.shape[0])
         if self.size is not None and size != self.size:
             raise InputError(
@@ -360,7 +359,7 @@ class Tracker:
         Raises:
             InputError: a frame or box that cannot be tracked; the former target is kept then.
         """
-        check_box(box, _check_array(frame))
+        check_box(box, check_frame(frame))
         if self._target is not None:
             self._targets.remove(self._target)
             self._target = None
@@ -390,38 +389,3 @@ def measure_confidence(logits: NDArray[np.float32], window: NDArray[np.float32])
         weights = np.exp(logits - logits.max())
         near = weights[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
         return float(near.sum() / weights.sum())
-
-
-def _check_array(frame: object) -> Frame:
-    expected = "a uint8 array [height, width, 3]"
-    if not isinstance(frame, np.ndarray):
-        raise InputError("frame", found=type(frame).__name__, expected=expected)
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-        found = f"{frame.dtype} {list(frame.shape)}"
-        raise InputError("frame", found=found, expected=expected)
-    return frame
-
-
-def check_box(box: Box, frame: Frame) -> Box:
-    """The box, if it is finite, has an area, and lies partly in the frame."""
-    try:
-        x, y, width, height = (float(value) for value in box)
-    except (TypeError, ValueError):
-        raise InputError("box", found=box, expected="four numbers x, y, w, h") from None
-    found = f"{x:g},{y:g},{width:g},{height:g}"
-    if not all(math.isfinite(value) for value in (x, y, width, height)):
-        raise InputError("box", found=found, expected="finite numbers")
-    if width <= 0 or height <= 0:
-        raise InputError("box", found=found, expected="a width and height above 0")
-    rows, columns = frame.shape[:2]
-    if x >= columns or y >= rows or x + width <= 0 or y + height <= 0:
-        raise InputError(
-            "box outside the frame", found=found, expected=f"a box within {columns}x{rows}"
-        )
-    if width > MAX_BOX_RATIO * columns or height > MAX_BOX_RATIO * rows:
-        raise InputError(
-            "box",
-            found=found,
-            expected=f"at most {MAX_BOX_RATIO} times the frame, {columns}x{rows}",
-        )
-    return (x, y, width, height)

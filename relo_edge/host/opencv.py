@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
 
 from relo_edge.errors import MissingDependency
 
-__all__ = ["cv2", "explain_failure"]
+__all__ = ["PIXEL_LIMIT", "cv2", "explain_failure"]
+
+PIXEL_LIMIT = "OPENCV_IO_MAX_IMAGE_PIXELS"
+"""OpenCV's own variable; it checks an image's header by it before it decodes."""
+
+DEFAULT_PIXELS = 1 << 27
+"""134 million: more than any camera has, and 400 MB decoded."""
 
 _MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+?\.so[.\d]*): cannot open shared object file")
 
@@ -68,6 +75,8 @@ def _advise_package(library: str) -> str:
 
 # A wheel built for numpy 1 makes numpy 2 print two tracebacks before the import fails.
 _chatter = io.StringIO()
+if not os.environ.get(PIXEL_LIMIT, "").isdecimal():  # OpenCV reads it while it is imported
+    os.environ[PIXEL_LIMIT] = str(DEFAULT_PIXELS)
 try:
     with contextlib.redirect_stderr(_chatter):
         import cv2

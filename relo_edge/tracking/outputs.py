@@ -54,7 +54,7 @@ class Sinks:
 def check_outputs(source: str, sinks: Sinks, others: Sequence[Path] = ()) -> None:
     """Check all files that a run would write: possible, different, and none that the run reads."""
     inputs = {_identify(Path(source)), *map(_identify, others)} - {None}
-    outputs = [(path, BOX_SUFFIXES) for path in sinks.boxes]
+    outputs: list[tuple[Path, tuple[str, ...]]] = [(path, BOX_SUFFIXES) for path in sinks.boxes]
     outputs += [(sinks.video, VIDEO_SUFFIXES)] if sinks.video else []
     seen: set[Path] = set()
     for path, suffixes in outputs:

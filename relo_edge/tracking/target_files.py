@@ -158,7 +158,7 @@ def _read_entry(path: Path, name: int | str, entry: Any, frame: int) -> TargetSt
     fields = entry if isinstance(entry, dict) else {"box": entry}
     box, begin, until = fields.get("box"), fields.get("frame", frame), fields.get("until")
     frames = _is_count(begin) and (until is None or _is_count(until))
-    if not _is_box(box) or not frames or not set(fields) <= {"box", "frame", "until"}:
+    if not box or not _is_box(box) or not frames or not set(fields) <= {"box", "frame", "until"}:
         raise SourceError(f"{path}: target {name!r}", found=_shorten(entry), expected=JSON_FORMS)
     return TargetStart(_parse_box(box), name, begin, until)
 

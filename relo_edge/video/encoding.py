@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from relo_edge.errors import SourceError
 from relo_edge.host.native_stderr import silence_native_stderr
@@ -137,7 +137,7 @@ def _copy_in_opencv(source: Path, target: Path) -> None:
 
 
 def _copy_packets(capture: cv2.VideoCapture, writer: cv2.VideoWriter) -> None:
-    header = capture.retrieve(flag=int(capture.get(cv2.CAP_PROP_CODEC_EXTRADATA_INDEX)))[1]
+    header: Any = capture.retrieve(flag=int(capture.get(cv2.CAP_PROP_CODEC_EXTRADATA_INDEX)))[1]
     while True:
         more, packet = capture.read()
         if not more:

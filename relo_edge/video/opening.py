@@ -1,4 +1,4 @@
-"""Frames in: one door to files, cameras, streams and pipelines, all read the same way."""
+"""`open_source`: files, cameras, streams and pipelines, all read the same way."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from relo_edge.video.sources.synthetic_camera import open_synthetic
 
 __all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source", "read_images"]
 
-WORDS = {"synthetic": open_synthetic, "csi": open_csi}
-"""Sources that are named by a word, alone or with options after a colon."""
+SCHEMES = {"synthetic": open_synthetic, "csi": open_csi}
+"""Sources with a name before a colon and options after it."""
 
-LONGEST_NAME = 4096
+MAX_NAME_LENGTH = 4096
 
 EXPECTED = (
     "a video file, a folder or glob of images, a camera number, csi:0, an rtsp:// address, "
-    "a GStreamer pipeline with ! in it, or synthetic:"
+    "synthetic:, or a GStreamer pipeline with ! in it"
 )
 
 
 def open_source(source: str) -> FrameSource:
-    """The frames of whatever the name names; what exists as a file or folder is that."""
+    """The frames of a source by its name; an existing file or folder of that name comes first."""
     _check_name(source)
     if source.isdecimal() and source.isascii():
         return open_camera(int(source))
     path = Path(source)
     if _exists(path):
         return _open_path(path)
-    word, colon, _ = source.partition(":")
-    if colon and word in WORDS:
-        return WORDS[word](source)
+    scheme, colon, _ = source.partition(":")
+    if colon and scheme in SCHEMES:
+        return SCHEMES[scheme](source)
     if STREAM.match(source):
         return open_stream(source)
     if "!" in source:
@@ -54,18 +54,18 @@ def open_source(source: str) -> FrameSource:
 
 
 def _check_name(source: str) -> None:
-    """Names that no file has and no line can show."""
-    if not source.strip() or len(source) > LONGEST_NAME:
-        raise InputError("source", found=f"{len(source)} characters", expected=EXPECTED)
-    # Control characters, and what stands for bytes that are no text.
+    """Refuse names that no file has and no error line can show."""
+    if not source.strip() or len(source) > MAX_NAME_LENGTH:
+        raise InputError("source", found=f"a name of {len(source)} characters", expected=EXPECTED)
+    # Control characters, and surrogates that stand for bytes that are not text.
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in source):
-        raise InputError("source", found=ascii(source), expected="characters that can be shown")
+        raise InputError("source", found=ascii(source), expected="printable characters")
 
 
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a part of the name is too long for this disk, or out of bounds for us
+    except OSError:  # a part of the name is too long for this disk, or not accessible
         return False
 
 
@@ -82,6 +82,6 @@ def _open_path(path: Path) -> FrameSource:
             f"source {str(path)!r}",
             found="a single image",
             expected="a video or a folder of images",
-            fix=f"pass the folder: {path.parent}",
+            fix=f"pass the folder {str(path.parent)!r}",
         )
     return open_video(path)

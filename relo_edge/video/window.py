@@ -1,4 +1,4 @@
-"""A window to watch a track in, where there is a screen."""
+"""A window that shows the frames, where there is a display."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Window", "check_display", "select_boxes"]
 
-SCREEN = (1600, 900)
-"""Larger pictures are shown smaller while boxes are drawn on them."""
+MAX_WINDOW = (1600, 900)
+"""Larger frames are scaled down while boxes are drawn on them."""
 
 _QUIT_KEYS = {ord("q"), 27}
 
@@ -27,10 +27,10 @@ _PROBE = (
 )
 
 
-def check_display(fix: str = "leave --show out and use --save out.mp4") -> None:
-    """Refuse early where no window can open.
+def check_display(fix: str = "leave out --show and use --save out.mp4") -> None:
+    """Raise early where no window can open.
 
-    Qt does not fail then, it aborts the process, and the recording with it: so a child tries.
+    Qt aborts the process then, and the recording with it: so a child process tries first.
     """
     probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, check=False)
     if probe.returncode:
@@ -44,11 +44,11 @@ def check_display(fix: str = "leave --show out and use --save out.mp4") -> None:
 
 def select_boxes(frame: Frame, title: str) -> list[Box]:
     """Boxes drawn with the mouse: Enter after each, Esc after the last."""
-    check_display("where there is no screen give --init X,Y,W,H or --init-from FILE")
+    check_display("without a display, give --init X,Y,W,H or --init-from FILE")
     rows, columns = frame.shape[:2]
-    scale = min(1.0, SCREEN[0] / columns, SCREEN[1] / rows)
+    scale = min(1.0, MAX_WINDOW[0] / columns, MAX_WINDOW[1] / rows)
     shown = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    # Newer releases can be told to keep their notice off stdout, which is for results.
+    # Newer releases can keep their notice off stdout, which is for results.
     silent = {"printNotice": False} if "printNotice" in str(cv2.selectROIs.__doc__) else {}
     try:
         drawn = cv2.selectROIs(title, shown, showCrosshair=False, **silent)
@@ -59,7 +59,7 @@ def select_boxes(frame: Frame, title: str) -> list[Box]:
 
 
 class Window:
-    """Shows frames until its user presses q or Esc, or closes it."""
+    """Shows frames until the user presses q or Esc, or closes it."""
 
     def __init__(self, title: str) -> None:
         check_display()
@@ -67,12 +67,12 @@ class Window:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
     def show(self, frame: Frame) -> bool:
-        """Show a frame; False when the user wants no more."""
+        """Show a frame; False once the user ends it."""
         cv2.imshow(self._title, frame)
         key = cv2.waitKey(1) & 0xFF
         closed = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         return key not in _QUIT_KEYS and not closed
 
     def close(self) -> None:
-        """Take the window away; closing twice is fine."""
+        """Close the window; closing twice is fine."""
         cv2.destroyAllWindows()

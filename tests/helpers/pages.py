@@ -126,14 +126,14 @@ def fetch(server, path="/", method="GET", **headers):
 def send_raw(server, data, seconds=20):
     """Whatever the server answers to these bytes until it hangs up, or after we are done."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as line:
-        line.sendall(data)
-        line.shutdown(socket.SHUT_WR)
         got = b""
         try:
+            line.sendall(data)
+            line.shutdown(socket.SHUT_WR)
             while part := line.recv(65536):
                 got += part
-        except ConnectionResetError:
-            pass
+        except OSError:
+            pass  # it hung up before it had all
         return got
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Iterable, Sequence
 from glob import glob
@@ -11,7 +12,7 @@ import numpy as np
 
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.native_stderr import silence_native_stderr
-from relo_edge.host.opencv import cv2
+from relo_edge.host.opencv import PIXEL_LIMIT, cv2
 from relo_edge.video.sources.frames import Frame, FrameSource, grab_frame, read_rate
 
 __all__ = ["IMAGE_SUFFIXES", "list_images", "open_folder", "open_glob", "open_video"]
@@ -20,10 +21,13 @@ __all__ += ["read_image", "read_images"]
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 IMAGE_FOLDERS = (".", "frames", "img", "imgs")
-"""Where the images of a sequence folder may lie."""
+"""Where the images of a sequence folder may be."""
 
-WHOLE = 0.95
-"""The share of the announced length that a video must reach: lengths in headers are estimates."""
+MIN_LENGTH_RATIO = 0.95
+"""How much of its announced length a video must reach: lengths in headers are estimates."""
+
+END_OF_IMAGE, START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
+"""JPEG markers: a thumbnail in the header has an end of its own, so the last scan's counts."""
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -45,12 +49,12 @@ def open_folder(folder: Path) -> FrameSource:
 
 
 def open_glob(pattern: str) -> FrameSource:
-    """The images that a pattern such as `walk/*.png` names; what else it names is left out."""
+    """The images that a pattern such as `walk/*.png` matches; other files are left out."""
     names = glob(pattern)  # noqa: PTH207  Path.glob takes no pattern that begins with /
     images = _sort_images(map(Path, names))
     if not images:
         raise InputError(
-            f"source {pattern!r}", found="no image of that pattern", expected="at least one"
+            f"no image matches the pattern {pattern!r}", fix="quote it, so that the shell leaves it"
         )
     return FrameSource(pattern, read_images(images), frame_count=len(images))
 
@@ -67,6 +71,7 @@ def open_video(path: Path) -> FrameSource:
             expected="a whole video file",
             fix="copy it again, or convert it: ffmpeg -i IN OUT.mp4",
         )
+    _check_frame_size(capture, path)
     fps, announced = read_rate(capture), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     count = int(announced) if announced >= 1 else None
     return FrameSource(
@@ -79,6 +84,19 @@ def open_video(path: Path) -> FrameSource:
     )
 
 
+def _check_frame_size(capture: cv2.VideoCapture, path: Path) -> None:
+    sides = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
+    width, height = (int(capture.get(side)) for side in sides)
+    if width * height > int(os.environ[PIXEL_LIMIT]):
+        capture.release()
+        raise SourceError(
+            f"video {str(path)!r}",
+            found=f"frames of {width}x{height}",
+            expected=f"at most {os.environ[PIXEL_LIMIT]} pixels",
+            fix=f"set another limit with {PIXEL_LIMIT}=N",
+        )
+
+
 def _sort_images(paths: Iterable[Path]) -> list[Path]:
     images = [
         path
@@ -89,7 +107,7 @@ def _sort_images(paths: Iterable[Path]) -> list[Path]:
 
 
 def _order_naturally(path: Path) -> tuple[list[str | int], str]:
-    # Splitting by digits makes texts and numbers alternate, so like meets like.
+    # Splitting by digits makes text and numbers alternate, so that like is compared with like.
     parts = re.split(r"([0-9]+)", path.name)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
 
@@ -101,17 +119,47 @@ def read_images(images: Sequence[Path]) -> Generator[Frame, None, None]:
 
 
 def read_image(path: Path, flag: int = cv2.IMREAD_COLOR) -> Frame:
-    """One image by one of OpenCV's flags for colour, most of which read it at a smaller size."""
-    # These flags make grey, 16-bit and transparent images BGR uint8, and turn photographs the way
-    # their camera was held.
-    image = cv2.imread(str(path), flag) if path.is_file() else None
-    if image is None:
+    """One image, by one of OpenCV's colour flags, some of which read it at a smaller size.
+
+    Raises:
+        SourceError: no image, a truncated one, or one with more than the limit of pixels.
+    """
+    # These flags convert grey, 16-bit and transparent images to BGR uint8, and rotate photographs
+    # to the way their camera was held.
+    try:
+        image = cv2.imread(str(path), flag) if path.is_file() else None
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" not in str(error):
+            raise _refuse_image(path, _describe_file(path)) from None
         raise SourceError(
-            f"image {str(path)!r} cannot be read",
-            found=_describe_file(path),
-            fix="replace it or take it out of the folder",
-        )
+            f"image {str(path)!r} is too large",
+            expected=f"at most {os.environ[PIXEL_LIMIT]} pixels",
+            fix=f"set another limit with {PIXEL_LIMIT}=N",
+        ) from None
+    if image is None:
+        raise _refuse_image(path, _describe_file(path))
+    if _is_truncated_jpeg(path):
+        raise _refuse_image(path, f"a JPEG without its end, {path.stat().st_size} bytes")
     return image.astype(np.uint8, copy=False)
+
+
+def _refuse_image(path: Path, found: str) -> SourceError:
+    fix = "replace it or take it out of the folder"
+    return SourceError(f"image {str(path)!r} cannot be read", found=found, fix=fix)
+
+
+def _is_truncated_jpeg(path: Path) -> bool:
+    """Whether OpenCV filled the rest of the image with grey, of which it only warns."""
+    content = path.read_bytes()
+    return content[:2] == b"\xff\xd8" and END_OF_IMAGE not in content[_find_scan(content) :]
+
+
+def _find_scan(content: bytes) -> int:
+    """Where a JPEG's first scan begins: behind all headers, whose lengths are given."""
+    at = 2
+    while (marker := content[at : at + 2]) != START_OF_SCAN and marker[:1] == b"\xff":
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big") if marker != b"\xff\xff" else 1
+    return at
 
 
 def _read_video(
@@ -123,10 +171,10 @@ def _read_video(
         reached = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * fps + 1
         yield frame
     if not read:
-        raise SourceError(f"video {str(path)!r}", found="no frames", expected="at least one")
+        raise SourceError(f"video {str(path)!r} has no frames")
     # A variable frame rate makes the count a guess and sound can outlast the picture, so a
-    # video is whole by either measure: frames, or time.
-    if count and max(read, reached) < WHOLE * count:
+    # video is complete by either measure: frames, or time.
+    if count and max(read, reached) < MIN_LENGTH_RATIO * count:
         raise SourceError(
             f"video {str(path)!r} ends early",
             found=f"{read} frames",
@@ -137,7 +185,7 @@ def _read_video(
 
 def _describe_file(path: Path) -> str:
     if not path.exists():
-        return "no such file any more"
+        return "no such file"
     if not path.is_file():
-        return "a folder, or something else that is no file"
+        return "a folder or another kind of file"
     return f"{path.stat().st_size} bytes that OpenCV cannot decode"

@@ -1,4 +1,4 @@
-"""What every source gives: frames in order, and what is known about them."""
+"""The interface of every source: frames in order, and their properties."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.host.opencv import cv2
+from relo_edge.host.terminal import escape_controls
 
 __all__ = ["DEFAULT_FPS", "Frame", "FrameSource", "grab_frame", "read_rate"]
 
@@ -19,32 +20,36 @@ DEFAULT_FPS = 30.0
 """The rate of a source that names none, such as a folder."""
 
 
-def _hold_nothing() -> None:
-    """Sources that hold nothing between frames have nothing to give back."""
+def _do_nothing() -> None:
+    """For sources that hold nothing between frames."""
 
 
 @dataclass
 class FrameSource(Iterator[Frame]):
-    """Frames in order, with what is known about them; close it, or use it in a `with`."""
+    """Frames in order, and their properties; close it, or use it in a `with` block."""
 
     name: str
     frames: Generator[Frame, None, None]
     fps: float = DEFAULT_FPS
     frame_count: int | None = None
     """None when unknown; an estimate for some video formats."""
-    release: Callable[[], object] = _hold_nothing
+    release: Callable[[], object] = _do_nothing
     live: bool = False
     """A camera goes on whether its frames are read or not; a file waits."""
     clock: Callable[[], float] | None = None
-    """The last frame's own time in seconds, where the source has one; 0 where it does not."""
-    interrupt: Callable[[], object] = _hold_nothing
-    """From another thread: end a read that waits, where the source can."""
+    """Returns the last frame's timestamp in seconds, or 0 if it has none."""
+    interrupt: Callable[[], object] = _do_nothing
+    """Ends a waiting read from another thread, where the source can."""
     given: int = 0
     """How many frames were read."""
 
+    def __post_init__(self) -> None:
+        # A folder or a link may be called anything; the name is printed and drawn.
+        self.name = " ".join(escape_controls(self.name).split())
+
     @property
     def media_time(self) -> float:
-        """When the last frame was, in seconds from the source's first."""
+        """The last frame's time, in seconds from the first."""
         own = self.clock() if self.clock else 0.0
         return own or max(self.given - 1, 0) / self.fps
 
@@ -60,18 +65,18 @@ class FrameSource(Iterator[Frame]):
         self.close()
 
     def close(self) -> None:
-        """Give the file or camera back; closing twice is fine."""
+        """Release the file or camera; closing twice is fine."""
         self.frames.close()
         self.release()
 
 
 def grab_frame(capture: cv2.VideoCapture) -> Frame | None:
-    """The next frame, or None where there is no more."""
+    """The next frame, or None at the end."""
     shown, frame = capture.read()
     return frame.astype(np.uint8, copy=False) if shown else None
 
 
 def read_rate(capture: cv2.VideoCapture) -> float:
-    """The rate the source names, unless it is none that a video can have."""
+    """The rate that the source announces, if a video can have it."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 1 <= fps <= 1000 else DEFAULT_FPS

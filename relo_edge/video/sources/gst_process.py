@@ -1,4 +1,4 @@
-"""A `gst-launch-1.0` that writes raw frames to a pipe."""
+"""A `gst-launch-1.0` child process that writes raw frames to a pipe."""
 
 from __future__ import annotations
 
@@ -26,50 +26,57 @@ CAPS = re.compile(
     rf"{SINK}\.GstPad:sink: caps = .*\bwidth=\(int\)(\d+), height=\(int\)(\d+)"
     r"(?:.*framerate=\(fraction\)(\d+/[1-9]\d*))?"
 )
-"""What the sink is about to get, in the words of `gst-launch-1.0 -v`."""
+"""The sink's format, as `gst-launch-1.0 -v` prints it."""
 
-COMPLAINT = re.compile(r"(?:ERROR|WARNING): (?:from element \S+: |erroneous pipeline: )?(.+)")
+MODE = re.compile(r"Pipeline is (live|PREROLLING)")
+"""Whether frames come in real time or when they are asked for; GStreamer itself knows."""
 
-START_SECONDS = 15.0
-"""A camera may take seconds to start; one that needs more does not come."""
+ERROR_LINE = re.compile(r"(?:ERROR|WARNING): (?:from element \S+: |erroneous pipeline: )?(.+)")
+
+START_SECONDS = 30.0
+"""A camera may take seconds to start; one that takes longer does not start."""
 
 END_SECONDS = 2.0
 
 
 def has_command() -> bool:
-    """Whether the child can be started here."""
+    """Whether the command is installed."""
     return shutil.which(COMMAND) is not None
 
 
 class GstProcess:
-    """The child process; its words are read beside its frames, which tell nothing of themselves."""
+    """The child process; its messages tell what its raw frames do not: size, rate and mode."""
 
-    def __init__(self, words: list[str], name: str) -> None:
+    live = False
+    """Whether GStreamer calls the pipeline live; any other is read like a file."""
+
+    def __init__(self, arguments: list[str], name: str) -> None:
         program = shutil.which(COMMAND)
         if program is None:
             raise MissingDependency(
-                f"{name} needs GStreamer",
-                found=f"no {COMMAND}, and an OpenCV without it",
+                f"{name} needs {COMMAND} or an OpenCV with GStreamer, and neither is installed",
                 fix="`apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good`",
             )
         self.name = name
         self.fps = DEFAULT_FPS
         self._size = (0, 0)
         self._resized = False
-        self._complaints: deque[str] = deque(maxlen=4)
-        self._caps_known = threading.Event()
+        self._errors: deque[str] = deque(maxlen=4)
+        self._mode_known = False
+        self._ready = threading.Event()
         reading, writing = os.pipe()
         sink = ["!", "fdsink", f"name={SINK}", f"fd={writing}", "sync=false"]
         try:
             self._child = subprocess.Popen(
-                [program, "-v", *words, *sink],
+                [program, "-v", *arguments, *sink],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                env={**os.environ, "LC_ALL": "C"},  # its messages are parsed below
                 pass_fds=(writing,),
-                start_new_session=True,  # a Ctrl-C is for us to pass on
+                start_new_session=True,  # Ctrl-C is for the parent to pass on
             )
         except BaseException:
             os.close(reading)
@@ -77,12 +84,12 @@ class GstProcess:
         finally:
             os.close(writing)
         self._pipe = os.fdopen(reading, "rb", buffering=0)
-        self._listener = threading.Thread(target=self._listen, name="gst-words", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="gst-messages", daemon=True)
         self._listener.start()
-        self._await_caps()
+        self._await_start()
 
     def frames(self) -> Generator[Frame, None, None]:
-        """Each frame as a new array, to the pipeline's end; a break is an error."""
+        """Each frame as a new array, to the end of the pipeline; a break is an error."""
         while (frame := self._read_frame()) is not None:
             yield frame
         failed = self._await_end()
@@ -91,11 +98,11 @@ class GstProcess:
             raise SourceError(f"{self.name} stopped", found=self._describe_end())
 
     def kill(self) -> None:
-        """End the child at once; a read that waits for it returns."""
+        """End the child at once; a waiting read returns."""
         self._child.kill()
 
     def close(self) -> None:
-        """End the child and what belongs to it; closing twice is fine."""
+        """End the child and its threads; closing twice is fine."""
         if not self._pipe.closed:
             self._pipe.close()
             self._child.terminate()
@@ -103,7 +110,7 @@ class GstProcess:
             self._listener.join()
 
     def _await_end(self) -> int:
-        """How the child ended; one that does not end is ended."""
+        """The exit status; a child that does not end is killed."""
         try:
             return self._child.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -112,26 +119,29 @@ class GstProcess:
 
     def _listen(self) -> None:
         assert self._child.stdout is not None
-        with self._child.stdout as words:
-            for line in words:
-                if caps := CAPS.search(line):
+        with self._child.stdout as messages:
+            for line in messages:
+                if mode := MODE.match(line):
+                    self.live, self._mode_known = mode[1] == "live", True
+                elif caps := CAPS.search(line):
                     size = (int(caps[1]), int(caps[2]))
                     if self._size not in ((0, 0), size):
-                        # What is in the pipe can no longer be told apart.
+                        # Old and new frames in the pipe cannot be told apart.
                         self._resized = True
-                        self._complaints.appendleft("a picture of another size")
+                        self._errors.appendleft("frames of another size")
                         self.kill()
                         continue
                     self._size = size
                     rate = float(Fraction(caps[3] or 0))
                     self.fps = rate if 1 <= rate <= 1000 else DEFAULT_FPS
-                    self._caps_known.set()
-                elif complaint := COMPLAINT.match(line):
-                    self._complaints.append(complaint[1].strip())
-        self._caps_known.set()  # or never: whoever waits need wait no longer
+                elif error := ERROR_LINE.match(line):
+                    self._errors.append(error[1].strip())
+                if self._mode_known and self._size != (0, 0):
+                    self._ready.set()
+        self._ready.set()  # the child has ended: there is nothing to wait for
 
-    def _await_caps(self) -> None:
-        in_time = self._caps_known.wait(START_SECONDS)
+    def _await_start(self) -> None:
+        in_time = self._ready.wait(START_SECONDS)
         if self._size == (0, 0):
             self.kill()
             self.close()
@@ -143,7 +153,7 @@ class GstProcess:
             )
 
     def _describe_end(self) -> str:
-        return self._complaints[0] if self._complaints else "no reason given by GStreamer"
+        return self._errors[0] if self._errors else "no reason given by GStreamer"
 
     def _read_frame(self) -> Frame | None:
         width, height = self._size

@@ -17,11 +17,16 @@ from relo_edge.video.sources.options import read_count, read_fps, read_options, 
 __all__ = ["describe_csi", "open_csi", "open_pipeline"]
 
 OWN_SINK = re.compile(r"!\s*appsink\b[^!]*$")
-"""People paste pipelines made for OpenCV; the sink is ours to choose."""
+"""The sink of a pipeline written for OpenCV; ours takes its place."""
 
-FROM_FILE = re.compile(r"\b(multi)?filesrc\b")
+FILE_SOURCES = re.compile(
+    r"\b(\w*filesrc|videotestsrc|imagesequencesrc|souphttpsrc|(uridecode|urisource|play)\w*)\b"
+)
+LIVE_SOURCES = re.compile(r"\bis-live=(true|1)\b|\b(rtsps?|rtmps?|udp|srt|rtp)://", re.IGNORECASE)
+"""How to tell a file from a camera where no gst-launch-1.0 is there to say."""
+
 COUNTED = re.compile(r"\bnum-buffers=\d")
-"""What has a proper end, which OpenCV does not tell from a break."""
+"""A proper end, which OpenCV does not tell from a break."""
 
 TO_BGR = "videoconvert ! video/x-raw,format=BGR"
 
@@ -29,35 +34,36 @@ CSI_READERS = {"size": read_size, "fps": read_fps, "flip": read_count(0, 7)}
 
 
 def open_pipeline(pipeline: str) -> FrameSource:
-    """What a pipeline gives, written as after `gst-launch-1.0`, without a sink.
+    """The frames of a pipeline, written as for `gst-launch-1.0`, without a sink.
 
-    A child process runs it where there is that command: it says why it does not start, tells an
-    end from a break, and can be ended when it hangs. An OpenCV with GStreamer does none of that
-    (4.6 waits for ever for an element that does not exist), and is for where the command is not.
+    That command runs it where it is installed: it says why a pipeline does not start and whether
+    it is live, tells an end from a break, and can be killed when it hangs. An OpenCV with
+    GStreamer does none of that (4.6 waits for ever for an unknown element): it is the fallback.
     """
-    words = _split_pipeline(pipeline)
-    live = not FROM_FILE.search(pipeline)
-    name = "pipeline {}".format(words[0] if words else "")
+    arguments = _split_pipeline(pipeline)
+    name = f"pipeline {arguments[0]}"
     if not has_command() and cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        return _open_in_opencv(words, name, live, endless=live and not COUNTED.search(pipeline))
-    launch = GstProcess([*words, "!", *TO_BGR.split()], name)
+        live = not FILE_SOURCES.search(pipeline) or bool(LIVE_SOURCES.search(pipeline))
+        endless = live and not COUNTED.search(pipeline)
+        return _open_in_opencv(arguments, name, live, endless)
+    process = GstProcess([*arguments, "!", *TO_BGR.split()], name)
     return FrameSource(
         name,
-        launch.frames(),
-        launch.fps,
-        release=launch.close,
-        live=live,
-        interrupt=launch.kill,
+        process.frames(),
+        process.fps,
+        release=process.close,
+        live=process.live,
+        interrupt=process.kill,
     )
 
 
 def open_csi(source: str) -> FrameSource:
-    """A Jetson's camera on the CSI connector: `csi:0` or `csi:0,size=1280x720,fps=60,flip=2`."""
+    """A Jetson's CSI camera: `csi:0` or `csi:0,size=1280x720,fps=60,flip=2`."""
     return open_pipeline(describe_csi(source))
 
 
 def describe_csi(source: str) -> str:
-    """The pipeline of a CSI camera: NVIDIA's source, its converter, and out of its memory."""
+    """The pipeline of a CSI camera: NVIDIA's source and the conversion out of its memory."""
     sensor, _, text = source.partition(":")[2].partition(",")
     if not sensor.isdecimal() or len(sensor) > 2:
         raise InputError(f"source {source!r}", found=repr(sensor), expected="a sensor as in csi:0")
@@ -73,24 +79,24 @@ def describe_csi(source: str) -> str:
 
 def _split_pipeline(pipeline: str) -> list[str]:
     try:
-        words = shlex.split(OWN_SINK.sub("", pipeline))
+        arguments = shlex.split(OWN_SINK.sub("", pipeline))
     except ValueError as error:
-        raise InputError("pipeline", found=f"{pipeline!r}: {error}") from None
-    options = [word for word in words if word.startswith("-")]
-    if options or not words:
+        raise InputError(f"pipeline {pipeline!r}", found=error) from None
+    options = [argument for argument in arguments if argument.startswith("-")]
+    if options or not arguments:
         raise InputError(
             "pipeline",
             found=f"the option {options[0]}" if options else "no element",
             expected="elements such as v4l2src ! video/x-raw,width=1280",
         )
-    return words
+    return arguments
 
 
-def _open_in_opencv(words: list[str], name: str, live: bool, endless: bool) -> FrameSource:
+def _open_in_opencv(arguments: list[str], name: str, live: bool, endless: bool) -> FrameSource:
     drop = "true" if live else "false"
     sink = f"appsink max-buffers=1 drop={drop} sync=false"
     with silence_native_stderr():
-        capture = cv2.VideoCapture(f"{' '.join(words)} ! {TO_BGR} ! {sink}", cv2.CAP_GSTREAMER)
+        capture = cv2.VideoCapture(f"{' '.join(arguments)} ! {TO_BGR} ! {sink}", cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise SourceError(
             f"{name} does not start",

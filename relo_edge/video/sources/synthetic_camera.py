@@ -1,4 +1,4 @@
-"""A camera that needs no camera: synthetic frames at a steady rate, for trials and tests."""
+"""A synthetic camera: rendered frames at a steady rate, for trials and tests."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from relo_edge.video.sources.options import read_count, read_fps, read_options, 
 
 __all__ = ["open_synthetic", "order_frames"]
 
-TURN = 900
-"""Frames after which the clip plays backwards, and so on, without a jump."""
+CLIP_FRAMES = 900
+"""Then the clip plays backwards, and so on, without a jump."""
 
 READERS = {
     "seed": read_count(0, 2**31),
@@ -31,18 +31,18 @@ def open_synthetic(source: str) -> FrameSource:
     """
     chosen: Any = read_options(source, source.partition(":")[2], READERS)
     fps, count = chosen.get("fps", RATE), chosen.get("frames")
-    clip = make_clip(chosen.get("seed", 0), TURN, chosen.get("size", (640, 480)))
-    frames = _keep_pace(clip.frames(islice(order_frames(TURN), count)), fps)
+    clip = make_clip(chosen.get("seed", 0), CLIP_FRAMES, chosen.get("size", (640, 480)))
+    frames = _keep_pace(clip.frames(islice(order_frames(CLIP_FRAMES), count)), fps)
     return FrameSource("synthetic", frames, fps, count, live=True)
 
 
-def order_frames(turn: int) -> Iterator[int]:
-    """The clip's frames forwards and backwards for ever; the true boxes come in the same order."""
-    return cycle(chain(range(turn), range(turn - 2, 0, -1)))
+def order_frames(count: int) -> Iterator[int]:
+    """Frame numbers forwards and backwards for ever; the true boxes come in the same order."""
+    return cycle(chain(range(count), range(count - 2, 0, -1)))
 
 
 def _keep_pace(frames: Iterator[Frame], fps: float) -> Generator[Frame, None, None]:
-    """Each frame when it is due; a camera that was held up does not hurry afterwards."""
+    """Each frame when it is due; after a delay the camera does not hurry."""
     due = time.monotonic()
     for frame in frames:
         time.sleep(max(due - time.monotonic(), 0))

@@ -1,4 +1,4 @@
-"""What libraries write is hushed, and heard again, whoever asked."""
+"""What libraries write is kept off stderr, which comes back, whoever asked."""
 
 import os
 import threading
@@ -32,3 +32,12 @@ def test_two_threads_leave_stderr_as_it_was(capfd):
     other.join()
     os.write(2, b"ours")
     assert capfd.readouterr().err == "ours"
+
+
+def test_what_was_written_can_be_read(capfd):
+    for text in ("first", "second"):
+        with silence_native_stderr() as read_messages:
+            assert read_messages() == ""
+            os.write(2, text.encode())
+            assert read_messages() == text
+    assert capfd.readouterr().err == ""

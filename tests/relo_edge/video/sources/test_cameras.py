@@ -19,6 +19,14 @@ class Camera(BaseHTTPRequestHandler):
     film = b""
 
     def do_GET(self):
+        if self.path.startswith("/missing.mp4"):
+            self.send_error(404)
+            return
+        if self.path.startswith("/page"):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>a page, no video</html>")
+            return
         self.send_response(200)
         if self.path == "/film.mp4":
             self.send_header("Content-Length", str(len(self.film)))
@@ -73,8 +81,18 @@ def test_a_film_on_a_server_is_read_as_a_file(address, tmp_path):
         assert len(list(reader)) == 12
 
 
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("missing.mp4", "found .*404 Not Found"), ("page", "found (?!no video within)")],
+)
+def test_what_the_server_says_is_passed_on(address, path, reason):
+    """It used to be "no video within 5 s", after some milliseconds."""
+    with pytest.raises(SourceError, match=f"does not open: {reason}"):
+        open_source(f"http://eve:secret@{address}/{path}?key=1")
+
+
 def test_nobody_there(capfd):
-    with pytest.raises(SourceError, match="does not open") as caught:
+    with pytest.raises(SourceError, match="does not open: found .*Connection refused") as caught:
         open_source("rtsp://eve:secret@127.0.0.1:9/live")
     assert "secret" not in str(caught.value)
     assert "secret" not in capfd.readouterr().err

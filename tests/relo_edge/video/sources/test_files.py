@@ -1,6 +1,12 @@
 """Frames in: the right frames in the right order, or one line on why not."""
 
+import os
 import shutil
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -142,7 +148,7 @@ def test_image_that_went_away_is_named(tmp_path):
     with open_source(str(tmp_path)) as source:
         next(source)
         (tmp_path / "2.png").unlink()
-        with pytest.raises(SourceError, match=r"2\.png.*no such file any more"):
+        with pytest.raises(SourceError, match=r"2\.png.*no such file"):
             next(source)
 
 
@@ -218,3 +224,83 @@ def test_variable_rate_is_not_taken_for_damage(tmp_path, monkeypatch):
     shutil.copy(__file__, path)
     monkeypatch.setattr(cv2, "VideoCapture", Sparse)
     assert len(read_all(path)) == 3
+
+
+def make_png(path, width, height):
+    """A few kilobytes that decode to this many grey pixels."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    data = zlib.compress(bytes(1 << 20))
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+@pytest.mark.parametrize("side", [12_000, 30_000, 100_000, 2**31 - 1])
+def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path, side):
+    """100000² used to be a traceback, 30000² took 5 GB."""
+    make_png(tmp_path / "1.png", side, side)
+    tracemalloc.start()
+    message = "too large: expected at most 134217728 pixels; set .*OPENCV_IO_MAX_IMAGE_PIXELS=N"
+    with pytest.raises(SourceError, match=message if side < 1 << 20 else "too large|cannot be"):
+        read_all(tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    tracemalloc.stop()
+
+
+def test_the_pixel_limit_can_be_set(tmp_path):
+    write_images(tmp_path, ["1.png"])
+    script = "import sys; from relo_edge.video.opening import open_source; "
+    script += "list(open_source(sys.argv[1]))"
+    for limit, fits in ((SIZE[0] * SIZE[1] - 1, False), (SIZE[0] * SIZE[1], True), ("x", True)):
+        environment = {**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(limit)}
+        command = [sys.executable, "-c", script, str(tmp_path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert (done.returncode == 0) == fits, done.stderr
+        assert ("is too large" in done.stderr) != fits
+
+
+def test_a_video_of_too_many_pixels_is_refused(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", frames=2)
+    monkeypatch.setenv("OPENCV_IO_MAX_IMAGE_PIXELS", "6143")
+    with pytest.raises(SourceError, match="found frames of 96x64, expected at most 6143 pixels"):
+        open_source(str(path))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tiff", ".webp", ".ppm"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.999])
+def test_a_truncated_image_is_refused(tmp_path, suffix, share):
+    """OpenCV fills the rest of a JPEG with grey, and only warns."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    content = cv2.imencode(suffix, noise)[1].tobytes()
+    for number, part in enumerate((content, content[: int(share * len(content))])):
+        (tmp_path / f"{number}{suffix}").write_bytes(part)
+    with open_source(str(tmp_path)) as source:
+        assert next(source).shape == (64, 96, 3)
+        with pytest.raises(SourceError, match=f"1{suffix}' cannot be read"):
+            next(source)
+
+
+def test_a_jpeg_with_a_thumbnail_and_a_tail_is_whole(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    for progressive in (0, 1):
+        options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+        jpeg = cv2.imencode(".jpg", noise, options)[1].tobytes()
+        thumbnail = cv2.imencode(".jpg", noise[:8, :8])[1].tobytes()
+        header = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+        whole = jpeg[:2] + header + jpeg[2:]
+        (tmp_path / "1.jpg").write_bytes(whole + b"a camera's own data")
+        assert len(read_all(tmp_path)) == 1
+        (tmp_path / "1.jpg").write_bytes(whole[:-2])
+        with pytest.raises(SourceError, match="a JPEG without its end"):
+            read_all(tmp_path)
+
+
+def test_a_source_is_called_nothing_that_commands_a_terminal(tmp_path):
+    write_images(tmp_path / "a\x1b[2J\nb", ["1.png"])
+    (tmp_path / "link").symlink_to(tmp_path / "a\x1b[2J\nb")
+    with open_source(str(tmp_path / "link")) as source:
+        assert source.name == "a\\x1b[2J b"

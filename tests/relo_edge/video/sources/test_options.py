@@ -15,7 +15,7 @@ from relo_edge.synthetic.clip import make_clip
 from relo_edge.video.opening import open_source
 from relo_edge.video.sources import synthetic_camera
 from relo_edge.video.sources.pipelines import describe_csi
-from relo_edge.video.sources.synthetic_camera import TURN, order_frames
+from relo_edge.video.sources.synthetic_camera import CLIP_FRAMES, order_frames
 
 
 def test_the_synthetic_camera_keeps_its_pace_and_its_clip(monkeypatch):
@@ -31,7 +31,7 @@ def test_the_synthetic_camera_keeps_its_pace_and_its_clip(monkeypatch):
         )
         frames = list(source)
     assert sum(waits) == pytest.approx(0.1)  # ten pauses of 1/100 s, by the camera's own clock
-    clip = make_clip(3, TURN, (96, 64)).frames()
+    clip = make_clip(3, CLIP_FRAMES, (96, 64)).frames()
     assert all(np.array_equal(frame, next(clip)) for frame in frames)
 
 
@@ -58,10 +58,10 @@ def test_the_synthetic_camera_turns_back_without_a_jump():
         ("-v a ! b", "found the option -v"),
         ("a ! 'b", "No closing quotation"),
         ("! appsink", "found no element"),
-        ("*.nothing", "no image of that pattern"),
-        ("a\nb", r"found 'a\\nb', expected characters that can be shown"),
-        ("  ", "found 2 characters"),
-        ("x" * 5000, "found 5000 characters"),
+        ("*.nothing", "no image matches the pattern"),
+        ("a\nb", r"found 'a\\nb', expected printable characters"),
+        ("  ", "found a name of 2 characters"),
+        ("x" * 5000, "found a name of 5000 characters"),
         ("x" * 300, "no such file or folder"),
         ("gopher://there", "no such file or folder"),
         ("/dev/zero", "no regular file"),
@@ -84,7 +84,7 @@ def test_an_image_that_is_a_pipe_is_named(tmp_path):
     os.mkfifo(tmp_path / "2.png")
     with open_source(str(tmp_path)) as source:
         next(source)
-        with pytest.raises(SourceError, match=r"2\.png.*no file"):
+        with pytest.raises(SourceError, match=r"2\.png.*another kind of file"):
             next(source)
 
 
