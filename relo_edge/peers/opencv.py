@@ -10,7 +10,7 @@ from typing import Any
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.geometry import Box
 from relo_edge.host.files import hash_file
-from relo_edge.host.native_stderr import hush_libraries
+from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.peers.peer import Frame, Peer, PeerKind, unscored
 from relo_edge.tracker import Track, check_box
@@ -66,7 +66,7 @@ def create_opencv_tracker(kind: str, files: str) -> Any:
         if not path.is_file():
             raise InputError(f"tracker {kind}", found=f"no file {path}")
     try:
-        with hush_libraries():
+        with silence_native_stderr():
             return create(cv2, *map(str, paths))
     except AttributeError:
         found = f"OpenCV {cv2.__version__}"
@@ -101,7 +101,7 @@ class OpenCvPeer:
             self._tracker = create_opencv_tracker(self._kind, self._files)
         x, y, width, height = (round(side) for side in box)
         try:
-            with hush_libraries():
+            with silence_native_stderr():
                 self._tracker.init(frame, (x, y, max(width, 1), max(height, 1)))
         except cv2.error as error:
             found = error.err or "an error in OpenCV"
