@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         GateError,
         InputError,
         MissingDependency,
+        NoSpaceError,
         PrecisionError,
         ReloError,
         RuntimeUnavailable,
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from relo_edge.runtime import Runtime, StepResult, open_runtime
     from relo_edge.spec import TrackerProtocol, Variant
     from relo_edge.tracker import MultiTracker, Track, Tracker
-    from relo_edge.video.live import LiveFrame, LiveReader, read_live
+    from relo_edge.tracking.overlay import draw_track
+    from relo_edge.video.live import LiveFrame, LiveReader, ReconnectPolicy, read_live
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,7 @@ _ROOMS = {
         "GateError",
         "InputError",
         "MissingDependency",
+        "NoSpaceError",
         "PrecisionError",
         "ReloError",
         "RuntimeUnavailable",
@@ -53,7 +56,8 @@ _ROOMS = {
     "relo_edge.runtime": ("Runtime", "StepResult", "open_runtime"),
     "relo_edge.spec": ("TrackerProtocol", "Variant"),
     "relo_edge.tracker": ("MultiTracker", "Track", "Tracker"),
-    "relo_edge.video.live": ("LiveFrame", "LiveReader", "read_live"),
+    "relo_edge.tracking.overlay": ("draw_track",),
+    "relo_edge.video.live": ("LiveFrame", "LiveReader", "ReconnectPolicy", "read_live"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -71,7 +75,9 @@ __all__ = [
     "LostRule",
     "MissingDependency",
     "MultiTracker",
+    "NoSpaceError",
     "PrecisionError",
+    "ReconnectPolicy",
     "Recovery",
     "ReloError",
     "Runtime",
@@ -82,6 +88,7 @@ __all__ = [
     "Tracker",
     "TrackerProtocol",
     "Variant",
+    "draw_track",
     "open_bundle",
     "open_runtime",
     "read_live",

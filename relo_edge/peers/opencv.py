@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency
-from relo_edge.geometry import Box
+from relo_edge.geometry import Box, check_box
 from relo_edge.host.files import hash_file
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.peers.peer import Frame, Peer, PeerKind, unscored
-from relo_edge.tracker import Track, check_box
+from relo_edge.tracker import Track
 
 __all__ = ["OPENCV_KINDS", "OpenCvPeer", "create_opencv_tracker"]
 

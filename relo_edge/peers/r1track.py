@@ -14,9 +14,9 @@ from relo_edge.errors import FinderError, InputError
 from relo_edge.finder.address import parse_address
 from relo_edge.finder.answers import Corners, read_box_answer
 from relo_edge.finder.chat import ChatClient
-from relo_edge.geometry import Box, CropWindow, crop_into, place_crop
+from relo_edge.geometry import Box, CropWindow, check_box, crop_into, place_crop
 from relo_edge.peers.peer import Frame, PeerKind, unscored
-from relo_edge.tracker import Track, check_box
+from relo_edge.tracker import Track
 
 __all__ = ["R1TRACK_KINDS", "R1Track", "write_question"]
 
