@@ -42,7 +42,7 @@ def run(monkeypatch, capfd):
         opened.append(StillRuntime(batch=batch))
         return opened[-1]
 
-    monkeypatch.setattr("relo_edge.runtime.open_runtime", open_fake)
+    monkeypatch.setattr("relo_edge.pipeline.tracking.open_runtime", open_fake)
 
     def run_verb(*arguments):
         monkeypatch.setattr(sys, "argv", ["relo-edge", "track", *map(str, arguments)])

@@ -218,7 +218,9 @@ WRONG = {
 def test_wrong_use_is_one_line(tmp_path, monkeypatch, capsys, words, message):
     before = threading.enumerate()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("relo_edge.runtime.open_runtime", lambda *_, **__: StillRuntime(batch=3))
+    monkeypatch.setattr(
+        "relo_edge.pipeline.tracking.open_runtime", lambda *_, **__: StillRuntime(batch=3)
+    )
     code, out, err = run_verb(capsys, "serve", *words, "--bundle", "b", "--port", "0")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
