@@ -2,6 +2,7 @@
 
 import csv
 import threading
+from collections import namedtuple
 
 import pytest
 from browser import wait_for
@@ -9,7 +10,7 @@ from clips import count_frames, draw_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relo_edge.errors import InputError, SourceError
+from relo_edge.errors import InputError, NoSpaceError, SourceError
 from relo_edge.serve.recordings import Recordings
 from relo_edge.serve.snapshots import NamedTrack
 from relo_edge.tracker import Track
@@ -264,3 +265,29 @@ def test_no_name_leads_out_of_the_folder(tmp_path_factory, name):
 def test_odd_names_are_not_found(guarded):
     for name in ["../secret.csv", "link.csv", "sub.csv", ".hidden.csv", "notes.txt", ""]:
         assert guarded.find(name) is None
+
+
+def test_what_a_killed_server_left_is_recovered_and_listed(tmp_path):
+    recordings = Recordings(tmp_path)
+    record(recordings, range(6))
+    (video,) = tmp_path.glob("*.mp4")
+    video.rename(tmp_path / ".camera-1.partial.mp4")
+    (tmp_path / ".camera-2.partial.mp4").write_bytes(b"torn")
+    names = {entry["name"] for entry in Recordings(tmp_path).files}
+    assert "camera-1-recovered.mp4" in names
+    assert count_frames(tmp_path / "camera-1-recovered.mp4") == 6
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_ends_a_recording_and_keeps_it(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "free")
+    free = iter([1 << 40] * 4 + [1 << 20] * 99)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(next(free)))
+    recordings = Recordings(tmp_path)
+    recordings.start("camera", 25)
+    for index in range(12):
+        recordings.write(make_frame(index), TRACKS, None)
+    (saved,) = recordings.close() or wait_for(recordings.collect)
+    assert isinstance(saved.failure, NoSpaceError)
+    (video,) = tmp_path.glob("*.mp4")
+    assert 0 < count_frames(video) < 12
