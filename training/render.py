@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -84,8 +86,9 @@ def render_clips(
     centre, size = scenes.centred_boxes.split(2, dim=2)
     views = place_views(centre, size, variant.protocol(), jitter, generator)
     template, searches = slice(0, 1), slice(1, None)
+    textures = gather_textures(atlas, scenes)
     pictures = [
-        _degrade(*_render_view(atlas, scenes, views, times, pixels), generator)
+        _degrade(*_render_view(textures, scenes, views, times, pixels), generator)
         for times, pixels in (
             (template, variant.template_size),
             (searches, variant.search_size),
@@ -133,18 +136,21 @@ class SceneViews:
     seed: int
     """Seed of blur, contrast and noise, so that a frame looks the same in every crop."""
 
+    @cached_property
+    def textures(self) -> Textures:
+        """What every crop of these clips is sampled from."""
+        return gather_textures(self.atlas, self.scenes)
+
     def crop(self, frame: int, middles: Tensor, sides: Tensor, size: int) -> Tensor:
         """Around middles [B,2], sides [B] wide: uint8 RGB [B,size,size,3]."""
         views = Views(middles[:, None], sides[:, None])
         generator = torch.Generator(middles.device).manual_seed(self.seed + frame)
-        drawn = _render_view(self.atlas, self.scenes.at(frame), views, slice(0, 1), size)
+        drawn = _render_view(self.textures, self.scenes.at(frame), views, slice(0, 1), size)
         return _degrade(*drawn, generator)[:, 0]
 
     def to(self, device: torch.device) -> SceneViews:
-        """The same elsewhere: scenes are drawn where the atlas is."""
-        if device != self.atlas.backgrounds.device:
-            raise ValueError("scenes stay where their atlas is")
-        return self
+        """The same elsewhere."""
+        return SceneViews(self.atlas.to(device), self.scenes.to(device), self.seed)
 
 
 def template_of(views: SceneViews, variant: Variant) -> tuple[Tensor, Tensor]:
@@ -161,8 +167,23 @@ def _box_template(shown: Tensor, variant: Variant) -> Tensor:
     return torch.cat([0.5 - size / 2, size], dim=1)
 
 
+class Textures(NamedTuple):
+    """The pictures of one batch."""
+
+    backgrounds: Tensor
+    """[B,3,side,side]"""
+    sprites: Tensor
+    """[B,layers,4,side,side]"""
+
+
+def gather_textures(atlas: Atlas, scenes: Scenes) -> Textures:
+    """Look the batch's pictures up in the atlas."""
+    backgrounds = atlas.backgrounds[scenes.background].float()
+    return Textures(backgrounds, atlas.sprites[scenes.sprites].float())
+
+
 def _render_view(
-    atlas: Atlas, scenes: Scenes, views: Views, times: slice, size: int
+    textures: Textures, scenes: Scenes, views: Views, times: slice, size: int
 ) -> tuple[Tensor, Tensor]:
     """Square crops [B,T,3,size,size], and which of their pixels are in the picture."""
     middles, sides = views.middles[:, times], views.sides[:, times]
@@ -171,12 +192,12 @@ def _render_view(
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).view(1, 1, -1, 2)
     frame = middles[:, :, None] + sides[:, :, None, None] * unit
     world = _undo_affine(scenes.cameras[:, times], frame)
-    picture = _sample(atlas.backgrounds[scenes.background], world, size, "reflection")
+    picture = _sample(textures.backgrounds, world, size, "reflection")
     for layer in range(SPRITE_LAYERS):
-        texture = _undo_affine(scenes.poses[:, times, layer], world)
+        place = _undo_affine(scenes.poses[:, times, layer], world)
         if layer == 1:
-            texture = bend(texture, scenes.bends[:, times])
-        drawn = _sample(atlas.sprites[scenes.sprites[:, layer]], texture, size, "zeros")
+            place = bend(place, scenes.bends[:, times])
+        drawn = _sample(textures.sprites[:, layer], place, size, "zeros")
         opacity = drawn[:, :, 3:] / 255 * scenes.shown[:, layer].view(-1, 1, 1, 1, 1)
         picture = picture + (drawn[:, :, :3] - picture) * opacity
     low, high = scenes.edges[:, None, None, :2], scenes.edges[:, None, None, 2:]
@@ -202,7 +223,7 @@ def _sample(textures: Tensor, points: Tensor, size: int, beyond: str) -> Tensor:
     """[B,C,H,W] at [B,T,size²,2] → [B,T,C,size,size]."""
     clips, count = points.shape[:2]
     drawn = F.grid_sample(
-        textures.float(),
+        textures,
         points.reshape(clips, count * size, size, 2),
         mode="bilinear",
         padding_mode=beyond,

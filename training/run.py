@@ -136,7 +136,7 @@ def _publish(
     files = [run_state.checkpoint]
     if result.finished:
         files.append(request.output / f"{request.stage}.safetensors")
-        pack_weights(*files)
+        pack_weights(*files, card=_write_card(request, run_state))
     ranges = _write_trained_ranges(stage, files) if isinstance(stage, Qat) else None
     draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
     if not (result.finished and stage.has_policy):
@@ -145,6 +145,21 @@ def _publish(
     if request.cutouts:
         held_out = try_held_out(network, build_held_out_atlas(request.cutouts), HELD_OUT_CLIPS)
     return replace(result, ranges=ranges, trial=_try_synthetic(run_state), held_out=held_out)
+
+
+def _write_card(request: TrainRequest, run_state: RunState) -> dict[str, str]:
+    """Where the weights come from, as text."""
+    sources = {"textures": request.textures, "cutouts": request.cutouts, "data": request.data}
+    named = {name: ", ".join(path.name for path in paths) for name, paths in sources.items()}
+    card = {
+        "stage": request.stage,
+        "variant": request.variant,
+        "steps": str(run_state.step),
+        "clips": str(run_state.clips),
+        "seed": str(request.seed),
+        "start": str(run_state.identity["start"] or "fresh weights"),
+    }
+    return card | {name: names for name, names in named.items() if names}
 
 
 def _make_folder(folder: Path) -> None:

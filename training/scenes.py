@@ -55,6 +55,10 @@ class Scenes:
     tones: Tensor
     """[B,3] exposure, gamma and greyscale of the whole clip."""
 
+    def to(self, device: torch.device) -> Scenes:
+        """The same elsewhere."""
+        return Scenes(**{name: value.to(device) for name, value in vars(self).items()})
+
     def at(self, frame: int) -> Scenes:
         """The same clips, one frame of them."""
         one = slice(frame, frame + 1)

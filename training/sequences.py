@@ -65,7 +65,9 @@ def draw_sequences(
 ) -> Sequences:
     """Synthetic clips; nothing but their templates is rendered yet."""
     scenes = draw_scenes(atlas, generator, clips, frames, pace)
-    views = SceneViews(atlas, scenes, int(torch.randint(1 << 31, (), generator=generator)))
+    device = atlas.backgrounds.device
+    seed = int(torch.randint(1 << 31, (), generator=generator, device=device))
+    views = SceneViews(atlas, scenes, seed)
     templates, template_boxes = template_of(views, variant)
     return Sequences(
         views,
