@@ -163,4 +163,8 @@ RULES: tuple[Rule, ...] = (
 def find_violations(model: ModelProto) -> list[str]:
     """A line for each violation: the rule and the node."""
     graph = _Graph(model)
-    return [f"{rule.__doc__} {node}" for rule in RULES for node in rule(graph)]
+    return [
+        f"{(rule.__doc__ or '').rstrip('.')}, broken at {node}"
+        for rule in RULES
+        for node in rule(graph)
+    ]

@@ -96,7 +96,7 @@ def check_rules(model: ModelProto) -> None:
     """
     violations = find_violations(model)
     if violations:
-        raise GateError(f"{model.graph.name} graph breaks a Q/DQ rule", found=violations[0])
+        raise GateError(f"{model.graph.name} graph breaks a Q/DQ rule: {violations[0]}")
 
 
 def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:

@@ -65,7 +65,7 @@ def test_a_graph_that_breaks_a_rule_is_never_given_out(demo_bundle, spreads, mon
         pair.input[2] = "nowhere"
 
     monkeypatch.setattr(quantizer, "_keep_biases_apart", break_rule)
-    with pytest.raises(GateError, match="step graph breaks a Q/DQ rule: found .*zero point"):
+    with pytest.raises(GateError, match="step graph breaks a Q/DQ rule: .*zero point"):
         quantize(demo_bundle, spreads)
 
 
@@ -208,7 +208,7 @@ def dequantize_for_an_add(graph):
 def test_each_rule_sees_its_breach(quantized, change, rule):
     broken = find_violations(spoil(quantized, change))
     words = next(r.__doc__ for r in RULES if r.__name__ == rule)
-    assert any(line.startswith(words) for line in broken), broken
+    assert any(line.startswith(words.rstrip(".")) for line in broken), broken
 
 
 def make_spread(values):
