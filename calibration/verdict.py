@@ -114,7 +114,7 @@ class Verdict:
         for name, error in self.outputs.items():
             numbers = f"cosine {error.cosine:.5f}  relative error {error.relative:.1e}"
             lines.append(f"  {name:<16} {numbers}")
-        judged = f"the {self.judged_cells} samples in which float32 holds its target"
+        judged = f"the {self.judged_cells} samples in which float32 is on its target"
         start_sensitivity = self.track.start_sensitivity
         own = f"float32 from perturbed starts: {start_sensitivity.closed_loop_iou:.3f}"
         lines.append(f"  same cell chosen in {self.argmax_agreement:.1%} of {judged}")
@@ -125,7 +125,9 @@ class Verdict:
         if not self.judged_track:
             own = f"float32 itself overlaps the truth by only {self.track.float_iou:.2f}"
             lines.append(f"  cells and track not judged: {own}")
-        lines.append("PASSED" if self.passed else "FAILED: " + "; ".join(self.failures))
+        lines.append(f"  {GATES[self.precision].describe()}")
+        passed = "PASSED" if self.judged_track else "PASSED for its outputs; track NOT judged"
+        lines.append(passed if self.passed else "FAILED: " + "; ".join(self.failures))
         return "\n".join(lines)
 
 

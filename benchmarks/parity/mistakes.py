@@ -17,6 +17,9 @@ __all__ = ["EXPLAINS", "Explanation", "Mistake", "StateRule", "explain_outputs",
 EXPLAINS = 4
 """A mistake that leaves less than this part of the error is what happened."""
 
+PROVES = 1000
+"""One that leaves less than this part needs no other to be tried."""
+
 Array = NDArray[np.float32]
 PixelChange = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 StateRule = Callable[[list[Array], list[Array]], "Array | None"]
@@ -76,6 +79,8 @@ def explain_outputs(
                 break
         if left < error / EXPLAINS and (best is None or left < best.left):
             best = Explanation(mistake.part, mistake.what, error, left)
+        if left < error / PROVES:
+            break
     return best
 
 

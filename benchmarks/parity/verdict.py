@@ -149,7 +149,7 @@ class ParityResult:
         lines.append(f"  {self._describe_drift()}")
         lines += [f"  {line}" for line in self._describe_track()]
         lines += [f"  {line}" for line in self._describe_probe()]
-        lines.append(f"  {self._describe_limits()}")
+        lines.append(f"  {self.gate.describe()}")
         lines.append(self._describe_verdict())
         lines += [cause.describe() for cause in self.causes]
         return "\n".join([*lines, self.layers.describe()] if self.layers else lines)
@@ -179,13 +179,6 @@ class ParityResult:
         worst = max(probe.outputs[name].relative for name in JUDGED)
         targets = "two targets at once" if probe.slots > 1 else "one target at a time"
         yield f"{probe.steps} probes (random windows, hard targets, {targets}): error {worst:.1e}"
-
-    def _describe_limits(self) -> str:
-        gate = self.gate
-        return (
-            f"limits: error {gate.relative:.0e}, cosine {gate.cosine}, box {gate.box:.0e}, "
-            f"same cell {gate.argmax_agreement:.0%}, closed-loop IoU {gate.closed_loop_iou}"
-        )
 
     def _describe_verdict(self) -> str:
         if self.failures:

@@ -50,6 +50,13 @@ class ParityGate:
     """How far the success AUC may fall below the reference's where the truth is known, in addition
     to what the reference loses from perturbed starts."""
 
+    def describe(self) -> str:
+        """The limits, in a line."""
+        return (
+            f"limits: error {self.relative:.0e}, cosine {self.cosine}, box {self.box:.0e}, "
+            f"same cell {self.argmax_agreement:.0%}, closed-loop IoU {self.closed_loop_iou}"
+        )
+
 
 GATES = {
     "fp32": ParityGate(
