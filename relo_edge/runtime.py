@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import (
+    BundleError,
     InputError,
-    MissingDependency,
     PrecisionError,
+    ReloError,
     RuntimeUnavailable,
 )
 from relo_edge.spec import Variant
@@ -208,6 +209,7 @@ class RuntimeRequest:
     checkpoint: str | Path | None = None
     batch: int = 1
     threads: int | None = None
+    trust_engines: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -267,6 +269,7 @@ def open_runtime(
     checkpoint: str | Path | None = None,
     batch: int = 1,
     threads: int | None = None,
+    trust_engines: bool = False,
 ) -> Runtime:
     """Open a bundle in one runtime and precision; use it in a `with`, or close it.
 
@@ -287,7 +290,7 @@ def open_runtime(
         MissingDependency: the runtime's package is not installed.
         RuntimeUnavailable: the runtime cannot be opened as asked on this machine.
     """
-    request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads)
+    request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads, trust_engines)
     if bundle is None and checkpoint is None:
         raise InputError(
             "a bundle or a checkpoint is needed",
@@ -327,7 +330,7 @@ def open_runtimes(
                 batch=batch,
                 threads=threads,
             )
-        except (MissingDependency, RuntimeUnavailable, InputError) as error:
+        except ReloError as error:
             if names:
                 raise
             log.info("left out %s: %s", name, error)
@@ -343,20 +346,25 @@ def _open_named(request: RuntimeRequest) -> Runtime:
 
 
 def _open_best(request: RuntimeRequest) -> Runtime:
-    """The first in RUNTIMES that opens; a bad bundle is an error, not a reason to try the next."""
+    """The first in RUNTIMES that opens; whatever one of them fails with is no reason to stop."""
     if request.source is not None:
         request = replace(request, source=request.bundle)
-    reasons = []
+    reasons: list[Exception] = []
     for name in ["pytorch"] if request.checkpoint else RUNTIMES:
         try:
             runtime = _open_named(replace(request, name=name))
-        except (MissingDependency, RuntimeUnavailable, PrecisionError) as error:
-            reasons.append(str(error))
+        except Exception as error:  # libraries raise what they like
+            known = isinstance(error, ReloError)
+            reasons.append(error if known else RuntimeUnavailable(f"{name} failed", found=error))
             continue
         log.info("runtime: %s in %s on %s", runtime.name, runtime.precision, runtime.device)
         for reason in reasons:
             log.info("passed over %s", reason)
         return runtime
+    if all(isinstance(reason, BundleError) for reason in reasons):
+        raise reasons[-1]
     raise RuntimeUnavailable(
-        "no runtime can open this", found="; ".join(reasons), fix="see `relo-edge doctor`"
+        "no runtime can open this",
+        found="; ".join(dict.fromkeys(map(str, reasons))),
+        fix="see `relo-edge doctor`",
     )

@@ -56,8 +56,9 @@ def shared_folder(tmp_path_factory) -> Path:
 def own_cache(shared_folder):
     """Tests leave the user's cache alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared_folder / "cache"))
-        (shared_folder / "cache").mkdir(exist_ok=True)
+        for kind in ("cache", "state"):
+            patch.setenv(f"XDG_{kind.upper()}_HOME", str(shared_folder / kind))
+            (shared_folder / kind).mkdir(exist_ok=True)
         yield
 
 

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from relo_edge.benchmarks.speed.power import ask_tool, read_power_mode
 from relo_edge.doctor.machine import judge_instructions, name_cpu
 from relo_edge.host.cpu import count_cores, read_text
+from relo_edge.host.tools import ask_tool, read_power_mode
 
 __all__ = ["describe_machine"]
 

@@ -9,10 +9,9 @@ import threading
 import time
 from types import TracebackType
 
-__all__ = ["PowerMeter", "ask_tool", "parse_power", "read_power_mode"]
+__all__ = ["PowerMeter", "parse_power"]
 
 INTERVAL_MS = 100
-PATIENCE = 20.0
 
 # The whole module's rail: Orin NX and Nano, TX2, Xavier NX; the first Nano.
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
@@ -32,21 +31,6 @@ def parse_power(line: str) -> float | None:
             return rails[name]
     parts = [watts for name, watts in rails.items() if name in PART_RAILS]
     return sum(parts) if parts else None
-
-
-def read_power_mode() -> str:
-    """The power mode that `nvpmodel` names; nothing where there is none."""
-    found = re.search(r"NV Power Mode:\s*(\S+)", ask_tool("nvpmodel", "-q"))
-    return found[1] if found else ""
-
-
-def ask_tool(*command: str) -> str:
-    """What a system tool prints; nothing where it is missing, fails or hangs."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return "" if done.returncode else done.stdout
 
 
 class PowerMeter:

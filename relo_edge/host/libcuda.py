@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["list_devices"]
+__all__ = ["list_devices", "name_cuda_wheel"]
 
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+# CUdevice_attribute
+_SM_COUNT, _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 16, 75, 76
 
 
 def list_devices() -> dict[str, Any]:
-    """The newest CUDA the driver serves, and each GPU's name, compute capability and memory."""
+    """The newest CUDA the driver serves, and what is known of each GPU."""
     cuda = ctypes.CDLL("libcuda.so.1")
     version, count = ctypes.c_int(), ctypes.c_int()
     check_call(cuda, "cuInit", 0)
@@ -23,18 +25,28 @@ def list_devices() -> dict[str, Any]:
     }
 
 
+def name_cuda_wheel(cuda: Sequence[int]) -> str:
+    """The requirement for a cuda-python that this driver serves: bindings of its own CUDA."""
+    major = cuda[0]
+    oldest = "12.6" if major == 12 else f"{major}.0"
+    return f"cuda-bindings>={oldest},<{major + 1}"
+
+
 def describe_device(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
     """One GPU; no context is made on it, so it costs no GPU memory."""
-    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
+    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
     check_call(cuda, "cuDeviceGet", ctypes.byref(device), index)
     check_call(cuda, "cuDeviceGetName", name, len(name), device)
-    check_call(cuda, "cuDeviceGetAttribute", ctypes.byref(major), _CAPABILITY_MAJOR, device)
-    check_call(cuda, "cuDeviceGetAttribute", ctypes.byref(minor), _CAPABILITY_MINOR, device)
     check_call(cuda, "cuDeviceTotalMem_v2", ctypes.byref(memory), device)
+    numbers = []
+    for attribute in (_SM_COUNT, _CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+        number = ctypes.c_int()
+        check_call(cuda, "cuDeviceGetAttribute", ctypes.byref(number), attribute, device)
+        numbers.append(number.value)
     return {
         "name": name.value.decode(errors="replace"),
-        "capability": [major.value, minor.value],
+        "capability": numbers[1:],
+        "sm_count": numbers[0],
         "memory": memory.value,
     }
 

@@ -93,7 +93,7 @@ def build_engines(
     bundle: str | Path | Bundle,
     precision: str = "fp16",
     *,
-    batch: int = 1,
+    batch: int | str = 1,
     clips: Sequence[str] = (),
     library: str | None = None,
     compatible: str | None = None,
@@ -104,7 +104,8 @@ def build_engines(
     Args:
         bundle: a bundle folder, an open bundle, or the word `demo`.
         precision: fp16, int8, fp8 or fp32.
-        batch: the most targets that step together.
+        batch: how many targets step together: a number, several as `1,4,8`, or a range as `1-8`
+            for one engine that takes any of them.
         clips: what to calibrate with if a graph is missing, as for `quantize_bundle`.
         library: tensorrt or tensorrt-rtx; the one that fits the GPU if None.
         compatible: version or hardware: an engine that others can run, and a slower one.
@@ -121,7 +122,7 @@ def build_engines(
     from relo_edge.calibration.quantize import add_precision, record_clips
     from relo_edge.runtimes.tensorrt import engines
 
-    target = engines.open_target(library, batch, compatible)
+    target = engines.open_target(library, str(batch), compatible)
 
     def record(of: Bundle) -> Recording:
         return record_clips(of, clips)
@@ -171,7 +172,7 @@ def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured
 
         def open_engines(kind: str) -> Runtime:
             return stack.enter_context(
-                closing(open_runtime(bundle, runtime, kind, batch=target.batch))
+                closing(open_runtime(bundle, runtime, kind, batch=target.largest))
             )
 
         reference = stack.enter_context(closing(open_runtime(bundle, "onnxruntime", "fp32")))
@@ -188,7 +189,7 @@ def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured
             speed = time_runtimes(opened, advance)
         milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}
         layers = opened[0].summarize_layers()  # type: ignore[attr-defined]
-        return Measured(parity, parity.passed, speed, milliseconds, layers, target.batch)
+        return Measured(parity, parity.passed, speed, milliseconds, layers, target.largest)
 
 
 def judge_speed(milliseconds: Mapping[str, float], batch: int = 1) -> str:

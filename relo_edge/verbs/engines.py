@@ -12,7 +12,7 @@ from relo_edge.verbs.shared import Bundle, Json, app, print_result
 __all__ = ["build_engine"]
 
 
-@app.command("build-engine", epilog="Example: relo-edge build-engine relo-t256 --fp16 --batch 4")
+@app.command("build-engine", epilog="Example: relo-edge build-engine relo-t256 --fp16 --batch 1,4")
 def build_engine(
     bundle: Bundle,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision: the default.")] = False,
@@ -21,7 +21,9 @@ def build_engine(
         bool, typer.Option("--fp8", help="FP8 products, for capability 8.9 and newer.")
     ] = False,
     fp32: Annotated[bool, typer.Option("--fp32", help="Float32, without TF32.")] = False,
-    batch: Annotated[int, typer.Option(help="The most targets that step together.")] = 1,
+    batch: Annotated[
+        str, typer.Option(help="Targets that step together: 4, or 1,4,8, or 1-8 in one engine.")
+    ] = "1",
     clips: Annotated[
         list[str] | None,
         typer.Option(help="What to calibrate with, if the graph is missing; as for quantize."),

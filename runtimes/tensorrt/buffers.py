@@ -15,7 +15,7 @@ from relo_edge.contract import TensorSpec
 from relo_edge.errors import DeviceError
 from relo_edge.runtimes.tensorrt.device import Device
 
-__all__ = ["Mirror", "allocate", "count_bytes"]
+__all__ = ["ALIGNMENT", "Mirror", "allocate", "count_bytes"]
 
 ALIGNMENT = 256
 """TensorRT's demand on every tensor's address."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.contract import BATCH, GraphContract, TensorSpec
-from relo_edge.errors import BundleError, ReloError
+from relo_edge.errors import BundleError, ReloError, RuntimeUnavailable
 from relo_edge.runtimes.tensorrt.library import Library
 
-__all__ = ["Wanted", "build_plan", "make_profile", "parse_graph"]
+__all__ = ["Wanted", "build_plan", "create_builder", "make_profile", "parse_graph"]
 
 WORKSPACE = 1 << 30
 """Scratch memory that a kernel may ask for: RELO's largest needs far less, and a Jetson shares it
@@ -28,6 +28,10 @@ class Wanted:
 
     contract: GraphContract
     batch: int = 1
+    least: int | None = None
+    """The fewest targets; without it the shapes are fixed, which is faster."""
+    capability: tuple[int, int] | None = None
+    """Of the GPU that will run it, if that is known."""
     compatible: str | None = None
     timings: Path | None = None
     """Where kernels timed for one plan are kept for the next."""
@@ -43,7 +47,7 @@ def build_plan(
     """A plan, as TensorRT's own buffer; `pressed` breaks it off within a step."""
     trt = library.trt
     library.journal.take()
-    builder = trt.Builder(library.logger)
+    builder = create_builder(library)
     network = parse_graph(library, builder, graph)
     check_network(library, network, graph, wanted.contract)
     config = builder.create_builder_config()
@@ -53,9 +57,10 @@ def build_plan(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.progress_monitor = _create_monitor(trt, advance, pressed)
     profile = builder.create_optimization_profile()
-    for name, shapes in make_profile(wanted.contract, wanted.batch).items():
+    for name, shapes in make_profile(wanted.contract, wanted.batch, wanted.least).items():
         profile.set_shape(name, *shapes)
     config.add_optimization_profile(profile)
+    library.bind_to(config, wanted.capability)
     if wanted.compatible:
         library.set_compatible(config, wanted.compatible)
     _load_timings(library, config, wanted.timings)
@@ -70,6 +75,18 @@ def build_plan(
         )
     _keep_timings(library, config, wanted.timings)
     return plan
+
+
+def create_builder(library: Library) -> Any:
+    """TensorRT's builder, or why the library gives none."""
+    try:
+        return library.trt.Builder(library.logger)
+    except TypeError:  # the binding's way to say that the library gave no object
+        raise RuntimeUnavailable(
+            f"{library.flavour} cannot build here",
+            found=library.journal.take(),
+            fix="see `relo-edge doctor`",
+        ) from None
 
 
 def parse_graph(library: Library, builder: Any, graph: Path) -> Any:
@@ -88,7 +105,7 @@ def parse_graph(library: Library, builder: Any, graph: Path) -> Any:
 
 
 def check_network(library: Library, network: Any, graph: Path, contract: GraphContract) -> None:
-    """Hold the network's ends against the contract, before minutes are spent on building it."""
+    """Compare the network's tensors with the contract, before minutes are spent on building it."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     for specs, tensors in ((contract.inputs, inputs), (contract.outputs, outputs)):
@@ -99,7 +116,7 @@ def check_network(library: Library, network: Any, graph: Path, contract: GraphCo
         expected = {spec.name: (spec.dtype, _open_shape(spec)) for spec in specs}
         if found != expected:
             raise BundleError(
-                f"{graph} is not of the contract",
+                f"{graph} does not have the tensors of its contract",
                 found=found,
                 expected=expected,
                 fix="export again",
@@ -117,10 +134,13 @@ def name_dtype(library: Library, dtype: Any) -> str:
     return names.get(dtype, str(dtype))
 
 
-def make_profile(contract: GraphContract, batch: int) -> dict[str, Shapes]:
+def make_profile(
+    contract: GraphContract, batch: int, least: int | None = None
+) -> dict[str, Shapes]:
     """The least, best and largest shape of each input with a batch; the largest is the best."""
+    fewest = batch if least is None else least
     return {
-        spec.name: (spec.at_batch(1), spec.at_batch(batch), spec.at_batch(batch))
+        spec.name: (spec.at_batch(fewest), spec.at_batch(batch), spec.at_batch(batch))
         for spec in contract.inputs
         if BATCH in spec.shape
     }

@@ -1,4 +1,8 @@
-"""The device through cuda-python, NVIDIA's own binding; imports without a driver."""
+"""The device through cuda-python: CUDA's driver interface, in the primary context.
+
+The driver interface alone: the runtime interface of the same package carries a CUDA runtime of its
+own, and refuses every driver older than that.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.errors import MissingDependency
-from relo_edge.runtimes.tensorrt.device import Graphs, explain_driver, explain_failure
+from relo_edge.errors import MissingDependency, RuntimeUnavailable
+from relo_edge.runtimes.tensorrt.device import Graphs, explain_failure
 
 __all__ = ["CudaPython"]
 
@@ -19,53 +23,48 @@ FIRST = 0
 
 
 class CudaPython:
-    """CUDA's runtime interface, which always works in the primary context."""
+    """NVIDIA's own binding; it imports without a driver and captures graphs."""
 
     package = "cuda-python"
 
     def __init__(self) -> None:
         try:
-            from cuda.bindings import runtime
+            from cuda.bindings import driver
         except ImportError as error:
             raise MissingDependency("cuda-python does not import", found=error) from None
-        self._cuda: Any = runtime
-        self.graphs: Graphs | None = CudaGraphs(self._call, runtime)
-        code, count = runtime.cudaGetDeviceCount()
-        if int(code) or not count:
-            driver = self._call("cudaDriverGetVersion")
-            # Within a major version, an older driver serves newer libraries.
-            needed = self._call("cudaRuntimeGetVersion") // 1000 * 1000
-            raise explain_driver(driver, needed)
-        self.gpu = str(self._call("cudaGetDeviceProperties", FIRST).name.decode())
-        kinds = runtime.cudaDeviceAttr
-        self.capability = (
-            self._read_attribute(kinds.cudaDevAttrComputeCapabilityMajor),
-            self._read_attribute(kinds.cudaDevAttrComputeCapabilityMinor),
-        )
+        self._cuda: Any = driver
+        self.graphs: Graphs | None = CudaGraphs(self._call, driver)
+        try:
+            code, *_ = driver.cuInit(0)
+        except Exception as error:  # without libcuda: a class that only some versions have
+            raise RuntimeUnavailable("cuda-python finds no NVIDIA driver", found=error) from None
+        if int(code):
+            raise RuntimeUnavailable("cuda-python cannot start CUDA", found=code.name)
+        if not self._call("cuDeviceGetCount"):
+            raise RuntimeUnavailable("cuda-python finds no GPU", fix="see `relo-edge doctor`")
+        first = self._call("cuDeviceGet", FIRST)
+        self._context = self._call("cuDevicePrimaryCtxRetain", first)
 
     @contextmanager
     def activate(self) -> Iterator[None]:
-        """Another CUDA user may have chosen another GPU in this thread."""
-        before = self._call("cudaGetDevice")
-        if before != FIRST:
-            self._call("cudaSetDevice", FIRST)
+        """The driver keeps a stack of contexts for each thread."""
+        self._call("cuCtxPushCurrent", self._context)
         try:
             yield
         finally:
-            if before != FIRST:
-                self._call("cudaSetDevice", before)
+            self._call("cuCtxPopCurrent")
 
     def allocate(self, size: int) -> int:
         """Device memory."""
-        return int(self._call("cudaMalloc", size))
+        return int(self._call("cuMemAlloc", size))
 
     def free(self, address: int) -> None:
         """Give device memory back."""
-        self._call("cudaFree", address)
+        self._call("cuMemFree", address)
 
     def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         """Host memory that does not move."""
-        address = int(self._call("cudaMallocHost", size))
+        address = int(self._call("cuMemHostAlloc", size, 0))
         array: NDArray[np.uint8] = np.ctypeslib.as_array(
             (ctypes.c_uint8 * size).from_address(address)
         )
@@ -73,59 +72,56 @@ class CudaPython:
 
     def free_pinned(self, array: NDArray[np.uint8]) -> None:
         """Give it back."""
-        self._call("cudaFreeHost", array.ctypes.data)
+        self._call("cuMemFreeHost", array.ctypes.data)
 
     def clear(self, address: int, size: int, stream: int) -> None:
         """Zeros."""
-        self._call("cudaMemsetAsync", address, 0, size, stream)
+        self._call("cuMemsetD8Async", address, 0, size, stream)
 
     def send(self, address: int, array: NDArray[Any], stream: int) -> None:
         """Host to device."""
-        self._copy(address, array.ctypes.data, array.nbytes, "HostToDevice", stream)
+        self._call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, stream)
 
     def fetch(self, array: NDArray[Any], address: int, stream: int) -> None:
         """Device to host."""
-        self._copy(array.ctypes.data, address, array.nbytes, "DeviceToHost", stream)
+        self._call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, stream)
 
     def move(self, target: int, source: int, size: int, stream: int) -> None:
         """Device to device."""
-        self._copy(target, source, size, "DeviceToDevice", stream)
+        self._call("cuMemcpyDtoDAsync", target, source, size, stream)
 
     def create_stream(self) -> int:
         """Without the wait for the default stream that others may use."""
-        return int(self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking))
+        kind = self._cuda.CUstream_flags.CU_STREAM_NON_BLOCKING
+        return int(self._call("cuStreamCreate", int(kind)))
 
     def destroy_stream(self, stream: int) -> None:
         """Give the stream back."""
-        self._call("cudaStreamDestroy", stream)
+        self._call("cuStreamDestroy", stream)
 
     def synchronize(self, stream: int) -> None:
         """Wait for the stream."""
-        self._call("cudaStreamSynchronize", stream)
+        self._call("cuStreamSynchronize", stream)
 
     def time_call(self, call: Callable[[], None], stream: int) -> float:
         """Between two events in the stream."""
-        start, stop = (self._call("cudaEventCreate") for _ in range(2))
+        start, stop = (self._call("cuEventCreate", 0) for _ in range(2))
         try:
-            self._call("cudaEventRecord", start, stream)
+            self._call("cuEventRecord", start, stream)
             call()
-            self._call("cudaEventRecord", stop, stream)
-            self._call("cudaEventSynchronize", stop)
-            return float(self._call("cudaEventElapsedTime", start, stop))
+            self._call("cuEventRecord", stop, stream)
+            self._call("cuEventSynchronize", stop)
+            return float(self._call("cuEventElapsedTime", start, stop))
         finally:
-            self._call("cudaEventDestroy", start)
-            self._call("cudaEventDestroy", stop)
-
-    def _copy(self, target: int, source: int, size: int, kind: str, stream: int) -> None:
-        direction = getattr(self._cuda.cudaMemcpyKind, f"cudaMemcpy{kind}")
-        self._call("cudaMemcpyAsync", target, source, size, direction, stream)
-
-    def _read_attribute(self, attribute: Any) -> int:
-        return int(self._call("cudaDeviceGetAttribute", attribute, FIRST))
+            self._call("cuEventDestroy", start)
+            self._call("cuEventDestroy", stop)
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """The call's result; its error code becomes an exception."""
-        code, *results = getattr(self._cuda, name)(*arguments)
+        """The call's result; its error code, or that the driver lacks it, becomes an exception."""
+        try:
+            code, *results = getattr(self._cuda, name)(*arguments)
+        except RuntimeError as error:
+            raise explain_failure(name, str(error)) from None
         if int(code):
             raise explain_failure(name, code.name)
         return results[0] if results else None
@@ -139,21 +135,21 @@ class CudaGraphs:
 
     def begin(self, stream: int) -> None:
         """By thread: what other threads do meanwhile must not break the capture."""
-        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call("cudaStreamBeginCapture", stream, mode)
+        mode = self._cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._call("cuStreamBeginCapture", stream, mode)
 
     def end(self, stream: int) -> Any:
         """The graph, instantiated."""
-        graph = self._call("cudaStreamEndCapture", stream)
+        graph = self._call("cuStreamEndCapture", stream)
         try:
-            return self._call("cudaGraphInstantiate", graph, 0)
+            return self._call("cuGraphInstantiate", graph, 0)
         finally:
-            self._call("cudaGraphDestroy", graph)
+            self._call("cuGraphDestroy", graph)
 
     def launch(self, graph: Any, stream: int) -> None:
         """One call for all of it."""
-        self._call("cudaGraphLaunch", graph, stream)
+        self._call("cuGraphLaunch", graph, stream)
 
     def destroy(self, graph: Any) -> None:
         """Give the graph back."""
-        self._call("cudaGraphExecDestroy", graph)
+        self._call("cuGraphExecDestroy", graph)

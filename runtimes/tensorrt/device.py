@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import DeviceError, MissingDependency, RuntimeUnavailable
+from relo_edge.host.libcuda import list_devices, name_cuda_wheel
 
-__all__ = ["Device", "Graphs", "explain_driver", "explain_failure", "open_device"]
+__all__ = ["Device", "Graphs", "explain_failure", "open_device"]
 
-OUT_OF_MEMORY = ("cudaErrorMemoryAllocation", "out of memory")
+OUT_OF_MEMORY = ("OUT_OF_MEMORY", "out of memory")
 
 
 class Graphs(Protocol):
@@ -40,8 +41,6 @@ class Device(Protocol):
     """The first GPU, in its primary context, which torch and others in the process share."""
 
     package: str
-    gpu: str
-    capability: tuple[int, int]
     graphs: Graphs | None
     """How CUDA graphs are captured, where they can be."""
 
@@ -86,21 +85,33 @@ class Device(Protocol):
 
 
 def open_device() -> Device:
-    """cuda-python, because it captures graphs; pycuda where that is what is installed."""
+    """cuda-python, because it captures graphs; pycuda where that one does not open the GPU.
+
+    Raises:
+        MissingDependency: neither is installed.
+        RuntimeUnavailable: what is installed does not open the GPU.
+    """
     from relo_edge.runtimes.tensorrt.cuda_python import CudaPython
     from relo_edge.runtimes.tensorrt.pycuda import PyCuda
 
-    reasons = []
+    reasons, installed = [], False
     for kind in (CudaPython, PyCuda):
         try:
             return kind()
-        except MissingDependency as error:
+        except (MissingDependency, RuntimeUnavailable, DeviceError) as error:
             reasons.append(str(error))
-    raise MissingDependency(
-        "neither cuda-python nor pycuda imports",
-        found="; ".join(reasons),
-        fix="`pip install cuda-python`, or pycuda",
-    )
+            installed |= not isinstance(error, MissingDependency)
+    kind_of_error = RuntimeUnavailable if installed else MissingDependency
+    raise kind_of_error("no CUDA binding opens the GPU", found="; ".join(reasons), fix=_advise())
+
+
+def _advise() -> str:
+    """The wheel for the driver that is here."""
+    try:
+        wheel = name_cuda_wheel(list_devices()["cuda"])
+    except OSError:
+        return "see `relo-edge doctor`"
+    return f"`pip install '{wheel}'`"
 
 
 def explain_failure(call: str, reason: str) -> DeviceError:
@@ -108,21 +119,3 @@ def explain_failure(call: str, reason: str) -> DeviceError:
     full = any(word in reason for word in OUT_OF_MEMORY)
     fix = "close what else uses the GPU, or open a smaller batch" if full else None
     return DeviceError(f"CUDA's {call} failed", found=reason, fix=fix)
-
-
-def explain_driver(driver: int, needed: int) -> RuntimeUnavailable:
-    """Why there is no GPU, by the newest CUDA that the driver serves (0 without a driver)."""
-    if not driver:
-        return RuntimeUnavailable("the GPU", found="no NVIDIA driver", fix="see `relo-edge doctor`")
-    if driver < needed:
-        return RuntimeUnavailable(
-            "the NVIDIA driver is too old",
-            found=f"CUDA {_name_version(driver)}",
-            expected=f"CUDA {_name_version(needed)} or newer",
-            fix="update the driver, or install the packages for its CUDA",
-        )
-    return RuntimeUnavailable("the GPU", found="a driver but no GPU", fix="see `relo-edge doctor`")
-
-
-def _name_version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"

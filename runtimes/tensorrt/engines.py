@@ -13,29 +13,26 @@ from typing import Any
 from relo_edge.bundle import Bundle
 from relo_edge.contract import EngineGraph, describe_graph
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.host.files import find_cache, hash_file, publish_folder, share_file
-from relo_edge.host.libcuda import list_devices
+from relo_edge.host.files import find_cache, find_state, hash_file, publish_folder, share_file
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.runtimes.tensorrt.builder import Wanted, build_plan, make_profile
 from relo_edge.runtimes.tensorrt.capability import check_capability
+from relo_edge.runtimes.tensorrt.gpu import Gpu, find_gpu
 from relo_edge.runtimes.tensorrt.library import (
     COMPATIBLE,
+    TURING,
     Library,
     choose_flavour,
     find_library,
 )
 from relo_edge.runtimes.tensorrt.sidecar import AHEAD_OF_TIME, FOLDER, Sidecar
+from relo_edge.runtimes.tensorrt.trust import record_plan
 
-__all__ = ["BuiltEngines", "Target", "build_engines", "find_gpu", "open_target"]
+__all__ = ["BuiltEngines", "Target", "build_engines", "open_target", "parse_batches"]
 
-
-@dataclass(frozen=True)
-class Gpu:
-    """The first GPU, as the driver names it."""
-
-    name: str
-    capability: tuple[int, int]
+BatchRange = tuple[int, int]
+Batches = tuple[BatchRange, ...]
 
 
 @dataclass(frozen=True)
@@ -45,22 +42,27 @@ class Target:
     library: Library
     gpu: Gpu | None
     """None where nothing built can be run."""
-    batch: int = 1
+    batches: Batches = ((1, 1),)
+    """The fewest and most targets of each step engine."""
     compatible: str | None = None
 
     @property
-    def place(self) -> str:
-        """Whom the engines are for; RTX's are compiled to the end where they run."""
-        if self.gpu is None or self.library.is_rtx:
-            return AHEAD_OF_TIME
-        return self.gpu.name
+    def largest(self) -> int:
+        """The most targets that step together."""
+        return max(most for _, most in self.batches)
+
+    @property
+    def bound(self) -> Gpu | None:
+        """The GPU that alone runs the engines; RTX's run on every card, but for Turing's."""
+        if self.gpu is None or (self.library.is_rtx and self.gpu.capability != TURING):
+            return None
+        return self.gpu
 
     @property
     def label(self) -> str:
-        """As part of a file's name: library, and GPU generation where that matters."""
-        if self.gpu is None or self.library.is_rtx:
-            return self.library.flavour
-        return "{}.sm{}{}".format(self.library.flavour, *self.gpu.capability)
+        """As part of a file's name: the library, and the GPU where the engine is bound to it."""
+        flavour = self.library.flavour
+        return f"{flavour}.{self.bound.label}" if self.bound else flavour
 
 
 @dataclass(frozen=True)
@@ -91,22 +93,25 @@ class BuiltEngines:
         return "\n".join(lines)
 
 
-def find_gpu() -> Gpu | None:
-    """The first GPU; without a driver, none."""
-    try:
-        devices = list_devices()["devices"]
-    except OSError:
-        return None
-    if not devices:
-        return None
-    major, minor = devices[0]["capability"]
-    return Gpu(devices[0]["name"], (major, minor))
+def parse_batches(text: str) -> Batches:
+    """`1,4,8` is an engine of fixed shapes for each; `1-8` one for the range."""
+    found = []
+    for part in text.split(","):
+        least, dash, most = part.strip().partition("-")
+        numbers = [least, most] if dash else [least, least]
+        if not all(number.isdecimal() for number in numbers) or not 1 <= int(numbers[0]) <= int(
+            numbers[1]
+        ):
+            raise InputError(
+                "batch", found=text, expected="numbers from 1, such as 4 or 1,4,8 or 1-8"
+            )
+        found.append((int(numbers[0]), int(numbers[1])))
+    return tuple(dict.fromkeys(found))
 
 
-def open_target(flavour: str | None, batch: int, compatible: str | None) -> Target:
+def open_target(flavour: str | None, batches: str, compatible: str | None) -> Target:
     """The library asked for, or the one that fits the GPU; checked before anything is made."""
-    if batch < 1:
-        raise InputError("batch", found=batch, expected="1 or more")
+    parsed = parse_batches(batches)
     if compatible is not None and compatible not in COMPATIBLE:
         raise InputError("compatibility", found=compatible, expected=" | ".join(COMPATIBLE))
     gpu = find_gpu()
@@ -116,7 +121,8 @@ def open_target(flavour: str | None, batch: int, compatible: str | None) -> Targ
             f"{library.flavour} builds on the GPU that will run the engine, and there is none",
             fix="build ahead of time with `--library tensorrt-rtx`, or on the device",
         )
-    return Target(library, gpu, batch, compatible)
+    find_state()  # where built plans are recorded
+    return Target(library, gpu, parsed, compatible)
 
 
 def build_engines(
@@ -133,29 +139,50 @@ def build_engines(
                 folder, part, symlinks=True, copy_function=share_file, dirs_exist_ok=True
             )
         sidecars = tuple(
-            _build_engine(bundle, name, precision, graph, target, part)
-            for name, graph in graphs.items()
+            _build_engine(bundle, name, precision, graphs[name], target, part, batch)
+            for name, batch in _list_plans(target)
         )
+    for sidecar in sidecars:
+        record_plan(sidecar.plan_sha256)
     return BuiltEngines(bundle.path, sidecars, time.perf_counter() - start, target.gpu is not None)
 
 
+def _list_plans(target: Target) -> list[tuple[str, BatchRange]]:
+    """Templates come one at a time; steps at every batch."""
+    return [("template", (1, 1)), *(("step", batch) for batch in target.batches)]
+
+
 def _build_engine(
-    bundle: Bundle, name: str, precision: str, graph: EngineGraph, target: Target, folder: Path
+    bundle: Bundle,
+    name: str,
+    precision: str,
+    graph: EngineGraph,
+    target: Target,
+    folder: Path,
+    batch: BatchRange,
 ) -> Sidecar:
     contract = describe_graph(bundle.variant, name, graph.state_dtype)
-    # Templates come one at a time.
-    batch = target.batch if name == "step" else 1
-    wanted = Wanted(contract, batch, target.compatible, _place_timings(target))
-    stem = f"{name}.{precision}.{target.label}"
+    least, most = batch
+    wanted = Wanted(
+        contract,
+        most,
+        least,
+        target.gpu.capability if target.gpu else None,
+        target.compatible,
+        _place_timings(target),
+    )
+    size = f"b{most}" if least == most else f"b{least}-{most}"
+    stem = f"{name}.{precision}.{size}.{target.label}"
     path = folder / f"{stem}.plan"
     with (
         catch_interrupt() as pressed,
-        show_progress(f"building {name} in {precision}", unit="steps") as advance,
+        show_progress(f"building {name} in {precision}, {size}", unit="steps") as advance,
     ):
         plan = build_plan(target.library, graph.path, wanted, advance, pressed)
     path.unlink(missing_ok=True)
     path.write_bytes(plan)
     source = bundle.manifest["graphs"][precision][name]
+    gpu = target.gpu if target.bound else None
     sidecar = Sidecar(
         graph=name,
         precision=precision,
@@ -164,11 +191,15 @@ def _build_engine(
         plan_sha256=hash_file(path),
         flavour=target.library.flavour,
         tensorrt=target.library.version,
-        gpu=target.place,
-        compute_capability=_bind_capability(target),
-        batch=batch,
-        profiles=make_profile(contract, batch),
+        gpu=gpu.name if gpu else AHEAD_OF_TIME,
+        compute_capability=gpu.capability if gpu else None,
+        batch=most,
+        profiles=make_profile(contract, most, least),
         state_dtype=graph.state_dtype,
+        least=least,
+        sm_count=gpu.sm_count if gpu else 0,
+        board=gpu.board if gpu else "",
+        power_mode=gpu.power_mode if gpu else "",
         compatible=target.compatible,
         kept_in_float32=graph.kept,
     )
@@ -178,15 +209,8 @@ def _build_engine(
     return sidecar
 
 
-def _bind_capability(target: Target) -> tuple[int, int] | None:
-    if target.gpu is None or target.library.is_rtx:
-        return None
-    return target.gpu.capability
-
-
 def _place_timings(target: Target) -> Path | None:
     """One file for each GPU and version: timings of another would be wrong here."""
     if target.gpu is None:
         return None
-    gpu = "-".join(target.gpu.name.lower().split())
-    return find_cache() / "timings" / f"{gpu}-{target.library.version}.cache"
+    return find_cache() / "timings" / f"{target.gpu.label}-{target.library.version}.cache"

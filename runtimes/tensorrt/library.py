@@ -4,7 +4,7 @@ The three have one Python interface but for what stands here behind `is_rtx` or 
 holds each attribute that this folder touches against the interfaces of 10.3, 10.13, 10.16, 11.4
 and RTX. Elsewhere, TensorRT's objects are always called `trt`, `builder`, `network`, `parser`,
 `config`, `profile`, `engine`, `context`, `loader`, `inspector`, `settings` (how a context runs),
-`tensor` and `problem` (the parser's): that is how the test knows them.
+`kernels` (what RTX compiled), `tensor` and `problem` (the parser's): so the test knows them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ OLDEST = (10, 0)  # 8.x has no strongly typed networks, and JetPack 5 has no Pyt
 
 # Desktop cards, as NVIDIA lists them for RTX; 8.7 and 11.0 are Jetsons, the rest data centre.
 RTX_CAPABILITIES = ((7, 5), (8, 6), (8, 9), (12, 0), (12, 1))
+
+TURING = (7, 5)
 
 COMPATIBLE = ("version", "hardware")
 
@@ -128,13 +130,47 @@ class Library:
         else:
             config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
 
-    def create_context(self, engine: Any) -> Any:
-        """An execution context; RTX is told to capture its CUDA graphs."""
+    def bind_to(self, config: Any, capability: tuple[int, int] | None) -> None:
+        """RTX builds for 8.0 and newer if it is not told; a Turing card needs its own engine."""
+        if self.is_rtx and capability == TURING:
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(self.trt.ComputeCapability.SM75, 0)
+
+    def create_settings(self, engine: Any, compiled: bytes) -> Any:
+        """How an engine's contexts run, where the library asks for it; theirs share one.
+
+        RTX compiles kernels where the engine runs. `compiled` is what `read_compiled` gave before:
+        with it, opening does not compile again.
+        """
+        if not self.is_rtx:
+            return None
+        trt = self.trt
+        settings = engine.create_runtime_config()
+        settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        # Lazily, kernels would be exchanged in the middle of a track.
+        eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        settings.dynamic_shapes_kernel_specialization_strategy = eager
+        by_us = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        settings.set_execution_context_allocation_strategy(by_us)
+        kernels = settings.create_runtime_cache()
+        if compiled:
+            kernels.deserialize(compiled)
+        settings.set_runtime_cache(kernels)
+        return settings
+
+    def read_compiled(self, settings: Any) -> bytes:
+        """The kernels that RTX has compiled by now; nothing with TensorRT."""
+        if not self.is_rtx:
+            return b""
+        kernels = settings.get_runtime_cache()
+        return bytes(kernels.serialize())
+
+    def create_context(self, engine: Any, settings: Any) -> Any:
+        """An execution context whose scratch memory is ours: one block serves all of them."""
         if self.is_rtx:
-            settings = engine.create_runtime_config()
-            settings.cuda_graph_strategy = self.trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             return engine.create_execution_context(settings)
-        return engine.create_execution_context()
+        by_us = self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        return engine.create_execution_context(by_us)
 
 
 def find_library(flavour: str) -> Library:

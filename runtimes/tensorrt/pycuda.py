@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.errors import MissingDependency
-from relo_edge.runtimes.tensorrt.device import Graphs, explain_driver, explain_failure
+from relo_edge.errors import MissingDependency, RuntimeUnavailable
+from relo_edge.runtimes.tensorrt.device import Graphs, explain_failure
 
 __all__ = ["PyCuda"]
 
@@ -31,15 +31,12 @@ class PyCuda:
         self._cuda: Any = driver
         try:
             driver.init()
-        except driver.Error:
-            raise explain_driver(driver.get_driver_version(), 0) from None
-        if not driver.Device.count():
-            raise explain_driver(driver.get_driver_version(), 0)
-        first = driver.Device(0)
-        self.gpu = str(first.name())
-        major, minor = first.compute_capability()
-        self.capability = (int(major), int(minor))
-        self._primary = first.retain_primary_context()
+            count = driver.Device.count()
+        except driver.Error as error:
+            raise RuntimeUnavailable("pycuda cannot start CUDA", found=error) from None
+        if not count:
+            raise RuntimeUnavailable("pycuda finds no GPU", fix="see `relo-edge doctor`")
+        self._primary = self._call(driver.Device(0).retain_primary_context)
         self._memory: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
 

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS, TensorSpec, describe_graph
-from relo_edge.errors import DeviceError, PrecisionError, RuntimeUnavailable
+from relo_edge.contract import TensorSpec, describe_graph
+from relo_edge.errors import DeviceError, RuntimeUnavailable
 from relo_edge.runtime import ClosedOnExit, LastStep, RuntimeRequest, StepResult, check_slots
-from relo_edge.runtimes.tensorrt.buffers import Mirror, allocate, count_bytes
+from relo_edge.runtimes.tensorrt.buffers import ALIGNMENT, Mirror, allocate, count_bytes
+from relo_edge.runtimes.tensorrt.choice import ChosenEngines, choose_engines
+from relo_edge.runtimes.tensorrt.compiled import read_compiled
 from relo_edge.runtimes.tensorrt.device import Device, open_device
-from relo_edge.runtimes.tensorrt.engine import Context, Engine, load_engine
-from relo_edge.runtimes.tensorrt.engines import find_gpu
+from relo_edge.runtimes.tensorrt.engine import Engine, load_engine
+from relo_edge.runtimes.tensorrt.gpu import Gpu, find_gpu
+from relo_edge.runtimes.tensorrt.launcher import StepLauncher
 from relo_edge.runtimes.tensorrt.layers import LayerSummary
 from relo_edge.runtimes.tensorrt.library import Library, find_library
-from relo_edge.runtimes.tensorrt.sidecar import Sidecar, advise_build, check_plan, list_sidecars
+from relo_edge.runtimes.tensorrt.sidecar import FOLDER, Sidecar, read_plan
 
-__all__ = ["TensorRtRuntime", "choose_engines", "open_runtime"]
+__all__ = ["Site", "TensorRtRuntime", "open_runtime"]
 
 log = logging.getLogger("relo_edge")
 
-BEST_FIRST = ("fp16", "int8", "fp8", "fp32")
 STATE, TOKENS = "temporal_tokens", "template_tokens"
 # In this order in one block, so that one copy carries all that a step of some batch needs.
 SENT = ("has_history", "window", "search")
 FETCHED = ("box", "score", "policy_logits")
 
 Array = NDArray[np.float32]
-Engines = Mapping[str, Sidecar]
 
 
 def open_runtime(request: RuntimeRequest) -> TensorRtRuntime:
@@ -44,35 +46,21 @@ def open_runtime(request: RuntimeRequest) -> TensorRtRuntime:
         raise RuntimeUnavailable(
             f"{request.name} needs an NVIDIA GPU", fix="see `relo-edge doctor`"
         )
-    sidecars = choose_engines(request, gpu.capability)
+    chosen = choose_engines(request, gpu)
     library = find_library(request.name)
-    return TensorRtRuntime(request.bundle, sidecars, library, open_device(), batch=request.batch)
+    site = Site(library, gpu, open_device(), trusted=request.trust_engines)
+    return TensorRtRuntime(request.bundle, chosen, site, batch=request.batch)
 
 
-def choose_engines(request: RuntimeRequest, capability: tuple[int, int]) -> Engines:
-    """Both engines of the precision asked for, or of the best one there."""
-    bundle, found = request.bundle, dict[str, dict[str, Sidecar]]()
+@dataclass(frozen=True)
+class Site:
+    """Where engines run."""
 
-    def fits(sidecar: Sidecar) -> bool:
-        return sidecar.compute_capability in (None, capability)
-
-    for sidecar in sorted(list_sidecars(bundle, request.name), key=fits):
-        found.setdefault(sidecar.precision, {})[sidecar.graph] = sidecar
-    whole = [p for p in BEST_FIRST if set(found.get(p, ())) == set(GRAPHS)]
-    if not whole:
-        raise RuntimeUnavailable(
-            f"{bundle.path} holds no engine for {request.name}",
-            fix=advise_build(bundle, BEST_FIRST[0], request.batch),
-        )
-    precision = whole[0] if request.precision == "auto" else request.precision
-    if precision not in whole:
-        raise PrecisionError(
-            f"precision of {request.name}",
-            found=precision,
-            expected=" | ".join(whole),
-            fix=advise_build(bundle, precision, request.batch) if precision in BEST_FIRST else None,
-        )
-    return found[precision]
+    library: Library
+    gpu: Gpu
+    device: Device
+    trusted: bool = False
+    """Whether the user vouches for engines that this machine did not build."""
 
 
 class TensorRtRuntime(ClosedOnExit):
@@ -85,25 +73,28 @@ class TensorRtRuntime(ClosedOnExit):
     device = "cuda"
 
     def __init__(
-        self, bundle: Bundle, sidecars: Engines, library: Library, device: Device, *, batch: int = 1
+        self, bundle: Bundle, chosen: ChosenEngines, site: Site, *, batch: int = 1
     ) -> None:
-        self.name, self.precision = library.flavour, sidecars["step"].precision
+        self.name, self.precision = site.library.flavour, chosen.precision
         self.variant, self.batch = bundle.variant, batch
-        self.launching = _describe_launching(library, device)
-        self._captures = device.graphs is not None and not library.captures_itself
-        self._device, self._library = device, library
+        self._site, self._device = site, site.device
         self._lock, self._ended = threading.Lock(), ""
         self._held = ExitStack()
-        self._contexts: dict[tuple[int, int], Context] = {}
-        self._graphs: dict[tuple[int, int], Any] = {}
         self._turn, self._last = 0, LastStep()
+        self._engines: dict[str, Engine] = {}
+        self._steps: StepLauncher | None = None
         try:
-            with device.activate():
-                self._open(bundle, sidecars)
+            with self._device.activate():
+                self._open(bundle, chosen)
         except BaseException:
             self._release()
             raise
-        log.info("%s on %s: %s", self.name, device.gpu, self.launching)
+        log.info("%s on %s: %s", self.name, site.gpu.name, self.launching)
+
+    @property
+    def launching(self) -> str:
+        """How a step is put into the stream."""
+        return self._launcher.description
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
@@ -176,9 +167,9 @@ class TensorRtRuntime(ClosedOnExit):
             return times
 
     def summarize_layers(self) -> LayerSummary:
-        """What TensorRT made of the step graph."""
+        """What TensorRT made of the step graph, for the most targets."""
         with self._use():
-            return self._step.summarize_layers()
+            return self._launcher.largest.summarize_layers()
 
     def close(self) -> None:
         """Give the device memory back."""
@@ -186,29 +177,34 @@ class TensorRtRuntime(ClosedOnExit):
             self._ended = self._ended or "it was closed"
             self._release()
 
-    def _open(self, bundle: Bundle, sidecars: Engines) -> None:
-        device, library, held = self._device, self._library, self._held
-        gpu, capability = device.gpu, device.capability
-        plans = {
-            name: check_plan(bundle, sidecar, library, gpu, capability, self._need_batch(name))
-            for name, sidecar in sidecars.items()
-        }
-        template, self._step = (self._load(bundle, sidecars[name], plans[name]) for name in GRAPHS)
+    def _open(self, bundle: Bundle, chosen: ChosenEngines) -> None:
+        device, held = self._device, self._held
+        loaded = self._engines
+        for sidecar in (chosen.template, *chosen.steps.values()):
+            if sidecar.plan not in loaded:
+                loaded[sidecar.plan] = self._load(bundle, sidecar)
+        steps = {batch: loaded[sidecar.plan] for batch, sidecar in chosen.steps.items()}
         self._stream = device.create_stream()
         held.callback(self._drop, device.destroy_stream, self._stream)
-        step = describe_graph(self.variant, "step", sidecars["step"].state_dtype)
+        capacity = max(steps)
+        step = describe_graph(self.variant, "step", chosen.steps[capacity].state_dtype)
         specs = {spec.name: spec for spec in (*step.inputs, *step.outputs)}
         self._state: TensorSpec = specs[STATE]
-        self._sent = Mirror(device, held, [specs[name] for name in SENT], self.batch)
-        self._fetched = Mirror(device, held, [specs[name] for name in FETCHED], self.batch)
-        self._tokens, *self._states = (self._clear(specs[n]) for n in (TOKENS, STATE, STATE))
-        self._open_encoder(template)
-        for _ in range(2):
-            self._launch(self.batch)
-            self._turn = 1 - self._turn
-        device.synchronize(self._stream)
+        self._sent = Mirror(device, held, [specs[name] for name in SENT], capacity)
+        self._fetched = Mirror(device, held, [specs[name] for name in FETCHED], capacity)
+        self._tokens, *self._states = (
+            self._clear(specs[name], capacity) for name in (TOKENS, STATE, STATE)
+        )
+        needed = max(one.scratch_bytes for one in loaded.values())
+        scratch = allocate(device, held, max(needed, ALIGNMENT))
+        library, stream = self._site.library, self._stream
+        self._open_encoder(loaded[chosen.template.plan], scratch)
+        self._steps = StepLauncher(library, device, stream, steps, self._sent, self._fetched)
+        self._steps.open(self._bind, scratch)
+        for plan, one in loaded.items():
+            one.keep_compiled(bundle.path / FOLDER / plan)
 
-    def _open_encoder(self, loaded: Engine) -> None:
+    def _open_encoder(self, loaded: Engine, scratch: int) -> None:
         """The template engine runs one template into a buffer of its own."""
         box, template = sorted(
             describe_graph(self.variant, "template").inputs, key=lambda spec: spec.name
@@ -218,65 +214,36 @@ class TensorRtRuntime(ClosedOnExit):
         self._template_bytes = count_bytes(fresh)
         self._fresh = allocate(self._device, self._held, self._template_bytes)
         addresses = {name: self._template.address(name) for name in ("template", "box")}
-        self._encoder = loaded.create_context(1, {**addresses, TOKENS: self._fresh}, self._stream)
+        addresses[TOKENS] = self._fresh
+        self._encoder = loaded.create_context(1, addresses, scratch, self._stream)
 
-    def _load(self, bundle: Bundle, sidecar: Sidecar, plan: Any) -> Engine:
+    def _load(self, bundle: Bundle, sidecar: Sidecar) -> Engine:
+        site = self._site
+        plan = read_plan(bundle, sidecar, site.library, site.gpu, trusted=site.trusted)
         contract = describe_graph(bundle.variant, sidecar.graph, sidecar.state_dtype)
-        compatible = sidecar.compatible == "version"
-        return load_engine(self._library, plan, contract, version_compatible=compatible)
+        compiled = read_compiled(bundle.path / FOLDER / sidecar.plan)
+        return load_engine(site.library, plan, sidecar, contract, compiled)
 
-    def _need_batch(self, graph: str) -> int:
-        return self.batch if graph == "step" else 1
-
-    def _clear(self, spec: TensorSpec) -> int:
-        size = count_bytes(spec, self.batch)
+    def _clear(self, spec: TensorSpec, batch: int) -> int:
+        size = count_bytes(spec, batch)
         address = allocate(self._device, self._held, size)
         self._device.clear(address, size, self._stream)
         return address
 
-    def _launch(self, batch: int) -> None:
-        """One step of this turn; the first of its kind goes plainly and is then captured."""
-        key = self._turn, batch
-        if key in self._graphs and self._device.graphs:
-            self._device.graphs.launch(self._graphs[key], self._stream)
-            return
-        first = key not in self._contexts
-        if first:
-            self._contexts[key] = self._create_context(batch)
-        self._enqueue(key)
-        if first and self._captures:
-            self._capture(key)
+    @property
+    def _launcher(self) -> StepLauncher:
+        assert self._steps is not None
+        return self._steps
 
-    def _create_context(self, batch: int) -> Context:
+    def _launch(self, rows: int) -> None:
+        self._launcher.launch(self._turn, rows)
+
+    def _bind(self, turn: int) -> dict[str, int]:
+        """The addresses of a direction: read this turn's state, write the other."""
         addresses = {name: self._sent.address(name) for name in SENT}
         addresses |= {name: self._fetched.address(name) for name in FETCHED}
-        before, after = self._states[self._turn], self._states[1 - self._turn]
-        addresses |= {TOKENS: self._tokens, STATE: before, f"{STATE}_out": after}
-        return self._step.create_context(batch, addresses, self._stream)
-
-    def _enqueue(self, key: tuple[int, int]) -> None:
-        """Crops in, network, boxes out."""
-        self._sent.send(self._stream, key[1])
-        self._contexts[key].enqueue(self._stream)
-        self._fetched.fetch(self._stream)
-
-    def _capture(self, key: tuple[int, int]) -> None:
-        """Write the step down; where that fails, go on without graphs and say so."""
-        graphs = self._device.graphs
-        assert graphs is not None
-        try:
-            graphs.begin(self._stream)
-            try:
-                self._enqueue(key)
-            finally:
-                graph = graphs.end(self._stream)
-        except DeviceError as error:
-            self._captures = False
-            self.launching = f"kernel by kernel: {error}"
-            log.warning("%s goes on without CUDA graphs: %s", self.name, error)
-            return
-        self._graphs[key] = graph
-        self._held.callback(self._drop, graphs.destroy, graph)
+        before, after = self._states[turn], self._states[1 - turn]
+        return addresses | {TOKENS: self._tokens, STATE: before, f"{STATE}_out": after}
 
     def _keep_idle_states(self, rows: Sequence[int]) -> None:
         """Rows that sat this step out change sides too; in the stream's order, on the device."""
@@ -308,23 +275,15 @@ class TensorRtRuntime(ClosedOnExit):
                 raise
 
     def _release(self) -> None:
-        """Contexts and engines first, as they use the buffers; nothing is given back twice."""
-        self._graphs.clear()
-        self._contexts.clear()
-        for name in ("_encoder", "_step"):
-            self.__dict__.pop(name, None)
+        """Graphs, contexts and engines first, as they use the buffers; nothing goes back twice."""
         with suppress(DeviceError), self._device.activate():
+            if self._steps is not None:
+                self._steps.close()
+            self.__dict__.pop("_encoder", None)
+            self._engines.clear()
             self._held.close()
 
     @staticmethod
     def _drop(give_back: Any, what: Any) -> None:
         with suppress(DeviceError):
             give_back(what)
-
-
-def _describe_launching(library: Library, device: Device) -> str:
-    if library.captures_itself:
-        return "CUDA graphs captured by TensorRT for RTX itself"
-    if device.graphs is None:
-        return f"kernel by kernel: {device.package} captures no CUDA graphs"
-    return "captured CUDA graphs"

@@ -1,34 +1,46 @@
 """A device without a GPU: its memory is numpy's, its streams are done at once, its log is kept.
 
-`Plans` is a TensorRT whose plans are ONNX files and whose contexts run them in onnxruntime on that
-memory: every address, turn and graph that the runtime chooses is then really read and written.
+`Plans` is a TensorRT whose plans are ONNX files with a profile, and whose contexts run them in
+onnxruntime on that memory: every address, turn and graph that the runtime chooses is then really
+read and written. It behaves as TensorRT does where that is not obvious: a batch that the profile
+does not leave open is reported as a number, a failed capture makes the next call fail too, and
+contexts whose scratch memory is the user's run only once they have been given it.
 """
 
 import bisect
+import hashlib
 import json
+import tempfile
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from relo_edge.contract import GRAPHS, describe_graph
+from relo_edge.bundle import Bundle
+from relo_edge.contract import describe_graph
 from relo_edge.errors import DeviceError
-from relo_edge.host.files import hash_file
 from relo_edge.runtimes.tensorrt.builder import make_profile
+from relo_edge.runtimes.tensorrt.choice import ChosenEngines, cover_batches
+from relo_edge.runtimes.tensorrt.gpu import Gpu
 from relo_edge.runtimes.tensorrt.library import Library, find_library
-from relo_edge.runtimes.tensorrt.runtime import TensorRtRuntime
-from relo_edge.runtimes.tensorrt.sidecar import Sidecar
+from relo_edge.runtimes.tensorrt.runtime import Site, TensorRtRuntime
+from relo_edge.runtimes.tensorrt.sidecar import FOLDER, Sidecar
 
 ALIGNMENT = 256
 FIRST_ADDRESS = 1 << 40
 DTYPES = {"uint8": np.uint8, "float": np.float32, "float16": np.float16}
+GPU = Gpu("Recorded GPU", (8, 9), 58)
+VERSION = "10.9.0"
+SCRATCH = 4096
 
 
 class RecordingDevice:
     """Fails in the first call of the name `fail_in`, and once `memory` is used up."""
 
-    package, gpu, capability = "recording", "Recorded GPU", (8, 9)
+    package = "recording"
 
     def __init__(self, *, graphs=True, fail_in=None, memory=1 << 40):
         self.log, self.fail_in, self.memory = [], fail_in, memory
@@ -37,6 +49,7 @@ class RecordingDevice:
         self.active = 0
         self.graphs = RecordingGraphs(self) if graphs else None
         self.live_graphs = []
+        self.last_error = False
 
     @contextmanager
     def activate(self):
@@ -56,7 +69,8 @@ class RecordingDevice:
         self.log.append((name, *facts))
         if self.fail_in is not None and self.fail_in == name:
             self.fail_in = None
-            raise DeviceError(f"CUDA's {name} failed", found="cudaErrorIllegalAddress")
+            self.last_error = name in ("begin", "end") or self._capturing is not None
+            raise DeviceError(f"CUDA's {name} failed", found="CUDA_ERROR_ILLEGAL_ADDRESS")
 
     def do(self, work):
         """Now, or whenever the graph being captured is launched."""
@@ -79,7 +93,7 @@ class RecordingDevice:
         self.note("allocate", size)
         self.memory -= size
         if self.memory < 0:
-            raise DeviceError("CUDA's cudaMalloc failed", found="cudaErrorMemoryAllocation")
+            raise DeviceError("CUDA's cudaMalloc failed", found="CUDA_ERROR_OUT_OF_MEMORY")
         address = self._next
         self._next += -(-size // ALIGNMENT) * ALIGNMENT + ALIGNMENT
         self._blocks[address] = np.full(size, 0xFF, np.uint8)
@@ -150,6 +164,7 @@ class RecordingGraphs:
 
     def end(self, stream):
         graph, self._device._capturing = self._device._capturing, None
+        assert graph is not None, "nothing is being captured"
         self._device.note("end", len(graph))
         self._device.live_graphs.append(graph)
         return graph
@@ -167,7 +182,7 @@ class RecordingGraphs:
 class Plans:
     """A TensorRT module: RTX's own names, but for what needs a GPU."""
 
-    def __init__(self, trt, device, version="10.9.0"):
+    def __init__(self, trt, device, version=VERSION):
         self._trt, self._device, self.__version__ = trt, device, version
 
     def __getattr__(self, name):
@@ -182,23 +197,26 @@ class Loader:
         self._trt, self._device = trt, device
 
     def deserialize_cuda_engine(self, plan):
+        profile, _, graph = plan.partition(b"\n")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(plan, options)
+            least, most = json.loads(profile)
+            session = onnxruntime.InferenceSession(graph, options)
         except Exception:
             return None
-        return OnnxEngine(self._trt, self._device, session)
+        return OnnxEngine(self._trt, self._device, session, range(least, most + 1))
 
 
 class OnnxEngine:
-    """An engine's account of its tensors, read from the graph."""
+    """An engine's account of its tensors, read from the graph and the profile."""
 
-    def __init__(self, trt, device, session):
-        self._trt, self._device, self.session = trt, device, session
+    def __init__(self, trt, device, session, batches):
+        self._trt, self._device, self.session, self.batches = trt, device, session, batches
         self.inputs = {value.name: value for value in session.get_inputs()}
         self.outputs = {value.name: value for value in session.get_outputs()}
         self._all = {**self.inputs, **self.outputs}
+        weakref.finalize(self, device.log.append, ("destroy_engine",))
 
     @property
     def num_io_tensors(self):
@@ -217,7 +235,12 @@ class OnnxEngine:
         return names[self._all[name].type[7:-1]]
 
     def get_tensor_shape(self, name):
-        return [size if isinstance(size, int) else -1 for size in self._all[name].shape]
+        free = self.batches[0] if len(self.batches) == 1 else -1
+        return [size if isinstance(size, int) else free for size in self._all[name].shape]
+
+    def get_device_memory_size_for_profile_v2(self, profile):
+        assert profile == 0
+        return SCRATCH
 
     def create_engine_inspector(self):
         return self
@@ -227,7 +250,8 @@ class OnnxEngine:
         layers = [{"Name": node, "LayerType": "onnx"} for node in self.outputs]
         return json.dumps({"Layers": layers})
 
-    def create_execution_context(self):
+    def create_execution_context(self, strategy):
+        assert strategy == self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._device.note("create_context")
         return OnnxContext(self, self._device)
 
@@ -235,23 +259,35 @@ class OnnxEngine:
 class OnnxContext:
     """Runs the graph on whatever lies at the addresses it was given."""
 
+    nvtx_verbosity = None
+
     def __init__(self, engine, device):
         self._engine, self._device = engine, device
-        self._shapes, self._addresses = {}, {}
+        self._shapes, self._addresses, self._scratch = {}, {}, None
+        weakref.finalize(self, device.log.append, ("destroy_context",))
+
+    def set_device_memory(self, address, size):
+        self._device.find(address, size)
+        self._scratch = size
 
     def set_optimization_profile_async(self, index, stream):
         return index == 0
 
     def set_input_shape(self, name, shape):
         self._shapes[name] = tuple(shape)
-        return True
+        return shape[0] in self._engine.batches
 
     def set_tensor_address(self, name, address):
         self._addresses[name] = address
         return address % ALIGNMENT == 0
 
     def execute_async_v3(self, stream):
-        self._device.note("enqueue", dict(self._addresses), self._shapes.get("search", (1,))[0])
+        assert self._scratch is not None, "no scratch memory"
+        if self._device.last_error and self._device._capturing is None:
+            self._device.last_error = False
+            return False
+        batch = self._shapes.get("search", (1,))[0]
+        self._device.note("enqueue", dict(self._addresses), batch)
         self._device.do(self._run)
         return True
 
@@ -267,39 +303,62 @@ class OnnxContext:
             self._device.write(self._addresses[name], np.ascontiguousarray(array))
 
 
-def describe_plans(bundle, precision, batch):
-    """Sidecars whose plans are the bundle's own ONNX files."""
-    sidecars = {}
-    for name in GRAPHS:
-        path = bundle.graph(name, precision)
-        dtype = bundle.state_dtype(precision)
-        contract, digest = describe_graph(bundle.variant, name, dtype), hash_file(path)
-        sidecars[name] = Sidecar(
-            graph=name,
-            precision=precision,
-            graph_sha256=digest,
-            plan=str(path),
-            plan_sha256=digest,
-            flavour="tensorrt",
-            tensorrt="10.9.0",
-            gpu=RecordingDevice.gpu,
-            compute_capability=RecordingDevice.capability,
-            batch=batch,
-            profiles=make_profile(contract, batch),
-            state_dtype=dtype,
+def write_plans(bundle, precision, batches, folder):
+    """Plans in a folder, made of the bundle's ONNX files, and their sidecars."""
+    sidecars = []
+    for name, least, most in [("template", 1, 1), *(("step", *batch) for batch in batches)]:
+        graph, dtype = bundle.graph(name, precision).read_bytes(), bundle.state_dtype(precision)
+        plan = json.dumps([least, most]).encode() + b"\n" + graph
+        path = folder / f"{name}.{precision}.{least}-{most}.plan"
+        path.write_bytes(plan)
+        contract = describe_graph(bundle.variant, name, dtype)
+        sidecars.append(
+            Sidecar(
+                graph=name,
+                precision=precision,
+                graph_sha256=hashlib.sha256(graph).hexdigest(),
+                plan=path.name,
+                plan_sha256=hashlib.sha256(plan).hexdigest(),
+                flavour="tensorrt",
+                tensorrt=VERSION,
+                gpu=GPU.name,
+                compute_capability=GPU.capability,
+                sm_count=GPU.sm_count,
+                batch=most,
+                least=least,
+                profiles=make_profile(contract, most, least),
+                state_dtype=dtype,
+            )
         )
     return sidecars
 
 
 def open_recorded(
-    bundle, batch=1, *, largest=None, device=None, precision="fp32", flavour="tensorrt", **changes
+    bundle,
+    batch=1,
+    *,
+    batches=None,
+    device=None,
+    precision="fp32",
+    flavour="tensorrt",
+    trusted=True,
+    **changes,
 ):
-    """The runtime on a recording device; `changes` are made to both sidecars.
+    """The runtime on a recording device; `changes` are made to all sidecars.
 
-    The engines are built for `largest`, which is `batch` if not said.
+    The step engines are built for `batches`: one for 1 to `batch` if not said.
     """
     device, rtx = device or RecordingDevice(), find_library("tensorrt-rtx")
     library = Library(flavour, Plans(rtx.trt, device), rtx.logger, rtx.journal)
-    sidecars = describe_plans(bundle, precision, largest or batch)
-    sidecars = {name: replace(sidecar, **changes) for name, sidecar in sidecars.items()}
-    return TensorRtRuntime(bundle, sidecars, library, device, batch=batch)
+    scratch = tempfile.TemporaryDirectory()
+    folder = Path(scratch.name) / FOLDER
+    folder.mkdir()
+    template, *steps = (
+        replace(sidecar, **changes)
+        for sidecar in write_plans(bundle, precision, batches or [(1, batch)], folder)
+    )
+    chosen = ChosenEngines(template, cover_batches(steps, batch))
+    shadow = Bundle(folder.parent, bundle.variant, bundle.manifest)
+    runtime = TensorRtRuntime(shadow, chosen, Site(library, GPU, device, trusted), batch=batch)
+    weakref.finalize(runtime, scratch.cleanup)
+    return runtime

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relo_edge.benchmarks.speed.power import ask_tool, parse_power, read_power_mode
+from relo_edge.benchmarks.speed.power import parse_power
 
 ORIN = (
     "RAM 4721/30536MB (lfb 5904x4MB) SWAP 0/15268MB (cached 0MB) CPU [2%@729,1%@729,0%@729] "
@@ -37,17 +37,3 @@ XAVIER = (
 )
 def test_the_board_is_what_counts(line, watts):
     assert parse_power(line) == (pytest.approx(watts) if watts else None)
-
-
-def test_the_power_mode_is_what_nvpmodel_says(tmp_path, monkeypatch):
-    script = tmp_path / "nvpmodel"
-    script.write_text("#!/bin/sh\necho 'NV Power Mode: MAXN_SUPER'\necho 2\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert read_power_mode() == "MAXN_SUPER"
-
-
-def test_a_tool_that_is_missing_or_fails_says_nothing():
-    assert ask_tool("no-such-tool") == ""
-    assert ask_tool("sh", "-c", "echo half; exit 3") == ""
-    assert ask_tool("echo", "whole") == "whole\n"

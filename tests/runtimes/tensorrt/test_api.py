@@ -29,6 +29,7 @@ OBJECTS = {
     "settings": "IRuntimeConfig",
     "tensor": "ITensor",
     "cache": "ITimingCache",
+    "kernels": "IRuntimeCache",
 }
 RTX = "rtx"
 

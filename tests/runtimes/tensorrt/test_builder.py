@@ -9,10 +9,11 @@ from engines import build_graph, make_engine_graph
 from onnx import TensorProto, helper
 
 from relo_edge.contract import GRAPHS, describe_graph
-from relo_edge.errors import BundleError, InputError, ReloError
+from relo_edge.errors import BundleError, InputError, ReloError, RuntimeUnavailable
 from relo_edge.runtimes.tensorrt.builder import (
     Wanted,
     build_plan,
+    create_builder,
     make_profile,
     name_dtype,
     parse_graph,
@@ -69,8 +70,10 @@ def test_tensorrt_takes_the_profile_as_it_is(rtx, graph):
     for name, (least, best, most) in shapes.items():
         profile.set_shape(name, least, best, most)
         assert [tuple(shape) for shape in profile.get_shape(name)] == [least, best, most]
-        assert (least[0], best[0], most[0]) == (1, BATCH, BATCH)
+        assert (least[0], best[0], most[0]) == (BATCH, BATCH, BATCH)
     assert set(shapes) == {s.name for s in contract.inputs} - {"window"}
+    ranged = make_profile(contract, BATCH, 1)
+    assert {tuple(shape[0] for shape in found) for found in ranged.values()} == {(1, BATCH, BATCH)}
 
 
 def test_progress_is_told_step_by_step(rtx, tmp_path):
@@ -146,7 +149,9 @@ def test_a_file_that_is_no_graph(rtx, tmp_path):
 
 def test_a_graph_of_another_contract_is_refused_before_it_is_built(rtx, tmp_path):
     source = make_engine_graph("demo", "template", "fp32", tmp_path)
-    with pytest.raises(BundleError, match=r"not of the contract: found .*expected .*128, 128"):
+    with pytest.raises(
+        BundleError, match=r"not have the tensors of its contract: found .*expected .*128, 128"
+    ):
         build(rtx, source.path, describe_graph(VARIANTS["t256"], "template"))
 
 
@@ -174,3 +179,46 @@ def test_rtx_engines_are_compatible_by_themselves(rtx):
     config = rtx.trt.Builder(rtx.logger).create_builder_config()
     with pytest.raises(InputError, match="every RTX card"):
         rtx.set_compatible(config, "hardware")
+
+
+def test_a_builder_that_is_not_given_ends_in_one_line(rtx):
+    class Without:
+        @staticmethod
+        def Builder(_logger):
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    rtx.journal.take()
+    rtx.journal.note("CUDA initialization failure with error: 35")
+    with pytest.raises(RuntimeUnavailable, match="cannot build here: found CUDA init.*error: 35"):
+        create_builder(replace(rtx, trt=Without))
+
+
+class Noted:
+    """A builder's configuration that notes for which GPUs it is told to build."""
+
+    num_compute_capabilities = 0
+
+    def set_compute_capability(self, capability, index):
+        self.told = capability.name, index
+
+
+@pytest.mark.parametrize(
+    ("flavour", "capability", "told"),
+    [
+        ("tensorrt-rtx", (7, 5), ("SM75", 0)),
+        ("tensorrt-rtx", (8, 9), None),
+        ("tensorrt-rtx", None, None),
+        ("tensorrt", (7, 5), None),
+    ],
+)
+def test_a_turing_card_gets_an_engine_of_its_own(rtx, flavour, capability, told):
+    config = Noted()
+    replace(rtx, flavour=flavour).bind_to(config, capability)
+    assert getattr(config, "told", None) == told
+
+
+def test_rtx_builds_for_turing(rtx, tmp_path):
+    source = make_engine_graph("demo", "template", "fp16", tmp_path)
+    contract = describe_graph(VARIANTS["demo"], "template", source.state_dtype)
+    wanted = Wanted(contract, capability=(7, 5))
+    assert build_plan(rtx, source.path, wanted, lambda: None, threading.Event())

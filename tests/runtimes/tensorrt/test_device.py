@@ -2,14 +2,13 @@
 
 import ast
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from relo_edge.errors import DeviceError, MissingDependency, RuntimeUnavailable
-from relo_edge.runtimes.tensorrt import cuda_python
+from relo_edge.runtimes.tensorrt import cuda_python, device
 from relo_edge.runtimes.tensorrt.cuda_python import CudaPython
 from relo_edge.runtimes.tensorrt.device import explain_failure, open_device
 from relo_edge.runtimes.tensorrt.pycuda import PyCuda
@@ -27,130 +26,172 @@ def list_calls():
         node.attr
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute)
-        and getattr(node.value, "attr", getattr(node.value, "id", "")) in ("_cuda", "runtime")
+        and getattr(node.value, "attr", getattr(node.value, "id", "")) in ("_cuda", "driver")
     ]
-    return sorted({name for name in names if name.startswith("cuda")})
+    return sorted({name for name in names if name.lower().startswith("cu")})
 
 
 def test_cuda_python_has_all_that_is_asked_of_it():
-    from cuda.bindings import runtime
+    from cuda.bindings import driver
 
     calls = list_calls()
-    assert {"cudaMalloc", "cudaGraphInstantiate", "cudaMemcpyKind"} <= set(calls)
+    assert {"cuMemAlloc", "cuGraphInstantiate", "CUstream_flags"} <= set(calls)
     assert len(calls) > 20
-    assert [name for name in calls if not hasattr(runtime, name)] == []
-    for kind in ("HostToDevice", "DeviceToHost", "DeviceToDevice"):
-        assert hasattr(runtime.cudaMemcpyKind, f"cudaMemcpy{kind}")
+    assert [name for name in calls if not hasattr(driver, name)] == []
+
+
+def test_no_cuda_runtime_of_the_bindings_own_is_used():
+    """It is of one version, and refuses older drivers: error 35 on JetPack 6."""
+    source = Path(cuda_python.__file__).read_text()
+    assert "bindings import runtime" not in source
+    assert "cudart" not in source
 
 
 class Answers:
-    """cuda-python's runtime with the answers of some machine."""
+    """cuda-python's driver interface with the answers of some machine."""
 
-    def __init__(self, runtime, answers):
-        self._runtime, self._answers = runtime, answers
+    def __init__(self, driver, answers):
+        self._driver, self._answers = driver, answers
 
     def __getattr__(self, name):
         if name in self._answers:
-            return lambda *_: self._answers[name]
-        return getattr(self._runtime, name)
+            answer = self._answers[name]
+            return answer if callable(answer) else lambda *_: answer
+        return getattr(self._driver, name)
 
 
 @pytest.fixture
 def answer(monkeypatch):
     """Let cuda-python answer so."""
-
     import cuda.bindings
-    from cuda.bindings import runtime as real
+    from cuda.bindings import driver as real
 
     def use(**answers):
-        monkeypatch.setattr(cuda.bindings, "runtime", Answers(real, answers))
+        monkeypatch.setattr(cuda.bindings, "driver", Answers(real, answers))
 
     return use
 
 
 def error(number):
-    from cuda.bindings import runtime
+    from cuda.bindings import driver
 
-    return runtime.cudaError_t(number)
+    return driver.CUresult(number)
 
 
-@pytest.mark.parametrize(
-    ("driver", "said"),
-    [
-        (0, "the GPU: found no NVIDIA driver"),
-        (12040, r"driver is too old: found CUDA 12\.4, expected CUDA 13\.0 or newer"),
-        (13010, "found a driver but no GPU"),
-    ],
-)
-def test_why_there_is_no_gpu(answer, driver, said):
-    answer(
-        cudaGetDeviceCount=(error(35 if driver < 13000 else 100), None),
-        cudaDriverGetVersion=(error(0), driver),
-        cudaRuntimeGetVersion=(error(0), 13050),
-    )
-    with pytest.raises(RuntimeUnavailable, match=said):
+def test_why_cuda_python_does_not_open(answer):
+    def lack(_flags):
+        raise RuntimeError('"cuda" is an NVIDIA driver library')
+
+    answer(cuInit=lack)
+    with pytest.raises(RuntimeUnavailable, match="finds no NVIDIA driver: found .cuda. is an"):
+        CudaPython()
+    answer(cuInit=(error(803),))
+    with pytest.raises(RuntimeUnavailable, match="cannot start CUDA: found CUDA_ERROR_SYSTEM_DR"):
+        CudaPython()
+    answer(cuInit=(error(0),), cuDeviceGetCount=(error(0), 0))
+    with pytest.raises(RuntimeUnavailable, match="finds no GPU"):
         CudaPython()
 
 
 def open_faked(answer, **answers):
+    stack = []
     answer(
-        cudaGetDeviceCount=(error(0), 1),
-        cudaGetDeviceProperties=(error(0), types.SimpleNamespace(name=b"NVIDIA H200")),
-        cudaDeviceGetAttribute=(error(0), 9),
-        cudaGetDevice=(error(0), 0),
+        cuInit=(error(0),),
+        cuDeviceGetCount=(error(0), 1),
+        cuDeviceGet=(error(0), 0),
+        cuDevicePrimaryCtxRetain=(error(0), "primary"),
+        cuCtxPushCurrent=lambda context: stack.append(context) or (error(0),),
+        cuCtxPopCurrent=lambda: (error(0), stack.pop()),
         **answers,
     )
-    return CudaPython()
+    opened = CudaPython()
+    opened.stack = stack
+    return opened
 
 
 def test_a_full_gpu_says_what_to_do(answer):
-    opened = open_faked(answer, cudaMalloc=(error(2), None))
-    assert (opened.gpu, opened.capability) == ("NVIDIA H200", (9, 9))
+    opened = open_faked(answer, cuMemAlloc=(error(2), None))
     with opened.activate(), pytest.raises(DeviceError) as refused:
         opened.allocate(1 << 40)
-    assert "cudaMalloc failed: found cudaErrorMemoryAllocation" in str(refused.value)
+    assert "cuMemAlloc failed: found CUDA_ERROR_OUT_OF_MEMORY" in str(refused.value)
     assert "close what else uses the GPU" in str(refused.value)
 
 
 def test_an_error_bears_cudas_own_name(answer):
-    opened = open_faked(answer, cudaStreamSynchronize=(error(700),))
-    with pytest.raises(DeviceError, match="found cudaErrorIllegalAddress$"):
+    opened = open_faked(answer, cuStreamSynchronize=(error(700),))
+    with pytest.raises(DeviceError, match="found CUDA_ERROR_ILLEGAL_ADDRESS$"):
         opened.synchronize(1)
+
+
+def test_a_function_that_the_driver_lacks_is_an_error_of_the_device(answer):
+    def lack(*_):
+        raise RuntimeError('Function "cuGraphInstantiate" not found')
+
+    opened = open_faked(
+        answer,
+        cuStreamEndCapture=(error(0), "graph"),
+        cuGraphInstantiate=lack,
+        cuGraphDestroy=(error(0),),
+    )
+    with pytest.raises(DeviceError, match="cuGraphInstantiate failed: found Function"):
+        opened.graphs.end(1)
 
 
 def test_pinned_memory_is_a_view_of_cudas(answer):
     memory = np.zeros(64, np.uint8)
-    opened = open_faked(answer, cudaMallocHost=(error(0), memory.ctypes.data))
+    opened = open_faked(answer, cuMemHostAlloc=(error(0), memory.ctypes.data))
     pinned = opened.allocate_pinned(64)
     pinned[3] = 7
     assert memory[3] == 7
-    opened._cuda._answers["cudaFreeHost"] = (error(1),)
-    with pytest.raises(DeviceError, match="cudaErrorInvalidValue"):
+    opened._cuda._answers["cuMemFreeHost"] = (error(1),)
+    with pytest.raises(DeviceError, match="CUDA_ERROR_INVALID_VALUE"):
         opened.free_pinned(pinned)
 
 
-def test_another_gpu_of_the_thread_is_given_back(answer):
-    chosen = []
+def test_the_thread_keeps_the_context_it_had(answer):
     opened = open_faked(answer)
-    opened._cuda = types.SimpleNamespace(
-        cudaGetDevice=lambda: (error(0), 1),
-        cudaSetDevice=lambda number: chosen.append(number) or (error(0),),
-    )
-    with opened.activate():
-        assert chosen == [0]
-    assert chosen == [0, 1]
+    opened.stack.append("of torch")
+    with pytest.raises(KeyError), opened.activate():
+        raise KeyError(opened.stack.index("primary"))
+    assert opened.stack == ["of torch"]
 
 
-def test_pycuda_stands_in_where_cuda_python_is_missing(monkeypatch):
-    def lack():
-        raise MissingDependency("cuda-python does not import", found="No module named 'cuda'")
+def play_driver(monkeypatch, *cuda):
+    monkeypatch.setattr(device, "list_devices", lambda: {"cuda": cuda, "devices": []})
 
-    monkeypatch.setattr(cuda_python, "CudaPython", lack)
-    monkeypatch.setitem(sys.modules, "pycuda", None)
-    with pytest.raises(MissingDependency, match=r"cuda-python does not import.*pycuda does not"):
-        open_device()
+
+def refuse_cuda_python(monkeypatch, kind=RuntimeUnavailable):
+    def refuse():
+        raise kind("cuda-python cannot start CUDA", found="error 35")
+
+    monkeypatch.setattr(cuda_python, "CudaPython", refuse)
+
+
+@pytest.mark.parametrize("kind", [MissingDependency, RuntimeUnavailable, DeviceError])
+def test_pycuda_stands_in_where_cuda_python_does_not_open(monkeypatch, kind):
+    refuse_cuda_python(monkeypatch, kind)
     monkeypatch.setattr("relo_edge.runtimes.tensorrt.pycuda.PyCuda", lambda: "pycuda")
     assert open_device() == "pycuda"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "wheel"),
+    [((12, 6), "cuda-bindings>=12.6,<13"), ((13, 2), "cuda-bindings>=13.0,<14")],
+)
+def test_where_none_opens_the_wheel_for_this_driver_is_named(monkeypatch, cuda, wheel):
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    play_driver(monkeypatch, *cuda)
+    for kind, raised in [
+        (RuntimeUnavailable, RuntimeUnavailable),
+        (MissingDependency, MissingDependency),
+    ]:
+        refuse_cuda_python(monkeypatch, kind)
+        with pytest.raises(raised) as refused:
+            open_device()
+        assert "cuda-python cannot start CUDA: found error 35; pycuda does not" in str(
+            refused.value
+        )
+        assert f"`pip install '{wheel}'`" in str(refused.value)
 
 
 def test_pycuda_captures_no_graphs():
@@ -158,7 +199,7 @@ def test_pycuda_captures_no_graphs():
 
 
 def test_only_a_full_memory_has_a_remedy():
-    assert "close" not in str(explain_failure("x", "cudaErrorLaunchFailure"))
+    assert "close" not in str(explain_failure("x", "CUDA_ERROR_LAUNCH_FAILED"))
     assert "close" in str(explain_failure("mem_alloc", "cuMemAlloc failed: out of memory"))
 
 

@@ -1,6 +1,7 @@
 """Engines in the bundle: published whole with their identity, refused when they do not fit."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -17,12 +18,17 @@ from relo_edge.contract import GRAPHS, EngineGraph
 from relo_edge.errors import BundleError, RuntimeUnavailable
 from relo_edge.host.files import hash_file
 from relo_edge.runtimes.tensorrt import engines, runtime
-from relo_edge.runtimes.tensorrt.engines import Gpu, Target, build_engines, open_target
+from relo_edge.runtimes.tensorrt.engines import Target, build_engines, open_target, parse_batches
+from relo_edge.runtimes.tensorrt.gpu import Gpu
 from relo_edge.runtimes.tensorrt.library import find_library
-from relo_edge.runtimes.tensorrt.sidecar import check_plan, list_sidecars
+from relo_edge.runtimes.tensorrt.sidecar import list_sidecars, read_plan
+from relo_edge.runtimes.tensorrt.trust import is_recorded
 
-LABEL = "fp32.tensorrt-rtx"
-ADA = Gpu("NVIDIA RTX 4090", (8, 9))
+LABEL = "fp32.b1.tensorrt-rtx"
+ADA = Gpu("NVIDIA RTX 4090", (8, 9), 128)
+
+
+FROM_ADA = {"gpu": ADA.name, "compute_capability": ADA.capability}
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def built(demo_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     shutil.copytree(demo_bundle.path, folder / "b")
     bundle = open_bundle(folder / "b")
-    target = Target(find_library("tensorrt-rtx"), None, batch=3)
+    target = Target(find_library("tensorrt-rtx"), None, parse_batches("1,2-3"))
     return bundle, build_engines(bundle, "fp32", float_graphs(bundle), target)
 
 
@@ -65,6 +71,7 @@ def test_the_verb_builds_publishes_and_says_that_nothing_ran(capsys, bundle):
     assert list_names(bundle) == sorted(f"{g}.{LABEL}.{end}" for g in GRAPHS for end in ends)
     assert "building step in fp32" in err
     assert [path.name for path in bundle.path.parent.iterdir()] == ["b"]
+    assert all(is_recorded(engine["plan_sha256"]) for engine in told["engines"])
     code, out, _ = run_verb(capsys, "inspect", bundle.path)
     assert code == 0
     assert out.count("ahead of time, ok") == 2
@@ -73,20 +80,23 @@ def test_the_verb_builds_publishes_and_says_that_nothing_ran(capsys, bundle):
 def test_a_reader_is_told_that_it_has_not_run(built):
     text = built[1].describe()
     assert "not yet run: there is no GPU here" in text
-    assert "batch 1 to 3" in text
+    assert "batch 2 to 3" in text
+    assert text.count("batch 1,") == 2
 
 
 def test_the_sidecar_tells_where_the_plan_comes_from(built):
     bundle, _ = built
-    by_graph = {sidecar.graph: sidecar for sidecar in list_sidecars(bundle, "tensorrt-rtx")}
-    assert set(by_graph) == set(GRAPHS)
-    step = by_graph["step"]
-    assert step.graph_sha256 == bundle.manifest["files"]["step.onnx"]["sha256"]
-    assert step.plan_sha256 == hash_file(bundle.path / "engines" / step.plan)
-    assert (step.batch, by_graph["template"].batch) == (3, 1)
-    assert step.profiles["has_history"] == [[1], [3], [3]]
-    assert step.tensorrt == find_library("tensorrt-rtx").version
-    assert (step.gpu, step.compute_capability) == ("ahead of time", None)
+    template, one, range_of = sorted(
+        list_sidecars(bundle, "tensorrt-rtx"), key=lambda s: (s.graph != "template", s.batch)
+    )
+    assert (template.graph, one.graph, range_of.graph) == ("template", "step", "step")
+    assert one.graph_sha256 == bundle.manifest["files"]["step.onnx"]["sha256"]
+    assert one.plan_sha256 == hash_file(bundle.path / "engines" / one.plan)
+    assert [(s.least, s.batch) for s in (template, one, range_of)] == [(1, 1), (1, 1), (2, 3)]
+    assert one.profiles["has_history"] == [[1], [1], [1]]
+    assert range_of.profiles["has_history"] == [[2], [3], [3]]
+    assert one.tensorrt == find_library("tensorrt-rtx").version
+    assert (one.gpu, one.compute_capability) == ("ahead of time", None)
     assert list_sidecars(bundle, "tensorrt") == []
 
 
@@ -130,9 +140,10 @@ def gpu(monkeypatch):
     """The GPU's part is played by the recording device; all the rest is real."""
 
     def open_built(asked):
-        chosen = runtime.choose_engines(asked, ADA.capability)["step"]
+        chosen = runtime.choose_engines(asked, ADA)
+        batches = [(s.least, s.batch) for s in chosen.steps.values()]
         precision = chosen.precision
-        return open_recorded(asked.bundle, asked.batch, largest=chosen.batch, precision=precision)
+        return open_recorded(asked.bundle, asked.batch, batches=batches, precision=precision)
 
     monkeypatch.setattr(engines, "find_gpu", lambda: ADA)
     monkeypatch.setattr(runtime, "open_runtime", open_built)
@@ -155,7 +166,8 @@ def test_engines_are_timed_at_the_batch_they_were_asked_for(capsys, bundle, gpu)
     graphs = {n: EngineGraph(half.graph(n, "fp16"), half.state_dtype("fp16")) for n in GRAPHS}
     words = ["build-engine", bundle.path, "--fp32", "--library", "tensorrt-rtx", "--json"]
     for largest, timed in ((1, ["fp32"]), (3, ["fp32", "fp16"])):
-        build_engines(half, "fp16", graphs, Target(find_library("tensorrt-rtx"), None, largest))
+        target = Target(find_library("tensorrt-rtx"), None, ((largest, largest),))
+        build_engines(half, "fp16", graphs, target)
         code, out, err = run_verb(capsys, *words, "--batch", "3")
         told = json.loads(out)
         assert code == 0
@@ -171,7 +183,9 @@ def test_engines_are_timed_at_the_batch_they_were_asked_for(capsys, bundle, gpu)
     ("words", "code", "said"),
     [
         (["--fp16", "--int8"], 2, "precision: found fp16 and int8, expected one of them"),
-        (["--fp32", "--batch", "0"], 2, "batch: found 0, expected 1 or more"),
+        (["--fp32", "--batch", "0"], 2, "batch: found 0, expected numbers from 1"),
+        (["--fp32", "--batch", "4-1"], 2, "batch: found 4-1, expected numbers from 1"),
+        (["--fp32", "--batch", "1,,2"], 2, "batch: found 1,,2, expected numbers from 1"),
         (["--fp32", "--compatible", "gpu"], 2, "found gpu, expected version | hardware"),
         (["--fp32", "--compatible", "version"], 2, "every RTX card"),
         (["--fp32", "--library", "trt"], 2, "expected tensorrt | tensorrt-rtx"),
@@ -188,29 +202,44 @@ def test_a_library_that_builds_on_its_gpu_alone_says_so(monkeypatch):
     rtx = find_library("tensorrt-rtx")
     monkeypatch.setattr(engines, "find_library", lambda _: replace(rtx, flavour="tensorrt"))
     with pytest.raises(RuntimeUnavailable, match=r"found no GPU.*--library tensorrt-rtx"):
-        open_target("tensorrt", 1, None)
+        open_target("tensorrt", "1", None)
 
 
-def test_a_gpus_engine_bears_its_name():
+def test_an_engines_name_tells_the_gpu_that_alone_runs_it():
     rtx = find_library("tensorrt-rtx")
-    orin = Gpu("Orin", (8, 7))
-    assert Target(rtx, ADA).label == "tensorrt-rtx"
-    assert Target(replace(rtx, flavour="tensorrt"), orin).label == "tensorrt.sm87"
-    assert Target(replace(rtx, flavour="tensorrt"), orin).place == "Orin"
+    full = replace(rtx, flavour="tensorrt")
+    agx, nano = (
+        Gpu("Orin", (8, 7), count, f"NVIDIA Jetson {board} Developer Kit")
+        for board, count in (("AGX Orin", 16), ("Orin Nano", 8))
+    )
+    turing = Gpu("NVIDIA T4", (7, 5), 40)
+    assert Target(rtx, None).label == Target(rtx, ADA).label == "tensorrt-rtx"
+    assert Target(full, ADA).label == "tensorrt.nvidia-rtx-4090-128sm"
+    assert Target(full, agx).label == "tensorrt.nvidia-jetson-agx-orin-developer-kit-16sm"
+    assert Target(full, nano).label == "tensorrt.nvidia-jetson-orin-nano-developer-kit-8sm"
+    assert Target(rtx, turing).label == "tensorrt-rtx.nvidia-t4-40sm"
+
+
+@pytest.mark.parametrize(
+    ("text", "batches"),
+    [("1", [(1, 1)]), ("1, 4,8", [(1, 1), (4, 4), (8, 8)]), ("1-8", [(1, 8)]), ("2,2", [(2, 2)])],
+)
+def test_batches_are_numbers_and_ranges(text, batches):
+    assert list(parse_batches(text)) == batches
 
 
 def check(built, changes):
-    """Whether the step's plan, its sidecar changed, may run batches of 3 on a 4090."""
+    """Whether the plan for one target, its sidecar changed, may run on a 4090."""
     bundle, result = built
     sidecar, library = replace(result.sidecars[1], **changes), find_library("tensorrt-rtx")
-    return check_plan(bundle, sidecar, library, ADA.name, ADA.capability, 3)
+    return read_plan(bundle, sidecar, library, ADA, trusted=True)
 
 
-def test_a_plan_that_fits_is_found(built):
-    assert check(built, {}).name == f"step.{LABEL}.plan"
+def test_a_plan_that_fits_is_read(built):
+    assert hashlib.sha256(check(built, {})).hexdigest() == built[1].sidecars[1].plan_sha256
     foreign = {"gpu": "Orin", "compute_capability": (8, 7)}
-    assert check(built, {**foreign, "compatible": "hardware"}).is_file()
-    assert check(built, {"tensorrt": "1.0", "compatible": "version"}).is_file()
+    assert check(built, {**foreign, "compatible": "hardware"})
+    assert check(built, {"tensorrt": "1.0", "compatible": "version"})
 
 
 @pytest.mark.parametrize(
@@ -220,17 +249,17 @@ def test_a_plan_that_fits_is_found(built):
         ({"tensorrt": "1.0.0"}, r"tensorrt-rtx's version: found 1\.0\.0, expected 1\.7"),
         ({"gpu": "Orin", "compute_capability": (8, 7)}, "its GPU: found Orin, expected NVIDIA RTX"),
         ({"gpu": ADA.name, "compute_capability": (8, 6)}, r"found \(8, 6\), expected \(8, 9\)"),
-        ({"plan": "gone.plan"}, "the plan: found no such file"),
+        ({**FROM_ADA, "sm_count": 114}, "its number of SMs: found 114, expected 128"),
+        ({**FROM_ADA, "board": "a Jetson"}, "its board: found a Jetson, expected none"),
+        ({"plan": "gone.plan"}, "gone.plan cannot be read: found .*No such file"),
         ({"plan_sha256": "f" * 64}, r"damaged: found sha256 .*expected sha256 ffffffffffff"),
         ({"precision": "int8"}, "its graph has changed: .*expected no graph"),
-        ({"batch": 2}, "its largest batch: found 2, expected 3 or more"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused_by_name(built, changes, said):
     with pytest.raises(RuntimeUnavailable, match=said) as refused:
         check(built, changes)
     assert "relo-edge build-engine" in str(refused.value)
-    assert "--batch 3" in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 9}', '{"format": 1}', "\0"])

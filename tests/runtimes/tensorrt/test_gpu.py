@@ -32,7 +32,7 @@ def built(request, t256_bundle, tmp_path_factory):
     shutil.copytree(t256_bundle.path, folder)
     bundle = add_fp16(open_bundle(folder))
     try:
-        target = open_target(request.param, 2, None)
+        target = open_target(request.param, "1,2", None)
         for precision in ("fp32", "fp16"):
             dtype = bundle.state_dtype(precision)
             graphs = {n: EngineGraph(bundle.graph(n, precision), dtype) for n in GRAPHS}

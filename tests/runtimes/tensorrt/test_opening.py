@@ -1,19 +1,34 @@
 """Which engines the runtime opens, and which it refuses before they are deserialised."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
-from recording_device import RecordingDevice, describe_plans, open_recorded
+from recording_device import GPU, RecordingDevice, open_recorded, write_plans
 
 from relo_edge.errors import BundleError, PrecisionError, RuntimeUnavailable
 from relo_edge.runtime import RuntimeRequest, open_runtime
+from relo_edge.runtimes.tensorrt import choice
 from relo_edge.runtimes.tensorrt import runtime as module
-from relo_edge.runtimes.tensorrt.runtime import choose_engines
+from relo_edge.runtimes.tensorrt.choice import choose_engines
+from relo_edge.runtimes.tensorrt.gpu import Gpu
+from relo_edge.runtimes.tensorrt.trust import record_plan
+
+ORIN_AGX = Gpu("Orin", (8, 7), 16, "NVIDIA Jetson AGX Orin Developer Kit", "MAXN")
+ORIN_NANO = Gpu("Orin", (8, 7), 8, "NVIDIA Jetson Orin Nano Developer Kit", "15W")
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"graph_sha256": "0" * 64}, {"tensorrt": "10.8"}, {"gpu": "Orin"}, {"plan_sha256": "0" * 64}],
+    [
+        {"graph_sha256": "0" * 64},
+        {"tensorrt": "10.8"},
+        {"gpu": "Orin"},
+        {"sm_count": 8},
+        {"board": ORIN_NANO.board},
+        {"plan_sha256": "0" * 64},
+        {"plan": "gone.plan"},
+    ],
 )
 def test_nothing_foreign_is_ever_deserialised(demo_bundle, monkeypatch, changes):
     monkeypatch.setattr("recording_device.Loader.deserialize_cuda_engine", pytest.fail)
@@ -23,20 +38,76 @@ def test_nothing_foreign_is_ever_deserialised(demo_bundle, monkeypatch, changes)
     assert device.leftovers == (0, 0, 0, 0)
 
 
-def test_an_engine_with_other_tensors_is_refused(demo_bundle):
-    template = demo_bundle.graph("template")
-    with pytest.raises(BundleError, match=r"template.onnx is not of the contract"):
-        open_recorded(
-            demo_bundle,
-            plan=str(template),
-            plan_sha256=describe_plans(demo_bundle, "fp32", 1)["template"].plan_sha256,
-        )
+@pytest.mark.parametrize("batches", [[(1, 1)], [(2, 2)], [(1, 3)], [(1, 1), (4, 4)]])
+def test_engines_of_fixed_and_of_open_batch_open(demo_bundle, batches):
+    """TensorRT reports a number where the profile leaves no choice, and -1 elsewhere."""
+    with open_recorded(demo_bundle, batches=batches) as runtime:
+        assert runtime.batch == 1
+
+
+@pytest.mark.parametrize(("built", "told"), [((2, 2), 1), ((1, 2), 2)])
+def test_an_engine_of_another_batch_than_its_sidecar_says_is_refused(demo_bundle, built, told):
+    with pytest.raises(BundleError, match="does not have the tensors of its contract"):
+        open_recorded(demo_bundle, 2, batches=[built], least=told)
+
+
+def test_an_engine_with_other_tensors_is_refused(demo_bundle, tmp_path, monkeypatch):
+    template, step = write_plans(demo_bundle, "fp32", [(1, 1)], tmp_path)
+    swapped = [replace(template, graph="step"), replace(step, graph="template")]
+    hashes = {s.graph: s.graph_sha256 for s in (template, step)}
+    swapped = [replace(s, graph_sha256=hashes[s.graph]) for s in swapped]
+
+    def swap(bundle, precision, batches, folder):
+        write_plans(bundle, precision, batches, folder)
+        return swapped[::-1]
+
+    monkeypatch.setattr("recording_device.write_plans", swap)
+    with pytest.raises(BundleError, match=r"step.fp32.1-1.plan does not have the tensors"):
+        open_recorded(demo_bundle)
 
 
 def test_a_plan_that_does_not_load_is_named(demo_bundle, monkeypatch):
     monkeypatch.setattr("recording_device.Loader.deserialize_cuda_engine", lambda *_: None)
-    with pytest.raises(RuntimeUnavailable, match=r"cannot load .*template.onnx"):
+    with pytest.raises(RuntimeUnavailable, match=r"cannot load template.fp32.*plan"):
         open_recorded(demo_bundle)
+
+
+def test_a_plan_of_another_machine_needs_the_users_word(demo_bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with pytest.raises(RuntimeUnavailable, match=r"not built on this machine; .*--trust-engine"):
+        open_recorded(demo_bundle, trusted=False)
+    open_recorded(demo_bundle, trusted=True).close()
+    for sidecar in write_plans(demo_bundle, "fp32", [(1, 1)], tmp_path):
+        record_plan(sidecar.plan_sha256)
+    open_recorded(demo_bundle, trusted=False).close()
+    with pytest.raises(RuntimeUnavailable, match=r"holds code that the CPU runs; .*--trust-engine"):
+        open_recorded(demo_bundle, trusted=False, compatible="version")
+
+
+def test_a_hash_in_a_sidecar_is_no_path(demo_bundle, tmp_path, monkeypatch):
+    """What is looked up is the plan's own hash."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    record_plan(hashlib.sha256(b"").hexdigest())
+    with pytest.raises(RuntimeUnavailable, match="the plan is damaged"):
+        open_recorded(demo_bundle, trusted=False, plan_sha256="../../../bin/sh")
+
+
+def test_a_plan_of_an_agx_is_refused_on_a_nano_by_name(demo_bundle, monkeypatch):
+    built_on = {"gpu": "Orin", "compute_capability": (8, 7), "sm_count": 16}
+    monkeypatch.setattr("recording_device.GPU", ORIN_NANO)
+    with pytest.raises(
+        RuntimeUnavailable,
+        match="its board: found .*AGX Orin.*, expected .*Orin Nano.*build-engine",
+    ):
+        open_recorded(demo_bundle, **built_on, board=ORIN_AGX.board)
+    with pytest.raises(RuntimeUnavailable, match="its number of SMs: found 16, expected 8"):
+        open_recorded(demo_bundle, **built_on, board=ORIN_NANO.board)
+
+
+def test_another_power_mode_is_told(demo_bundle, caplog):
+    with caplog.at_level("WARNING", "relo_edge"):
+        open_recorded(demo_bundle, power_mode="30W").close()
+    assert "tuned in power mode 30W, not none" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
@@ -46,27 +117,31 @@ def test_without_a_gpu_it_says_so(demo_bundle, monkeypatch, name):
         open_runtime(demo_bundle, name)
 
 
-def request_with(monkeypatch, bundle, precision, *sidecars):
-    monkeypatch.setattr(module, "list_sidecars", lambda *_: list(sidecars))
-    return RuntimeRequest(bundle, "tensorrt", precision)
-
-
-def test_the_best_whole_precision_is_chosen(demo_bundle, monkeypatch):
-    floats = list(describe_plans(demo_bundle, "fp32", 1).values())
+def test_the_best_whole_precision_is_chosen(demo_bundle, tmp_path, monkeypatch):
+    floats = write_plans(demo_bundle, "fp32", [(1, 1)], tmp_path)
     halves = [replace(sidecar, precision="fp16") for sidecar in floats]
-    orin = [replace(sidecar, compute_capability=(8, 7)) for sidecar in halves]
+    orin = [
+        replace(sidecar, compute_capability=(8, 7), sm_count=16, board=ORIN_AGX.board)
+        for sidecar in halves
+    ]
 
-    def choose(precision, *sidecars):
-        request = request_with(monkeypatch, demo_bundle, precision, *sidecars)
-        return choose_engines(request, (8, 9))
+    def choose(precision, *sidecars, batch=1, measured=()):
+        monkeypatch.setattr(choice, "list_sidecars", lambda *_: list(sidecars))
+        request = RuntimeRequest(demo_bundle, "tensorrt", precision, batch=batch)
+        return choose_engines(request, GPU, measured).steps[1]
 
-    assert choose("auto", *floats, *halves)["step"] is halves[1]
-    assert choose("auto", *floats, halves[0])["step"] is floats[1]
-    assert choose("fp32", *floats, *halves)["step"] is floats[1]
-    assert choose("fp16", *orin, *halves)["step"] is halves[1]
-    assert choose("fp16", *halves, *orin)["step"] is halves[1]
-    assert choose("fp16", *orin)["step"] is orin[1]
+    assert choose("auto", *floats, *halves) is halves[1]
+    assert choose("auto", *floats, halves[0]) is floats[1]
+    assert choose("fp32", *floats, *halves) is floats[1]
+    assert choose("fp16", *orin, *halves) is halves[1]
+    assert choose("fp16", *halves, *orin) is halves[1]
+    assert choose("fp16", *orin) is orin[1]
+    assert choose("auto", *orin, *floats) is floats[1]
+    assert choose("auto", *floats, *halves, measured=["fp32", "fp16"]) is floats[1]
+    assert choose("fp16", *floats, *halves, measured=["fp32"]) is halves[1]
     with pytest.raises(PrecisionError, match=r"found int8, expected fp16 \| fp32; .*--int8"):
         choose("int8", *floats, *halves)
     with pytest.raises(RuntimeUnavailable, match=r"holds no engine.*build-engine .*--fp16"):
         choose("auto", floats[0])
+    with pytest.raises(RuntimeUnavailable, match=r"found 1, expected 4 or more; .*--batch 4"):
+        choose("fp16", *halves, batch=4)

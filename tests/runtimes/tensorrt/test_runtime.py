@@ -1,21 +1,32 @@
 """The runtime's buffers, turns and graphs on a device that records and really computes."""
 
+import itertools
 import shutil
 import threading
 from contextlib import closing
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from engines import add_fp16
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recording_device import OnnxContext, RecordingDevice, open_recorded
+from recording_device import (
+    SCRATCH,
+    OnnxContext,
+    OnnxEngine,
+    RecordingDevice,
+    open_recorded,
+    write_plans,
+)
 
 from relo_edge.bundle import open_bundle
 from relo_edge.errors import DeviceError
 from relo_edge.geometry import hann_window, read_box
 from relo_edge.runtimes.onnxruntime import OnnxRuntime
+from relo_edge.runtimes.tensorrt import engine as engine_module
+from relo_edge.runtimes.tensorrt import runtime as runtime_module
+from relo_edge.runtimes.tensorrt.choice import cover_batches
+from relo_edge.runtimes.tensorrt.compiled import read_compiled, write_compiled
 from relo_edge.spec import VARIANTS
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracker import Tracker
@@ -160,17 +171,108 @@ def test_the_states_are_used_in_turn_and_nothing_else_moves(demo_bundle):
     assert len({*bound[0].values(), *ends[0]}) == len(bound[0]) + 2
 
 
-def test_each_direction_and_batch_is_captured_once(demo_bundle):
+def test_all_is_captured_when_opened_and_nothing_in_mid_track(demo_bundle):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, 3, device=device)
-    start(runtime, range(3))
-    assert len(device.live_graphs) == 2
-    for slots in [(0,), (0,), (0, 1), (0, 1), (0, 1, 2), (2,), (0,), (0,), (1,)] * 2:
-        step(runtime, *slots)
     assert len(device.live_graphs) == 6
+    device.log.clear()
+    start(runtime, range(3))
+    for slots in [(0,), (0, 1), (0, 1, 2), (2,), (1,)] * 2:
+        step(runtime, *slots)
+    assert not {"begin", "create_context", "allocate"} & {entry[0] for entry in device.log}
     device.log.clear()
     step(runtime, 0, 1, 2)
     assert [entry[0] for entry in device.log] == ["launch", "synchronize"]
+
+
+def list_batches(runtime, device, *slots):
+    return [entry[2] for entry in record_step(runtime, device, *slots) if entry[0] == "enqueue"]
+
+
+def test_a_step_runs_on_the_smallest_engine_that_fits(demo_bundle):
+    device, plain = RecordingDevice(graphs=False), OnnxRuntime(demo_bundle, "fp32", batch=3)
+    fixed = [(1, 1), (2, 2), (4, 4), (8, 8)]
+    runtime = open_recorded(demo_bundle, 3, batches=fixed, device=device)
+    for one in (plain, runtime):
+        start(one, range(3))
+    assert list_batches(runtime, device, 0) == [1]
+    assert list_batches(runtime, device, 0, 1) == [2]
+    assert list_batches(runtime, device, 0, 1, 2) == [4]
+    assert list_batches(runtime, device, 1) == [2]
+    contexts = [entry for entry in device.log if entry[0] == "create_context"]
+    assert contexts == []
+    for slots in [(0,), (0, 1), (0, 1, 2), (1,)]:
+        step(plain, *slots)
+    for slots in [(0, 1, 2), (2, 0), (1,), (0, 1, 2)]:
+        want, got = step(plain, *slots), step(runtime, *slots)
+        np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
+        np.testing.assert_allclose(got.boxes, want.boxes, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("batches", "batch", "opened"),
+    [
+        ([(1, 1)], 1, [1]),
+        ([(4, 4)], 1, [4]),
+        ([(1, 1), (4, 4), (8, 8)], 1, [1]),
+        ([(1, 1), (4, 4), (8, 8)], 5, [1, 4, 8]),
+        ([(1, 8), (4, 4)], 4, [1, 2, 3, 4]),
+        ([(1, 4)], 5, []),
+        ([(1, 1), (2, 8)], 3, [1, 2, 3]),
+    ],
+)
+def test_engines_are_opened_up_to_the_first_that_holds_all(
+    demo_bundle, tmp_path, batches, batch, opened
+):
+    _, *steps = write_plans(demo_bundle, "fp32", batches, tmp_path)
+    chosen = cover_batches(steps, batch)
+    assert list(chosen) == opened
+    for size, sidecar in chosen.items():
+        assert sidecar.least <= size <= sidecar.batch
+        fixed = [s for s in steps if s.is_static and s.batch == size]
+        assert sidecar in (fixed or steps)
+
+
+def test_one_block_of_scratch_memory_serves_every_context(demo_bundle):
+    device = RecordingDevice()
+    open_recorded(demo_bundle, 3, device=device)
+    sizes = [entry[1] for entry in device.log if entry[0] == "allocate"]
+    assert sizes.count(SCRATCH) == 1
+    assert len([entry for entry in device.log if entry[0] == "create_context"]) == 7
+
+
+def test_graphs_go_before_contexts_and_contexts_before_engines(demo_bundle):
+    device = RecordingDevice()
+    runtime = open_recorded(demo_bundle, 2, device=device)
+    device.log.clear()
+    runtime.close()
+    names = [entry[0] for entry in device.log]
+    order = ["destroy", "destroy_context", "destroy_engine", "free"]
+    places = [[i for i, name in enumerate(names) if name == kind] for kind in order]
+    assert [len(found) for found in places] == [4, 5, 2, len(places[3])]
+    for before, after in itertools.pairwise(places):
+        assert max(before) < min(after)
+
+
+def test_named_ranges_are_off_in_every_context(demo_bundle, monkeypatch):
+    quiet = []
+    monkeypatch.setattr(
+        OnnxContext, "nvtx_verbosity", property(lambda _: None, lambda _, v: quiet.append(v.name))
+    )
+    open_recorded(demo_bundle)
+    assert quiet == ["NONE"] * 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])
+def test_a_profile_that_raises_ends_in_one_line(demo_bundle, monkeypatch, error):
+    def refuse(*_):
+        raise error("no such profile")
+
+    monkeypatch.setattr(OnnxContext, "set_optimization_profile_async", refuse)
+    device = RecordingDevice()
+    with pytest.raises(DeviceError, match="tensorrt refuses batch 1: found no such profile"):
+        open_recorded(demo_bundle, device=device)
+    assert device.leftovers == (0, 0, 0, 0)
 
 
 def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle):
@@ -193,7 +295,7 @@ def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
     device.log.clear()
     runtime.rewind(0)  # alone: the other direction again, and nothing moves
     assert device.log == []
-    assert ("launch", 0) in record_step(runtime, device, 1, 0)
+    assert ("launch", 2) in record_step(runtime, device, 1, 0)
     step(runtime, 0, 1)
     state = [runtime.read_state(slot) for slot in (0, 1)]
     step(runtime, 0, 1)
@@ -259,7 +361,7 @@ def test_running_out_of_memory_gives_all_of_it_back(demo_bundle, share):
     open_recorded(demo_bundle, 4, device=plenty)
     needed = sum(entry[1] for entry in plenty.log if entry[0] == "allocate")
     device = RecordingDevice(memory=int(share * needed))
-    with pytest.raises(DeviceError, match="cudaErrorMemoryAllocation"):
+    with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY"):
         open_recorded(demo_bundle, 4, device=device)
     assert device.leftovers == (0, 0, 0, 0)
 
@@ -273,11 +375,13 @@ def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(demo_bundle, call):
         step(runtime, 0)
     step(runtime, 0, 1)
     device.fail_in = call
-    with pytest.raises(DeviceError, match=f"CUDA's {call} failed: found cudaErrorIllegalAddress"):
+    with pytest.raises(
+        DeviceError, match=f"CUDA's {call} failed: found CUDA_ERROR_ILLEGAL_ADDRESS"
+    ):
         step(runtime, 0)
     assert device.leftovers == (0, 0, 0, 0)
     for use in (lambda: step(runtime, 0), lambda: runtime.forget(0), lambda: start(runtime, [0])):
-        with pytest.raises(DeviceError, match=r"runtime is closed: found .*IllegalAddress"):
+        with pytest.raises(DeviceError, match=r"runtime is closed: found .*ILLEGAL_ADDRESS"):
             use()
     runtime.close()
     start(healthy, [0])
@@ -322,23 +426,94 @@ def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
         np.testing.assert_array_equal(found[index], alone[index])
 
 
-def test_rtx_captures_by_itself(demo_bundle, monkeypatch):
-    monkeypatch.setattr(
-        "recording_device.OnnxEngine.create_runtime_config",
-        lambda _engine: SimpleNamespace(cuda_graph_strategy=None),
-        raising=False,
-    )
-    monkeypatch.setattr("recording_device.OnnxEngine.create_execution_context", create_by_settings)
+class Kernels:
+    """RTX's runtime cache: what was read into it, and something new."""
+
+    def __init__(self):
+        self.read = b""
+
+    def deserialize(self, content):
+        self.read = content
+        return True
+
+    def serialize(self):
+        return self.read or b"compiled"
+
+
+class Settings:
+    """RTX's runtime configuration."""
+
+    def __init__(self):
+        self.kernels = self.allocation = None
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        self.allocation = strategy.name
+
+    def create_runtime_cache(self):
+        return Kernels()
+
+    def set_runtime_cache(self, kernels):
+        self.kernels = kernels
+        return True
+
+    def get_runtime_cache(self):
+        return self.kernels
+
+
+@pytest.fixture
+def rtx(monkeypatch):
+    """Contexts made by RTX's settings; all settings that were made."""
+    made = []
+
+    def create(engine, settings):
+        engine._device.note("settings")
+        return OnnxContext(engine, engine._device)
+
+    def configure(_engine):
+        made.append(Settings())
+        return made[-1]
+
+    monkeypatch.setattr(OnnxEngine, "create_runtime_config", configure, raising=False)
+    monkeypatch.setattr(OnnxEngine, "create_execution_context", create)
+    return made
+
+
+def test_rtx_captures_by_itself(demo_bundle, rtx):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, device=device, flavour="tensorrt-rtx")
     assert "TensorRT for RTX" in runtime.launching
     assert not device.live_graphs
-    assert {e[1] for e in device.log if e[0] == "settings"} == {"WHOLE_GRAPH_CAPTURE"}
+    assert len(rtx) == 2  # one for each engine, whatever the number of its contexts
+    for made in rtx:
+        assert made.cuda_graph_strategy.name == "WHOLE_GRAPH_CAPTURE"
+        assert made.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
+        assert made.allocation == "USER_MANAGED"
 
 
-def create_by_settings(engine, settings):
-    engine._device.note("settings", settings.cuda_graph_strategy.name)
-    return OnnxContext(engine, engine._device)
+def test_what_rtx_compiled_is_kept_for_the_next_opening(tmp_path):
+    plan = tmp_path / "step.plan"
+    assert read_compiled(plan) == b""
+    write_compiled(plan, b"compiled")
+    assert read_compiled(plan) == b"compiled"
+    plan.with_suffix(".kernels").write_bytes(b"of somebody else")
+    assert read_compiled(plan) == b""
+    write_compiled(tmp_path / "no" / "such" / "folder.plan", b"compiled")
+
+
+def test_rtx_reads_what_it_compiled_before(demo_bundle, rtx, monkeypatch):
+    kept = {}
+    monkeypatch.setattr(
+        engine_module, "write_compiled", lambda plan, found: kept.update({plan.name: found})
+    )
+    monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"")
+    open_recorded(demo_bundle, flavour="tensorrt-rtx")
+    assert set(kept.values()) == {b"compiled"}
+    assert len(kept) == 2
+    kept.clear()
+    monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"before")
+    open_recorded(demo_bundle, flavour="tensorrt-rtx")
+    assert [made.kernels.read for made in rtx[2:]] == [b"before"] * 2
+    assert not kept
 
 
 def test_the_gpus_own_time_is_measured_over_both_directions(demo_bundle):
