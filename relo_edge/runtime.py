@@ -60,6 +60,9 @@ RUNTIMES = {
     "pytorch": "relo_edge.runtimes.pytorch",
 }
 
+SLOW_TO_OPEN = ("onnxruntime-tensorrt",)
+"""What builds engines for minutes when it opens: only for those who ask for it by name."""
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -318,7 +321,7 @@ def open_runtimes(
     """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
     source = resolve_bundle(bundle)
     opened: list[Runtime] = []
-    for word in names or RUNTIMES:
+    for word in names or [name for name in RUNTIMES if name not in SLOW_TO_OPEN]:
         name, _, precision = word.partition(":")
         weights = checkpoint if name == "pytorch" else None
         try:
@@ -346,7 +349,7 @@ def _open_named(request: RuntimeRequest) -> Runtime:
 
 
 def _open_best(request: RuntimeRequest) -> Runtime:
-    """The first in RUNTIMES that opens; whatever one of them fails with is no reason to stop."""
+    """The first in RUNTIMES that opens; one that fails is passed over, a damaged bundle is not."""
     if request.source is not None:
         request = replace(request, source=request.bundle)
     reasons: list[Exception] = []
@@ -354,6 +357,8 @@ def _open_best(request: RuntimeRequest) -> Runtime:
         try:
             runtime = _open_named(replace(request, name=name))
         except Exception as error:  # libraries raise what they like
+            if isinstance(error, BundleError) and request.source and request.bundle.find_damage():
+                raise
             known = isinstance(error, ReloError)
             reasons.append(error if known else RuntimeUnavailable(f"{name} failed", found=error))
             continue
@@ -361,8 +366,6 @@ def _open_best(request: RuntimeRequest) -> Runtime:
         for reason in reasons:
             log.info("passed over %s", reason)
         return runtime
-    if all(isinstance(reason, BundleError) for reason in reasons):
-        raise reasons[-1]
     raise RuntimeUnavailable(
         "no runtime can open this",
         found="; ".join(dict.fromkeys(map(str, reasons))),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
 from relo_edge.contract import describe_graph
-from relo_edge.errors import BundleError, RuntimeUnavailable
+from relo_edge.errors import RuntimeUnavailable
 from relo_edge.graphs.sessions import import_onnxruntime
 from relo_edge.runtime import (
     ClosedOnExit,
@@ -21,33 +23,41 @@ from relo_edge.runtime import (
     check_slots,
     demand_open,
 )
+from relo_edge.runtimes.gpu_providers import (
+    PROVIDERS,
+    Opening,
+    check_precision,
+    list_precisions,
+    open_gpu_session,
+)
 from relo_edge.runtimes.onnxruntime import OUTPUTS
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]
 
-PROVIDERS = {
-    "onnxruntime-cuda": "CUDAExecutionProvider",
-    "onnxruntime-tensorrt": "TensorrtExecutionProvider",
-}
-# TF32 would round what is asked for in float32; TensorRT leaves to CUDA what it cannot take.
-CUDA = ("CUDAExecutionProvider", {"use_tf32": "0"})
-PROVIDER_CHAINS = {
-    "CUDAExecutionProvider": [CUDA],
-    "TensorrtExecutionProvider": ["TensorrtExecutionProvider", CUDA],
-}
+log = logging.getLogger("relo_edge")
+
+WARM_UP = 3
+"""Runs in each direction when a runtime opens: onnxruntime captures a CUDA graph in the second."""
+
 STATE = "temporal_tokens"
 Array = NDArray[np.float32]
 
 
 def open_runtime(request: RuntimeRequest) -> OnnxGpuRuntime:
     """Open with the provider that the name asks for."""
-    precision = request.choose_precision(*request.bundle.precisions)
+    check_precision(request.name, request.precision)
+    offered = list_precisions(request.name, request.bundle.precisions)
+    precision = request.choose_precision(*offered)
     provider = PROVIDERS[request.name]
     return OnnxGpuRuntime(request.bundle, precision, request.name, provider, batch=request.batch)
 
 
 class OnnxGpuRuntime(ClosedOnExit):
-    """All slots step together at a fixed batch; two state buffers are used in turn."""
+    """All slots step together at a fixed batch; two state buffers are used in turn.
+
+    On CUDA each direction has a session of its own, because a session keeps one CUDA graph, and
+    with it the addresses that it was captured on.
+    """
 
     def __init__(
         self,
@@ -62,9 +72,9 @@ class OnnxGpuRuntime(ClosedOnExit):
         self.name, self.precision, self.device = name, precision, device
         self.variant, self.batch = bundle.variant, batch
         self._onnxruntime = import_onnxruntime()
-        _load_cuda_wheels(self._onnxruntime)
-        self._template = self._open_session(bundle.graph("template", precision), provider)
-        self._step = self._open_session(bundle.graph("step", precision), provider)
+        opening = Opening(name, provider, precision, batch, cuda_graph=device == "cuda")
+        alone = replace(opening, batch=1, cuda_graph=False)
+        self._template = open_gpu_session(bundle.graph("template", precision), alone)
         step = describe_graph(bundle.variant, "step", bundle.state_dtype(precision))
         self._host = {s.name: np.zeros(s.at_batch(batch), s.dtype) for s in step.inputs}
         self._inputs = {name: self._send(array) for name, array in self._host.items()}
@@ -75,7 +85,7 @@ class OnnxGpuRuntime(ClosedOnExit):
             if s.name != f"{STATE}_out"
         }
         self._turn, self._last = 0, LastStep()
-        self._bindings = [self._bind_direction(turn) for turn in range(2)]
+        self._open_steps(bundle.graph("step", precision), opening)
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
@@ -115,7 +125,7 @@ class OnnxGpuRuntime(ClosedOnExit):
         if not np.array_equal(window, self._host["window"]):
             self._host["window"][...] = window
             self._inputs["window"].update_inplace(self._host["window"])
-        self._step.run_with_iobinding(self._bindings[self._turn])
+        self._run_step(self._turn)
         self._keep_idle_states(rows)
         self._turn = 1 - self._turn
         for row in rows:
@@ -131,9 +141,11 @@ class OnnxGpuRuntime(ClosedOnExit):
         return state
 
     def close(self) -> None:
-        """Give the device memory back."""
+        """Give the device memory back, the sessions' with it."""
         self._last.clear()
         self._bindings.clear()
+        self._steps.clear()
+        self._template = None
         self._inputs.clear()
         self._outputs.clear()
         self._states.clear()
@@ -155,9 +167,30 @@ class OnnxGpuRuntime(ClosedOnExit):
         state[rows] = source.numpy()[rows]
         target.update_inplace(state)
 
+    def _open_steps(self, graph: Path, opening: Opening) -> None:
+        """Sessions, bindings and graphs; where no CUDA graph is to be had, without and said."""
+        try:
+            count = 2 if opening.cuda_graph else 1
+            sessions = [open_gpu_session(graph, opening) for _ in range(count)]
+            self._steps = [sessions[0], sessions[-1]]
+            self._bindings = [self._bind_direction(turn) for turn in range(2)]
+            for turn in range(2):
+                for _ in range(WARM_UP if opening.cuda_graph else 0):
+                    self._run_step(turn)
+        except RuntimeUnavailable:
+            raise
+        except Exception as error:  # onnxruntime's own errors share no public base class
+            if not opening.cuda_graph:
+                raise
+            log.info("%s goes on without CUDA graphs: %s", self.name, error)
+            self._open_steps(graph, replace(opening, cuda_graph=False))
+
+    def _run_step(self, turn: int) -> None:
+        self._steps[turn].run_with_iobinding(self._bindings[turn])
+
     def _bind_direction(self, turn: int) -> Any:
         """Read the state of this turn, write the other; bound once, as no address changes."""
-        binding = self._step.io_binding()
+        binding = self._steps[turn].io_binding()
         for name, value in self._inputs.items():
             binding.bind_ortvalue_input(name, value)
         binding.bind_ortvalue_input(STATE, self._states[turn])
@@ -168,34 +201,3 @@ class OnnxGpuRuntime(ClosedOnExit):
 
     def _send(self, array: NDArray[Any]) -> Any:
         return self._onnxruntime.OrtValue.ortvalue_from_numpy(array.copy(), self.device, 0)
-
-    def _open_session(self, graph: Path, provider: str) -> Any:
-        """A session truly on the provider: onnxruntime would silently fall back to the CPU."""
-        options = self._onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        offered = self._onnxruntime.get_available_providers()
-        if provider not in offered:
-            self._refuse(provider, " | ".join(offered))
-        try:
-            session = self._onnxruntime.InferenceSession(
-                graph, options, providers=PROVIDER_CHAINS.get(provider, [provider])
-            )
-        except Exception as error:  # onnxruntime's own errors share no public base class
-            raise BundleError(f"onnxruntime cannot open {graph}", found=error) from None
-        if session.get_providers()[0] != provider:
-            self._refuse(provider, session.get_providers()[0])
-        return session
-
-    def _refuse(self, provider: str, found: str) -> None:
-        raise RuntimeUnavailable(
-            self.name,
-            found=found,
-            expected=provider,
-            fix="install 'relo-edge[gpu]' beside a working NVIDIA driver; see `relo-edge doctor`",
-        )
-
-
-def _load_cuda_wheels(onnxruntime: Any) -> None:
-    """CUDA libraries that pip installed are found only when asked for; old versions cannot."""
-    if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()

@@ -8,11 +8,12 @@ import pytest
 from relo_edge.errors import (
     BundleError,
     CheckpointError,
+    DeviceError,
     InputError,
     MissingDependency,
     RuntimeUnavailable,
 )
-from relo_edge.runtime import RUNTIMES, open_runtime
+from relo_edge.runtime import RUNTIMES, open_runtime, open_runtimes
 
 
 def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, caplog):
@@ -57,6 +58,34 @@ def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
     (tmp_path / "bundle" / "step.onnx").unlink()
     with pytest.raises(BundleError, match="no such file"):
         open_runtime(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BundleError("engine x does not have the tensors"), DeviceError("no"), OSError("libnvinfer")],
+)
+def test_auto_outlives_one_runtimes_fault(demo_bundle, monkeypatch, caplog, error):
+    def fail(_request):
+        raise error
+
+    monkeypatch.setattr("relo_edge.runtimes.tensorrt.runtime.open_runtime", fail)
+    with caplog.at_level(logging.INFO, "relo_edge"), open_runtime(demo_bundle.path) as runtime:
+        assert runtime.name == "openvino"
+    assert str(error) in caplog.text
+
+
+def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monkeypatch):
+    asked = []
+
+    def note(request):
+        asked.append(request.name)
+        raise RuntimeUnavailable("not here")
+
+    for module in set(RUNTIMES.values()):
+        monkeypatch.setattr(f"{module}.open_runtime", note)
+    with pytest.raises(RuntimeUnavailable, match="no runtime opens here"):
+        open_runtimes(demo_bundle.path, None)
+    assert set(asked) == set(RUNTIMES) - {"onnxruntime-tensorrt"}
 
 
 @pytest.mark.parametrize(
