@@ -56,6 +56,11 @@ class Bundle:
         """The precisions that have graphs."""
         return tuple(self.manifest["graphs"])
 
+    @property
+    def key(self) -> str:
+        """The sha256 of the float32 step graph: what all other precisions are made from."""
+        return str(self.manifest["files"][self.manifest["graphs"]["fp32"]["step"]]["sha256"])
+
     def state_dtype(self, precision: str) -> str:
         """The type in which that precision's graphs carry the temporal state."""
         return str(self.manifest["state_dtype"][precision])

@@ -23,6 +23,7 @@ from relo_edge.errors import (
     ReloError,
     RuntimeUnavailable,
 )
+from relo_edge.host.measured import list_measurements
 from relo_edge.spec import Variant
 
 __all__ = [
@@ -353,7 +354,7 @@ def _open_best(request: RuntimeRequest) -> Runtime:
     if request.source is not None:
         request = replace(request, source=request.bundle)
     reasons: list[Exception] = []
-    for name in ["pytorch"] if request.checkpoint else RUNTIMES:
+    for name in ["pytorch"] if request.checkpoint else _rank_runtimes(request):
         try:
             runtime = _open_named(replace(request, name=name))
         except Exception as error:  # libraries raise what they like
@@ -371,3 +372,15 @@ def _open_best(request: RuntimeRequest) -> Runtime:
         found="; ".join(dict.fromkeys(map(str, reasons))),
         fix="see `relo-edge doctor`",
     )
+
+
+def _rank_runtimes(request: RuntimeRequest) -> list[str]:
+    """What was measured here and passed comes first, the fastest before the others."""
+    measured = [
+        m.runtime
+        for m in list_measurements(request.bundle.key)
+        if m.passed and m.batch == request.batch and request.precision in ("auto", m.precision)
+    ]
+    if measured:
+        log.info("measured fastest on this machine: %s", measured[0])
+    return list(dict.fromkeys([*(name for name in measured if name in RUNTIMES), *RUNTIMES]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ class PytorchRuntime(ClosedOnExit):
     ) -> None:
         """Keep the template's tokens in the slot."""
         self._check([slot])
-        with self._torch.inference_mode():
+        with self._torch.inference_mode(), self._without_tf32():
             tokens = self._network.encode_template(
                 self._send(template[None]), self._send(box[None])
             )
@@ -138,7 +139,7 @@ class PytorchRuntime(ClosedOnExit):
         turns = [self._turns[row] for row in rows]
         had_history = self._has_history[rows]
         self._last.clear()
-        with self._torch.inference_mode():
+        with self._torch.inference_mode(), self._without_tf32():
             maps, state = self._network(
                 self._send(searches),
                 self._templates[rows].flatten(1, 2),
@@ -176,6 +177,20 @@ class PytorchRuntime(ClosedOnExit):
         self._last.clear()
         for held in ("_network", "_templates", "_states"):
             self.__dict__.pop(held, None)
+
+    @contextmanager
+    def _without_tf32(self) -> Iterator[None]:
+        """A reference in float32: by default, CUDA's convolutions round their inputs to TF32."""
+        backends = self._torch.backends
+        switches = (backends.cudnn, backends.cuda.matmul)
+        before = [switch.allow_tf32 for switch in switches]
+        for switch in switches:
+            switch.allow_tf32 = False
+        try:
+            yield
+        finally:
+            for switch, allowed in zip(switches, before, strict=True):
+                switch.allow_tf32 = allowed
 
     def _check(self, slots: Sequence[int]) -> None:
         demand_open(self.name, self._turns)

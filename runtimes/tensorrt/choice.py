@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from relo_edge.errors import PrecisionError, RuntimeUnavailable
+from relo_edge.host.measured import list_measurements
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.tensorrt.gpu import Gpu
 from relo_edge.runtimes.tensorrt.sidecar import Sidecar, advise_build, list_sidecars
@@ -30,23 +31,22 @@ class ChosenEngines:
         return self.template.precision
 
 
-def choose_engines(
-    request: RuntimeRequest, gpu: Gpu, measured: Sequence[str] = ()
-) -> ChosenEngines:
+def choose_engines(request: RuntimeRequest, gpu: Gpu) -> ChosenEngines:
     """The engines of the precision asked for, or of the best one there.
+
+    The best is what was measured fastest on this machine; what was measured there and is not the
+    same tracker any more is left to those who ask for it by name.
 
     Args:
         request: the bundle, precision and batch asked for.
         gpu: engines built on it are preferred; others are refused by name when they are read.
-        measured: precisions in the order in which they were measured on this machine.
 
     Raises:
         RuntimeUnavailable: there are no engines, or none for that batch.
         PrecisionError: there are engines, in other precisions.
     """
     listed = list_sidecars(request.bundle, request.name)
-    ranking = list(dict.fromkeys([*measured, *PRECISIONS]))
-    wanted = ranking if request.precision == "auto" else [request.precision]
+    wanted = _rank(request, listed) if request.precision == "auto" else [request.precision]
     for pool in ([s for s in listed if _fits(s, gpu)], listed):
         for precision in wanted:
             chosen = _gather(pool, precision, request.batch)
@@ -67,6 +67,19 @@ def cover_batches(sidecars: Iterable[Sidecar], batch: int) -> dict[int, Sidecar]
         sizes.update(dict.fromkeys(range(sidecar.least, most + 1), sidecar))
     enough = min((size for size in sizes if size >= batch), default=0)
     return {size: sizes[size] for size in sorted(sizes) if size <= enough}
+
+
+def _rank(request: RuntimeRequest, listed: Sequence[Sidecar]) -> list[str]:
+    """Measured and passed, the fastest first; then what was not measured."""
+    plans = {sidecar.plan_sha256 for sidecar in listed}
+    known = [
+        m
+        for m in list_measurements(request.bundle.key)
+        if m.runtime == request.name and m.artefact in plans and m.batch == request.batch
+    ]
+    passed = [m.precision for m in known if m.passed]
+    failed = {m.precision for m in known} - set(passed)
+    return list(dict.fromkeys([*passed, *(p for p in PRECISIONS if p not in failed)]))
 
 
 def _fits(sidecar: Sidecar, gpu: Gpu) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from recording_device import GPU, RecordingDevice, open_recorded, write_plans
 
 from relo_edge.errors import BundleError, PrecisionError, RuntimeUnavailable
+from relo_edge.host.measured import Measurement, describe_place, keep_measurement
 from relo_edge.runtime import RuntimeRequest, open_runtime
 from relo_edge.runtimes.tensorrt import choice
 from relo_edge.runtimes.tensorrt import runtime as module
@@ -125,10 +126,10 @@ def test_the_best_whole_precision_is_chosen(demo_bundle, tmp_path, monkeypatch):
         for sidecar in halves
     ]
 
-    def choose(precision, *sidecars, batch=1, measured=()):
+    def choose(precision, *sidecars, batch=1):
         monkeypatch.setattr(choice, "list_sidecars", lambda *_: list(sidecars))
         request = RuntimeRequest(demo_bundle, "tensorrt", precision, batch=batch)
-        return choose_engines(request, GPU, measured).steps[1]
+        return choose_engines(request, GPU).steps[1]
 
     assert choose("auto", *floats, *halves) is halves[1]
     assert choose("auto", *floats, halves[0]) is floats[1]
@@ -137,11 +138,48 @@ def test_the_best_whole_precision_is_chosen(demo_bundle, tmp_path, monkeypatch):
     assert choose("fp16", *halves, *orin) is halves[1]
     assert choose("fp16", *orin) is orin[1]
     assert choose("auto", *orin, *floats) is floats[1]
-    assert choose("auto", *floats, *halves, measured=["fp32", "fp16"]) is floats[1]
-    assert choose("fp16", *floats, *halves, measured=["fp32"]) is halves[1]
     with pytest.raises(PrecisionError, match=r"found int8, expected fp16 \| fp32; .*--int8"):
         choose("int8", *floats, *halves)
     with pytest.raises(RuntimeUnavailable, match=r"holds no engine.*build-engine .*--fp16"):
         choose("auto", floats[0])
     with pytest.raises(RuntimeUnavailable, match=r"found 1, expected 4 or more; .*--batch 4"):
         choose("fp16", *halves, batch=4)
+
+
+def test_auto_prefers_what_was_measured_fastest_here_and_passed(demo_bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    floats = write_plans(demo_bundle, "fp32", [(1, 1)], tmp_path)
+    halves = [replace(s, precision="fp16", plan_sha256=s.plan_sha256[::-1]) for s in floats]
+    monkeypatch.setattr(choice, "list_sidecars", lambda *_: [*floats, *halves])
+
+    def choose(precision="auto"):
+        return choose_engines(RuntimeRequest(demo_bundle, "tensorrt", precision), GPU).precision
+
+    def measure(step, milliseconds, passed=True, **changes):
+        kept = Measurement(
+            demo_bundle.key,
+            step.plan_sha256,
+            "tensorrt",
+            step.precision,
+            1,
+            milliseconds,
+            passed,
+            "10.9.0",
+            describe_place(),
+        )
+        keep_measurement(replace(kept, **changes))
+
+    assert choose() == "fp16"
+    measure(floats[1], 2.0)
+    assert choose() == "fp32"  # what was measured comes before what was not
+    measure(halves[1], 1.0, place={"gpu": "another"})
+    measure(halves[1], 1.0, artefact="0" * 64)
+    assert choose() == "fp32"
+    measure(halves[1], 1.0)
+    assert choose() == "fp16"
+    measure(halves[1], 1.0, passed=False)
+    assert choose() == "fp32"
+    assert choose("fp16") == "fp16"
+    for path in (tmp_path / "state").rglob("*.json"):
+        path.write_text("{")
+    assert choose() == "fp16"
