@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.errors import MissingDependency, RuntimeUnavailable
+from relo_edge.errors import DeviceError, MissingDependency, RuntimeUnavailable
 from relo_edge.runtimes.tensorrt.device import Graphs, explain_failure
 
 __all__ = ["CudaPython"]
@@ -120,8 +120,8 @@ class CudaPython:
         """The call's result; its error code, or that the driver lacks it, becomes an exception."""
         try:
             code, *results = getattr(self._cuda, name)(*arguments)
-        except RuntimeError as error:
-            raise explain_failure(name, str(error)) from None
+        except RuntimeError:
+            raise DeviceError(f"the NVIDIA driver has no {name}", fix="update it") from None
         if int(code):
             raise explain_failure(name, code.name)
         return results[0] if results else None
