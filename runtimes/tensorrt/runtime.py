@@ -77,6 +77,7 @@ class TensorRtRuntime(ClosedOnExit):
     ) -> None:
         self.name, self.precision = site.library.flavour, chosen.precision
         self.variant, self.batch = bundle.variant, batch
+        self.plan_sha256 = chosen.steps[max(chosen.steps)].plan_sha256
         self._site, self._device = site, site.device
         self._lock, self._ended = threading.Lock(), ""
         self._held = ExitStack()

@@ -15,8 +15,10 @@ from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
 from relo_edge.contract import GRAPHS, EngineGraph
-from relo_edge.errors import BundleError, RuntimeUnavailable
+from relo_edge.errors import BundleError, DeviceError, MissingDependency, RuntimeUnavailable
 from relo_edge.host.files import hash_file
+from relo_edge.host.measured import list_measurements
+from relo_edge.pipeline import engine_times
 from relo_edge.runtimes.tensorrt import engines, runtime
 from relo_edge.runtimes.tensorrt.engines import Target, build_engines, open_target, parse_batches
 from relo_edge.runtimes.tensorrt.gpu import Gpu
@@ -147,6 +149,8 @@ def gpu(monkeypatch):
 
     monkeypatch.setattr(engines, "find_gpu", lambda: ADA)
     monkeypatch.setattr(runtime, "open_runtime", open_built)
+    for name, value in {"WARM_UP": 0.0, "ROUNDS": 1, "LAUNCHES": 2}.items():
+        monkeypatch.setattr(engine_times, name, value)
 
 
 def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, gpu):
@@ -159,6 +163,41 @@ def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, gpu):
     assert told["layers"]["layers"] == 4
     assert [row["precision"] for row in told["bench"]["rows"]] == ["fp32"]
     assert told["verdict"].startswith("build --fp16 too")
+
+
+MEASURE = ["--fp32", "--library", "tensorrt-rtx", "--json"]
+
+
+def test_the_verdict_is_kept_for_this_plan_at_this_place(
+    capsys, bundle, gpu, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert run_verb(capsys, "build-engine", bundle.path, *MEASURE)[0] == 0
+    (kept,) = list_measurements(bundle.key)
+    assert (kept.runtime, kept.precision, kept.batch, kept.passed) == ("tensorrt", "fp32", 1, True)
+    assert kept.milliseconds == 0.5  # the device's own time
+
+
+@pytest.mark.parametrize("error", [MissingDependency("no CUDA binding"), DeviceError("it is full")])
+def test_what_cannot_be_measured_is_built_all_the_same(capsys, bundle, gpu, monkeypatch, error):
+    def fail(_request):
+        raise error
+
+    monkeypatch.setattr(runtime, "open_runtime", fail)
+    code, out, err = run_verb(capsys, "build-engine", bundle.path, *MEASURE)
+    assert code == 0
+    assert "parity" not in json.loads(out)
+    assert f"the engines are built, but not measured: {error}" in " ".join(err.split())
+    assert len(list_names(bundle)) == 4
+
+
+def test_without_a_reference_the_times_are_told(capsys, bundle, gpu, monkeypatch):
+    """A Jetson may have none of onnxruntime, OpenVINO and torch."""
+    monkeypatch.setattr(engine_times, "REFERENCES", ("onnxruntime-cuda",))
+    code, out, err = run_verb(capsys, "build-engine", bundle.path, *MEASURE)
+    told = json.loads(out)
+    assert (code, told["parity"], told["gpu_ms"]) == (0, None, {"fp32": 0.5})
+    assert "parity is not measured" in err
 
 
 def test_engines_are_timed_at_the_batch_they_were_asked_for(capsys, bundle, gpu):
