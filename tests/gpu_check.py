@@ -1,62 +1,83 @@
-"""`make gpu-check`: all that only a GPU can show, in one run of under eight minutes.
+"""`make gpu-check`: all that only a GPU can show, in cells that each leave their result at once.
 
-First the tests marked `gpu`, then the time of a step and its parity: PyTorch eager and compiled,
-onnxruntime-CUDA, TensorRT or TensorRT for RTX; every precision, variant and batch. What is not
-here is left out, with the reason in the result. Weights are the recipe's, and INT8 is not
-calibrated: times are real, INT8's parity says nothing.
+First a probe of one minute: device, engine, one step, capture, parity. Then T256 in FP16 at batch
+1 with its peers, then the other precisions, batches and variants, and the tests marked `gpu` last.
+Each cell is a process of its own with a timeout, and appends one line of JSON: whatever ends the
+run early, what was measured stays, and the next run skips it.
+
+    python tests/gpu_check.py [--bundle FOLDER ...] [--minutes N] [--output FOLDER] [--again]
+
+Nothing but numpy and the library under test is needed where bundles are given. Without them they
+are made from drawn weights, which takes torch and onnx: times are real then, and INT8, which nobody
+calibrated, has no parity.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from datetime import datetime, timezone
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
-BUDGET = 450.0
 VARIANTS = ("t256", "b256", "l256")
-PRECISIONS = ("fp32", "fp16", "int8")
-BATCHES = (1, 4, 8)
-ROUNDS, STEPS, WARM_UP = 5, 20, 5
-GPU_TESTS = (
-    "tests/runtimes/tensorrt/test_device.py",
-    "tests/runtimes/tensorrt/test_gpu.py",
-    "tests/runtimes/test_protocol.py",
+PEERS = (
+    ("pytorch", "eager"),
+    ("pytorch", "compiled"),
+    ("pytorch", "compiled-half"),
+    ("onnxruntime-cuda", "fp16"),
+    ("onnxruntime-cuda", "fp32"),
 )
-REFERENCE = "pytorch"
+OTHERS = ("fp32", "int8", "fp8")
+BATCHES = (4, 8)
+TIMEOUTS = {"probe": 120, "prepare": 300, "build": 420, "measure": 150, "tests": 900}
+MARK = "result: "
+
+Cell = dict[str, Any]
 
 
-def main() -> int:
-    """Run everything; 1 without a GPU or when a test failed."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run every cell that has no result yet; 1 without a GPU, or when a cell failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--bundle", action="append", default=[], help="a bundle; may be repeated")
+    parser.add_argument("--minutes", type=float, default=30.0, help="no cell begins after that")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--again", action="store_true", help="try failed cells once more")
+    parser.add_argument("--cell", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as scratch:
         make_importable(Path(scratch))
-        from relo_edge.runtimes.tensorrt.engines import find_gpu
+        if options.cell:
+            from gpu_cells import end_with_parent, run_cell
+
+            end_with_parent()
+            print(MARK + json.dumps(run_cell(json.loads(options.cell))), flush=True)
+            return 0
+        from relo_edge.runtimes.tensorrt.gpu import find_gpu
 
         gpu = find_gpu()
         if gpu is None:
             print("gpu-check: no NVIDIA GPU here (see `relo-edge doctor`)", file=sys.stderr)
             return 1
-        deadline = time.monotonic() + BUDGET
-        tests = run_gpu_tests()
-        result = measure_variants(Path(scratch), deadline)
-        result = {"gpu": gpu.name, "capability": gpu.capability, "tests": tests, **result}
-        publish_result(result, ROOT / "benchmarks" / "results")
-        return 0 if tests["exit"] == 0 else 1
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        return run_cells(gpu, options)
 
 
 def make_importable(folder: Path) -> None:
     """Where nothing can be installed: the package as it installs, made of links."""
     # This script's own folder has a `relo_edge` too: the tests of the real one.
-    sys.path[0] = str(ROOT / "tests" / "helpers")
+    helpers = str(ROOT / "tests" / "helpers")
+    sys.path[0] = helpers
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         import relo_edge.runtimes.tensorrt  # noqa: F401
@@ -71,219 +92,220 @@ def make_importable(folder: Path) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
-def run_gpu_tests() -> dict[str, Any]:
-    """The tests marked `gpu`, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
-    done = subprocess.run([*command, *GPU_TESTS], cwd=ROOT, capture_output=True, text=True)
-    print(done.stdout[-4000:], file=sys.stderr)
-    lines = done.stdout.strip().splitlines()
-    return {"exit": done.returncode, "summary": lines[-1] if lines else done.stderr[-300:]}
-
-
-def measure_variants(scratch: Path, deadline: float) -> dict[str, Any]:
-    """Rows for every variant until the time is up; the smallest first, as it is asked for most."""
-    rows: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    for name in VARIANTS:
+def run_cells(gpu: Any, options: argparse.Namespace) -> int:
+    """Cell after cell, each result written before the next begins."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    log = options.output / f"gpu-check-{gpu.label}.jsonl"
+    deadline = time.monotonic() + 60 * options.minutes
+    given = [str(Path(path).resolve()) for path in options.bundle]
+    probed = run_once({"kind": "probe", "bundle": given[0] if given else None}, log, options)
+    library = probed["result"]["library"] if probed["status"] == "ok" else guess_library(gpu)
+    for cell in list_cells(given, find_work_folder(gpu.label), library):
         if time.monotonic() > deadline:
-            skipped[name] = "no time left"
-            continue
-        bundle, openers = prepare_variant(name, scratch / name, skipped)
+            print(f"gpu-check: {options.minutes:g} minutes are over", file=sys.stderr)
+            break
+        run_once(cell, log, options)
+    lines = read_lines(log)
+    print(describe_results(lines))
+    return int(any(line["status"] != "ok" for line in lines))
+
+
+def run_once(cell: Cell, log: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """What an earlier run found out, or what this one does; written down before it is returned."""
+    known = find_result(log, cell)
+    if known and is_current(known) and not (options.again and known["status"] != "ok"):
+        return known
+    print(f"gpu-check: {describe_cell(cell)}", file=sys.stderr, flush=True)
+    line = {**run_process(cell), "cell": cell}
+    append_line(log, line)
+    publish_table(log)
+    return line
+
+
+def is_current(line: dict[str, Any]) -> bool:
+    """Whether what the cell made is still there."""
+    if line["status"] != "ok":
+        return True
+    bundle = Path(line["cell"].get("bundle") or "")
+    if line["cell"]["kind"] == "prepare":
+        return bundle.is_dir()
+    plans = line["result"].get("plans", []) if line["cell"]["kind"] == "build" else []
+    return all((bundle / "engines" / plan).is_file() for plan in plans)
+
+
+def guess_library(gpu: Any) -> str:
+    """The library that fits the GPU, as the probe did not come so far."""
+    from relo_edge.runtimes.tensorrt.library import choose_flavour
+
+    return choose_flavour(gpu.capability)
+
+
+def find_work_folder(label: str) -> Path:
+    """Where bundles and engines are kept for the next run."""
+    from relo_edge.host.files import find_cache
+
+    return find_cache() / "gpu-check" / label
+
+
+def list_cells(given: Sequence[str], work: Path, library: str) -> Iterator[Cell]:
+    """In the order of what is most wanted."""
+    chosen = list(given) or [str(work / name) for name in VARIANTS]
+    first = chosen[0]
+    if not given:
+        yield {"kind": "prepare", "bundle": first}
+    yield from build_and_measure(first, library, "fp16", 1)
+    for runtime, precision in PEERS:
+        yield measure(first, runtime, precision, 1)
+    for bundle in chosen:
+        if bundle != first:
+            if not given:
+                yield {"kind": "prepare", "bundle": bundle}
+            yield from build_and_measure(bundle, library, "fp16", 1)
+            yield measure(bundle, *PEERS[0], 1)
+        for precision in OTHERS:
+            yield from build_and_measure(bundle, library, precision, 1)
         for batch in BATCHES:
-            if time.monotonic() > deadline:
-                skipped[f"{name} batch {batch}"] = "no time left"
-                continue
-            rows += measure_batch(name, batch, openers(batch), skipped)
-        del bundle
-    return {"rows": rows, "skipped": skipped}
+            for precision in ("fp16", "int8"):
+                yield from build_and_measure(bundle, library, precision, batch)
+            yield measure(bundle, *PEERS[0], batch)
+    yield {"kind": "tests"}
 
 
-def prepare_variant(name: str, folder: Path, skipped: dict[str, str]) -> tuple[Any, Any]:
-    """A bundle with graphs and engines of every precision, and what opens it at some batch."""
-    from engines import add_fp16, add_int8, write_bundle
-
-    from relo_edge.network.fixed_weights import draw_weights
-    from relo_edge.spec import VARIANTS
-
-    weights = draw_weights(VARIANTS[name])
-    bundle = add_int8(add_fp16(write_bundle(name, weights, folder)))
-    flavour = build_all(bundle, skipped)
-
-    def openers(batch: int) -> Iterator[tuple[str, Callable[[], Any]]]:
-        from relo_edge.runtime import open_runtime
-
-        for mode in ("eager", "compiled", "compiled half"):
-            yield f"pytorch {mode}", lambda m=mode: open_pytorch(VARIANTS[name], weights, batch, m)
-        for runtime in ("onnxruntime-cuda", *([flavour] if flavour else [])):
-            for precision in PRECISIONS:
-                yield (
-                    f"{runtime} {precision}",
-                    lambda r=runtime, p=precision: open_runtime(bundle, r, p, batch=batch),
-                )
-
-    return bundle, openers
+def build_and_measure(bundle: str, library: str, precision: str, batch: int) -> Iterator[Cell]:
+    """An engine of one precision and batch, then its times."""
+    yield {
+        "kind": "build",
+        "bundle": bundle,
+        "library": library,
+        "precision": precision,
+        "batch": batch,
+    }
+    yield measure(bundle, library, precision, batch)
 
 
-def build_all(bundle: Any, skipped: dict[str, str]) -> str | None:
-    """Engines of every precision with the library that fits this GPU; its name."""
-    from relo_edge.contract import GRAPHS
-    from relo_edge.errors import ReloError
-    from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
-
-    flavour = None
-    for precision in PRECISIONS:
-        try:
-            target = open_target(None, max(BATCHES), None)
-            graphs = {name: bundle.engine_graph(name, precision) for name in GRAPHS}
-            build_engines(bundle, precision, graphs, target)
-            flavour = target.library.flavour
-        except ReloError as error:
-            skipped[f"{bundle.variant.name} engine {precision}"] = str(error)
-    return flavour
+def measure(bundle: str, runtime: str, precision: str, batch: int) -> Cell:
+    """One contender."""
+    return {
+        "kind": "measure",
+        "bundle": bundle,
+        "runtime": runtime,
+        "precision": precision,
+        "batch": batch,
+    }
 
 
-def open_pytorch(variant: Any, weights: Any, batch: int, mode: str) -> Any:
-    """The reference network, eager or compiled with CUDA graphs, TF32 off in both."""
-    import torch
+def run_process(cell: Cell) -> dict[str, Any]:
+    """The cell in a process of its own, ended with all its children when its time is up."""
+    command = [sys.executable, __file__, "--cell", json.dumps(cell)]
+    start, limit = time.monotonic(), float(os.environ.get("GPU_CHECK_TIMEOUT", 0))
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        out, err = child.communicate(timeout=limit or TIMEOUTS[cell["kind"]])
+        status = "ok" if child.returncode == 0 else "failed"
+    except subprocess.TimeoutExpired:
+        status, out, err = "timeout", "", ""
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    seconds = round(time.monotonic() - start, 1)
+    found = [line[len(MARK) :] for line in out.splitlines() if line.startswith(MARK)]
+    if status == "ok" and found:
+        return {"status": "ok", "seconds": seconds, "result": json.loads(found[-1])}
+    said = err.strip().splitlines()
+    reason = said[-1] if said else f"exit code {child.returncode}"
+    if status == "timeout":
+        reason = f"no result after {seconds:g} s"
+    return {
+        "status": "failed" if status == "ok" else status,
+        "seconds": seconds,
+        "reason": reason[:500],
+    }
 
-    from relo_edge.runtimes.pytorch import PytorchRuntime
 
-    if not torch.cuda.is_available():
-        raise RuntimeError("this torch does not reach the GPU")
-    torch.backends.cudnn.allow_tf32 = False
-    runtime = PytorchRuntime(variant, weights, batch=batch, device="cuda")
-    runtime.name, runtime.precision = f"pytorch {mode}", "fp16" if "half" in mode else "fp32"
-    if mode != "eager":
-        runtime._network = Compiled(torch, runtime._network, half="half" in mode)
-    return runtime
-
-
-class Compiled:
-    """A network whose steps are compiled and replayed as CUDA graphs."""
-
-    def __init__(self, torch: Any, network: Any, *, half: bool) -> None:
-        self.encode_template = network.encode_template
-        self._torch, self._half = torch, half
-        self._call = torch.compile(network, mode="reduce-overhead")
-
-    def __call__(self, *arguments: Any) -> Any:
-        with self._torch.autocast("cuda", self._torch.float16, enabled=self._half):
-            return self._call(*arguments)
+def append_line(log: Path, line: dict[str, Any]) -> None:
+    """One write, on the disk before anything else begins; a torn line before it is closed."""
+    text = json.dumps(line) + "\n"
+    with log.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            text = text if file.read(1) == b"\n" else "\n" + text
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def measure_batch(
-    name: str, batch: int, openers: Any, skipped: dict[str, str]
-) -> list[dict[str, Any]]:
-    """Every contender in turns, so that ratios hold; parity where one target is stepped."""
-    with ExitStack() as stack:
-        opened = {}
-        for title, opener in openers:
+def read_lines(log: Path) -> list[dict[str, Any]]:
+    """The last result of each cell; a line that a kill tore is none."""
+    found: dict[str, dict[str, Any]] = {}
+    if log.is_file():
+        for text in log.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                runtime = stack.enter_context(closing(opener()))
-                start_targets(runtime)
-                step_targets(runtime, WARM_UP)
-                opened[title] = runtime
-            except Exception as error:  # whatever a library raises, the others are measured
-                skipped[f"{name} batch {batch} {title}"] = f"{type(error).__name__}: {error}"[:300]
-        times = time_turns(opened)
-        reference = times.get(f"{REFERENCE} eager", {}).get("p50_ms")
-        return [
-            {
-                "variant": name,
-                "batch": batch,
-                "runtime": title,
-                **spent,
-                "ratio_to_eager": reference / spent["p50_ms"] if reference else None,
-                "parity": measure_parity(opened, title) if batch == 1 else None,
-            }
-            for title, spent in times.items()
-        ]
+                line = json.loads(text)
+                found[json.dumps(line["cell"], sort_keys=True)] = line
+            except (ValueError, KeyError, TypeError):
+                continue
+    return list(found.values())
 
 
-def time_turns(opened: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Medians of the wall time of a step, and of the GPU's own time where it can be told."""
-    import numpy as np
-
-    spent: dict[str, list[float]] = {title: [] for title in opened}
-    for _ in range(ROUNDS):
-        for title, runtime in opened.items():
-            step_targets(runtime, WARM_UP)
-            spent[title] += step_targets(runtime, STEPS)
-    found = {}
-    for title, times in spent.items():
-        p50, p99 = (1e3 * float(t) for t in np.percentile(times, [50, 99]))
-        gpu = None
-        if hasattr(opened[title], "time_launches"):
-            gpu = float(np.median(opened[title].time_launches(ROUNDS * STEPS)))
-        found[title] = {"p50_ms": p50, "p99_ms": p99, "gpu_ms": gpu}
-    return found
+def find_result(log: Path, cell: Cell) -> dict[str, Any] | None:
+    """What an earlier run left of this cell."""
+    return next((line for line in read_lines(log) if line["cell"] == cell), None)
 
 
-def start_targets(runtime: Any) -> None:
-    """A template in every place of every slot."""
-    import numpy as np
-
-    variant = runtime.variant
-    crop = np.full((variant.template_size, variant.template_size, 3), 90, np.uint8)
-    box = np.array([0.25, 0.25, 0.5, 0.5], np.float32)
-    for slot in range(runtime.batch):
-        for index in range(variant.templates):
-            runtime.encode_template(slot, index, crop, box)
-        runtime.forget(slot)
+def describe_cell(cell: Cell) -> str:
+    """In a few words."""
+    place = Path(cell["bundle"]).name if cell.get("bundle") else ""
+    parts = [cell["kind"], place, cell.get("runtime") or cell.get("library"), cell.get("precision")]
+    batch = f"batch {cell['batch']}" if "batch" in cell else ""
+    return " ".join(part for part in (*parts, batch) if part)
 
 
-def step_targets(runtime: Any, count: int) -> list[float]:
-    """Seconds of so many steps of all slots."""
-    import numpy as np
-
-    side, grid = runtime.variant.search_size, runtime.variant.grid
-    crops = np.random.default_rng(0).integers(0, 256, (runtime.batch, side, side, 3), np.uint8)
-    window, slots, times = np.ones((grid, grid), np.float32), list(range(runtime.batch)), []
-    for _ in range(count):
-        start = time.perf_counter()
-        runtime.step(slots, crops, window)
-        times.append(time.perf_counter() - start)
-    return times
-
-
-def measure_parity(opened: dict[str, Any], title: str) -> dict[str, Any] | None:
-    """A contender beside the eager network on a built-in clip."""
-    from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference
-    from relo_edge.benchmarks.parity.rollout import find_segments
-
-    reference = opened.get(f"{REFERENCE} eager")
-    if reference is None or opened[title] is reference:
-        return None
-    alone = run_reference(reference, find_segments([])[:1])
-    result = compare_runtimes(reference, opened[title], alone)
-    return result.to_dict()
-
-
-def describe_result(result: dict[str, Any]) -> str:
-    """A table, then what was left out and why."""
-    lines = [f"{result['gpu']}; tests: {result['tests']['summary']}"]
-    head = f"{'variant':<9}{'batch':>6}  {'runtime':<24}{'p50 ms':>9}{'p99 ms':>9}{'GPU ms':>9}"
-    lines.append(f"{head}{'x eager':>9}  parity")
-    for row in result["rows"]:
-        gpu = f"{row['gpu_ms']:>9.3f}" if row["gpu_ms"] is not None else f"{'-':>9}"
-        ratio = f"{row['ratio_to_eager']:>9.2f}" if row["ratio_to_eager"] else f"{'-':>9}"
-        times = f"{row['p50_ms']:>9.3f}{row['p99_ms']:>9.3f}{gpu}{ratio}"
-        parity = "-" if row["parity"] is None else str(row["parity"]["passed"])
-        lines.append(f"{row['variant']:<9}{row['batch']:>6}  {row['runtime']:<24}{times}  {parity}")
-    lines += [f"left out {what}: {why}" for what, why in result["skipped"].items()]
-    return "\n".join(lines)
-
-
-def publish_result(result: dict[str, Any], folder: Path) -> None:
-    """JSON and table side by side, named after the day and the GPU."""
+def publish_table(log: Path) -> None:
+    """The table beside the log, as far as it goes."""
     from relo_edge.host.files import write_text
 
-    day = datetime.now(timezone.utc).date().isoformat()
-    stem = f"{day}-{'-'.join(result['gpu'].lower().split())}"
-    table = describe_result(result)
-    write_text(folder / f"{stem}.json", json.dumps(result, indent=1) + "\n")
-    write_text(folder / f"{stem}.txt", table + "\n")
-    print(table)
+    write_text(log.with_suffix(".txt"), describe_results(read_lines(log)) + "\n")
+
+
+def describe_results(lines: Sequence[dict[str, Any]]) -> str:
+    """What was found out, the times in a table, and what failed and why."""
+    told = []
+    for line in lines:
+        if line["status"] == "ok" and line["cell"]["kind"] in ("probe", "tests"):
+            facts = ", ".join(f"{name} {value}" for name, value in line["result"].items())
+            told.append(f"{line['cell']['kind']}: {facts}")
+    rows = [line for line in lines if line["cell"]["kind"] == "measure" and line["status"] == "ok"]
+    if rows:
+        head = f"{'bundle':<12}{'batch':>6}  {'runtime':<18}{'precision':<14}"
+        told.append(f"{head}{'p50 ms':>9}{'p99 ms':>9}{'GPU ms':>9}{'x eager':>9}  parity")
+        told += [describe_row(line, rows) for line in rows]
+    told += [
+        f"{line['status']}: {describe_cell(line['cell'])}: {line['reason']}"
+        for line in lines
+        if line["status"] != "ok"
+    ]
+    return "\n".join(told)
+
+
+def describe_row(line: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """One contender's times, and how much faster than the eager network it is."""
+    cell, found = line["cell"], line["result"]
+    eager = {**cell, "runtime": PEERS[0][0], "precision": PEERS[0][1]}
+    reference = next((row["result"]["p50_ms"] for row in rows if row["cell"] == eager), None)
+    gpu = "-" if found["gpu_ms"] is None else f"{found['gpu_ms']:.3f}"
+    ratio = "-" if reference is None else f"{reference / found['p50_ms']:.2f}"
+    parity = {True: "passed", False: "FAILED", None: "-"}[found["parity"]]
+    name = Path(cell["bundle"]).name
+    place = f"{name:<12}{cell['batch']:>6}  {cell['runtime']:<18}{cell['precision']:<14}"
+    return f"{place}{found['p50_ms']:>9.3f}{found['p99_ms']:>9.3f}{gpu:>9}{ratio:>9}  {parity}"
 
 
 if __name__ == "__main__":

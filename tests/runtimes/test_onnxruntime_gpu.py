@@ -5,7 +5,7 @@ import shutil
 import weakref
 
 import pytest
-from engines import add_half, add_int8
+from engines import add_fp16, add_int8
 
 from relo_edge.bundle import open_bundle
 from relo_edge.errors import PrecisionError, RuntimeUnavailable
@@ -19,7 +19,7 @@ from relo_edge.runtimes.onnxruntime_gpu import OnnxGpuRuntime
 def bundle(demo_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("all") / "b"
     shutil.copytree(demo_bundle.path, folder)
-    return add_int8(add_half(open_bundle(folder)))
+    return add_int8(add_fp16(open_bundle(folder)))
 
 
 def describe(bundle, runtime, precision, **changes):
