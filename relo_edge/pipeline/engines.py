@@ -1,4 +1,4 @@
-"""TensorRT engines from a bundle: `relo-edge build-engine`, its Python paired and its report."""
+"""TensorRT engines from a bundle: `relo-edge build-engine`, its Python twin and its report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.bundle import Bundle
 from relo_edge.contract import GRAPHS
-from relo_edge.errors import ReloError, RuntimeUnavailable
-from relo_edge.pipeline.engine_times import Measured, Part, judge_speed, measure_engines
+from relo_edge.errors import RuntimeUnavailable
+from relo_edge.pipeline.engine_healing import build_and_measure
+from relo_edge.pipeline.engine_times import Measured, Part, judge_speed
 from relo_edge.runtime import resolve_bundle
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def build_engines(
         measure: whether to measure what was built, where there is a GPU.
 
     Returns:
-        The engines and, on a machine with a GPU, their parity, times and verdict.
+        The engines and, on a machine with a GPU, their parity, times and verdict. Where parity
+        fails, they are built again with more exact attention; what never passes is not kept.
 
     Raises:
         MissingDependency: TensorRT is not installed.
@@ -102,12 +104,15 @@ def build_engines(
         return record_clips(of, clips)
 
     opened = add_precision(resolve_bundle(bundle), precision, record)
-    graphs = {name: opened.engine_graph(name, precision) for name in GRAPHS}
     target.library.journal.take_layers()
-    built = engines.build_engines(opened, precision, graphs, target)
-    xrays = tuple(_explain_engines(built, target)) if explain else ()
-    wanted = measure and target.gpu is not None
-    measured = _try_to_measure(opened, precision, target) if wanted else None
+    measured = None
+    if measure and target.gpu is not None:
+        built, measured = build_and_measure(opened, precision, target, record)
+    else:
+        graphs = {name: opened.engine_graph(name, precision) for name in GRAPHS}
+        built = engines.build_engines(opened, precision, graphs, target)
+    kept = measured is None or measured.passed
+    xrays = tuple(_explain_engines(built, target)) if explain and kept else ()
     return EngineReport(built, measured, xrays)
 
 
@@ -125,67 +130,3 @@ def _explain_engines(built: BuiltEngines, target: Target) -> Iterator[Part]:
     for sidecar, message in zip(built.sidecars, messages, strict=True):
         plan = (built.bundle / FOLDER / sidecar.plan).read_bytes()
         yield read_plan(sidecar.plan, message, plan)
-
-
-<<<<<<< HEAD
-def _measure_engines(bundle: Bundle, precision: str, target: Target) -> Measured:
-    """Parity with float32 on the CPU, then every precision built here in turns, on this GPU.
-
-    All at the batch that was asked for: an engine is built for its largest, and ratios hold between
-    equals.
-    """
-    from relo_edge.benchmarks.parity.compare import (
-        compare_runtimes,
-        count_compared,
-        run_reference,
-    )
-    from relo_edge.benchmarks.parity.rollout import find_segments
-    from relo_edge.benchmarks.speed.latency import count_turns, time_runtimes
-    from relo_edge.runtimes.tensorrt.sidecar import list_sidecars
-
-    segments, runtime = find_segments([]), target.library.flavour
-    with ExitStack() as stack:
-
-        def open_engines(kind: str) -> Runtime:
-            return stack.enter_context(
-                closing(open_runtime(bundle, runtime, kind, batch=target.largest))
-            )
-
-        reference = stack.enter_context(closing(open_runtime(bundle, "onnxruntime", "fp32")))
-        opened = [open_engines(precision)]
-        for other in sorted({s.precision for s in list_sidecars(bundle, runtime)} - {precision}):
-            try:
-                opened.append(open_engines(other))
-            except RuntimeUnavailable as error:
-                log.info("%s is not compared: %s", other, error)
-        with show_progress("parity", count_compared(segments)) as advance:
-            alone = run_reference(reference, segments, advance)
-            parity = compare_runtimes(reference, opened[0], alone, advance)
-        with show_progress("bench", count_turns(len(opened)), "turns") as advance:
-            speed = time_runtimes(opened, advance)
-        milliseconds = {row.precision: row.stages_ms["network"] for row in speed.rows}
-        layers = opened[0].summarize_layers()  # type: ignore[attr-defined]
-        return Measured(parity, parity.passed, speed, milliseconds, layers, target.largest)
-
-
-def judge_speed(milliseconds: Mapping[str, float], batch: int = 1) -> str:
-    """Whether INT8 gains anything over FP16 on this GPU; for many ViTs it does not."""
-    size = f" --batch {batch}" if batch > 1 else ""
-    place = f" at batch {batch}" if batch > 1 else ""
-    half, eight = milliseconds.get("fp16"), milliseconds.get("int8")
-    if half is None or eight is None:
-        missing = "fp16" if half is None else "int8"
-        return f"build --{missing}{size} too, to know whether INT8 is worth it on this GPU"
-    ratio = half / eight
-    if ratio >= WORTH_IT:
-        return f"INT8 is {ratio:.2f} x FP16 here{place}"
-    return f"use FP16: INT8 is no faster on this GPU{place} ({ratio:.2f} x)"
-=======
-def _try_to_measure(bundle: Bundle, precision: str, target: Target) -> Measured | None:
-    """What the engines are worth here; that it cannot be told is no reason to lose them."""
-    try:
-        return measure_engines(bundle, precision, target)
-    except ReloError as error:
-        log.warning("the engines are built, but not measured: %s", error)
-        return None
->>>>>>> 1316103 (build-engine: measuring is optional and never fatal; device times after a warm-up; the verdict is kept)

@@ -29,7 +29,14 @@ from relo_edge.runtimes.tensorrt.library import (
 from relo_edge.runtimes.tensorrt.sidecar import AHEAD_OF_TIME, FOLDER, Sidecar
 from relo_edge.runtimes.tensorrt.trust import record_plan
 
-__all__ = ["BuiltEngines", "Target", "build_engines", "open_target", "parse_batches"]
+__all__ = [
+    "BuiltEngines",
+    "Target",
+    "build_engines",
+    "open_target",
+    "parse_batches",
+    "remove_engines",
+]
 
 BatchRange = tuple[int, int]
 Batches = tuple[BatchRange, ...]
@@ -86,8 +93,9 @@ class BuiltEngines:
         """A line for each, and whether it has ever run."""
         lines = [f"{self.bundle / FOLDER} in {self.seconds:.0f} s"]
         for sidecar in self.sidecars:
-            size = (self.bundle / FOLDER / sidecar.plan).stat().st_size / 1e6
-            lines.append(f"  {sidecar.describe()}, {size:.1f} MB")
+            plan = self.bundle / FOLDER / sidecar.plan
+            size = f"{plan.stat().st_size / 1e6:.1f} MB" if plan.is_file() else "not kept"
+            lines.append(f"  {sidecar.describe()}, {size}")
         if not self.has_gpu:
             lines.append("built ahead of time, not yet run: there is no GPU here")
         return "\n".join(lines)
@@ -126,9 +134,17 @@ def open_target(flavour: str | None, batches: str, compatible: str | None) -> Ta
 
 
 def build_engines(
-    bundle: Bundle, precision: str, graphs: Mapping[str, EngineGraph], target: Target
+    bundle: Bundle,
+    precision: str,
+    graphs: Mapping[str, EngineGraph],
+    target: Target,
+    *,
+    attention: str = "",
 ) -> BuiltEngines:
-    """Build every graph's plan and publish all at once: whatever ends it early leaves nothing."""
+    """Build every graph's plan and publish all at once: whatever ends it early leaves nothing.
+
+    `attention` says how it is computed where that is not as the bundle's own graphs have it.
+    """
     start = time.perf_counter()
     if target.gpu is not None:
         check_capability(precision, target.gpu.name, target.gpu.capability)
@@ -139,12 +155,20 @@ def build_engines(
                 folder, part, symlinks=True, copy_function=share_file, dirs_exist_ok=True
             )
         sidecars = tuple(
-            _build_engine(bundle, name, precision, graphs[name], target, part, batch)
+            _build_engine(bundle, name, precision, graphs[name], target, part, batch, attention)
             for name, batch in _list_plans(target)
         )
     for sidecar in sidecars:
         record_plan(sidecar.plan_sha256)
     return BuiltEngines(bundle.path, sidecars, time.perf_counter() - start, target.gpu is not None)
+
+
+def remove_engines(built: BuiltEngines) -> None:
+    """Take back what was built."""
+    for sidecar in built.sidecars:
+        plan = built.bundle / FOLDER / sidecar.plan
+        for suffix in (".json", ".plan", ".kernels"):
+            plan.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _list_plans(target: Target) -> list[tuple[str, BatchRange]]:
@@ -160,6 +184,7 @@ def _build_engine(
     target: Target,
     folder: Path,
     batch: BatchRange,
+    attention: str,
 ) -> Sidecar:
     contract = describe_graph(bundle.variant, name, graph.state_dtype)
     least, most = batch
@@ -202,6 +227,7 @@ def _build_engine(
         power_mode=gpu.power_mode if gpu else "",
         compatible=target.compatible,
         kept_in_float32=graph.kept,
+        attention=attention,
     )
     side = folder / f"{stem}.json"
     side.unlink(missing_ok=True)

@@ -57,6 +57,8 @@ class Sidecar:
     power_mode: str = ""
     compatible: str | None = None
     kept_in_float32: Mapping[str, str] = field(default_factory=dict)
+    attention: str = ""
+    """How it is computed, where the bundle's own graphs did not pass on that GPU."""
     format: int = FORMAT
 
     def to_dict(self) -> dict[str, Any]:

@@ -42,5 +42,6 @@ check_sidecar = is_record(
         "sm_count": is_whole(0, 1 << 16),
         "board": _WORD,
         "power_mode": _WORD,
+        "attention": _WORD,
     },
 )
