@@ -99,17 +99,50 @@ def probe_tensorrt_rtx() -> dict[str, Any]:
 def start_tensorrt(tensorrt: ModuleType) -> dict[str, Any]:
     """Its runtime object needs a driver that is new enough; its engines, a package for CUDA."""
     tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-    problems = [explain_import(name) for name in ("cuda.bindings.runtime", "pycuda.driver")]
-    return {"version": tensorrt.__version__, "cuda": "; ".join(problems) if all(problems) else ""}
+    return {"version": tensorrt.__version__, "cuda": open_cuda()}
 
 
-def explain_import(name: str) -> str:
-    """Why a module does not import; nothing when it does."""
+def open_cuda() -> str:
+    """Why no CUDA binding opens the GPU; nothing where one does: importing proves too little."""
+    problems = []
+    for open_binding in (open_cuda_python, open_pycuda):
+        try:
+            open_binding()
+        except Exception as error:  # the classes differ between versions
+            problems.append(" ".join(str(error).split()) or type(error).__name__)
+        else:
+            return ""
+    return "; ".join(problems)
+
+
+def open_cuda_python() -> None:
+    """A piece of the first GPU's memory through cuda-python's driver interface."""
+    driver = importlib.import_module("cuda.bindings.driver")
+
+    def call(name: str, *arguments: Any) -> Any:
+        code, *results = getattr(driver, name)(*arguments)
+        if int(code):
+            raise OSError(f"cuda-python: {name}: {code.name}")
+        return results[0] if results else None
+
+    call("cuInit", 0)
+    first = call("cuDeviceGet", 0)
+    call("cuCtxPushCurrent", call("cuDevicePrimaryCtxRetain", first))
+    call("cuMemFree", call("cuMemAlloc", 256))
+    call("cuCtxPopCurrent")
+    call("cuDevicePrimaryCtxRelease", first)
+
+
+def open_pycuda() -> None:
+    """The same through pycuda."""
+    driver = importlib.import_module("pycuda.driver")
+    driver.init()
+    context = driver.Device(0).retain_primary_context()
+    context.push()
     try:
-        importlib.import_module(name)
-    except ImportError as error:
-        return str(error)
-    return ""
+        driver.mem_alloc(256).free()
+    finally:
+        context.pop()
 
 
 def probe_libcuda() -> dict[str, Any]:

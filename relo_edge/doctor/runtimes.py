@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from relo_edge.doctor.diagnosis import Finding
 from relo_edge.doctor.evidence import Evidence
 from relo_edge.doctor.subprocesses import Answer
+from relo_edge.host.libcuda import name_cuda_wheel
 
 __all__ = ["judge_runtimes"]
 
@@ -15,10 +16,7 @@ _OLDEST_TENSORRT = 10  # 8.x has no strongly typed networks
 
 _EXTRAS = {"pytorch": "export", "onnxruntime": "cpu", "openvino": "cpu"}
 _PACKAGES = {"pytorch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
-_INSTALLS = {
-    "tensorrt": "`pip install 'relo-edge[tensorrt]'`",
-    "tensorrt-rtx": "`pip install 'relo-edge[rtx]'`",
-}
+_TENSORRT_EXTRAS = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
 _JETPACK = "`apt-get install nvidia-jetpack`, then a venv made with `--system-site-packages`"
 _NEWER_JETPACK = "install JetPack 6 or newer"
 
@@ -118,13 +116,25 @@ def judge_tensorrt(evidence: Evidence, subject: str) -> Finding:
     version, problem = answer.facts["version"], answer.facts["cuda"]
     if subject == "tensorrt" and int(version.split(".")[0]) < _OLDEST_TENSORRT:
         detail = f"{version} is too old, {_OLDEST_TENSORRT} or newer is needed"
-        return refuse(subject, detail, _NEWER_JETPACK if evidence.is_jetson else _INSTALLS[subject])
+        return refuse(
+            subject,
+            detail,
+            _NEWER_JETPACK if evidence.is_jetson else advise_tensorrt(evidence, subject),
+        )
     if not evidence.has_gpu:
         return refuse(subject, f"{version} is installed, but {_NO_GPU}")
     if problem:
-        detail = f"{version}, but neither cuda-python nor pycuda imports: {problem}"
-        return refuse(subject, detail, "`pip install cuda-python`")
+        detail = f"{version}, but no CUDA binding opens the GPU: {problem}"
+        wheel = name_cuda_wheel(evidence.answers["libcuda"].facts["cuda"])
+        return refuse(subject, detail, f"`pip install '{wheel}'`")
     return accept(subject, version)
+
+
+def advise_tensorrt(evidence: Evidence, subject: str) -> str:
+    """The extra whose wheels are for the driver's CUDA."""
+    cuda = evidence.answers["libcuda"].facts.get("cuda", [13])
+    suffix = "-cu12" if cuda[0] == 12 else ""
+    return f"`pip install 'relo-edge[{_TENSORRT_EXTRAS[subject]}{suffix}]'`"
 
 
 def explain_tensorrt(evidence: Evidence, subject: str, answer: Answer) -> Finding:
@@ -135,7 +145,9 @@ def explain_tensorrt(evidence: Evidence, subject: str, answer: Answer) -> Findin
         return refuse(subject, "not made for Jetson: use tensorrt")
     if not evidence.has_gpu:
         return refuse(subject, f"{reason}; {_NO_GPU}")
-    return refuse(subject, reason, _JETPACK if evidence.is_jetson else _INSTALLS[subject])
+    return refuse(
+        subject, reason, _JETPACK if evidence.is_jetson else advise_tensorrt(evidence, subject)
+    )
 
 
 def find_logged_error(chatter: str) -> str:

@@ -102,7 +102,8 @@ def open_device() -> Device:
             reasons.append(str(error))
             installed |= not isinstance(error, MissingDependency)
     kind_of_error = RuntimeUnavailable if installed else MissingDependency
-    raise kind_of_error("no CUDA binding opens the GPU", found="; ".join(reasons), fix=_advise())
+    what = f"no CUDA binding opens the GPU: {'; '.join(reasons)}"
+    raise kind_of_error(what, fix=_advise())
 
 
 def _advise() -> str:

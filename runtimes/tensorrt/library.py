@@ -26,8 +26,10 @@ FLAVOURS = {
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 INSTALLS = {
-    "tensorrt": "`pip install 'relo-edge[tensorrt]'`; on a Jetson it comes with JetPack 6 or newer",
-    "tensorrt-rtx": "`pip install 'relo-edge[rtx]'`",
+    "tensorrt": "`pip install 'relo-edge[tensorrt]'`, with a driver of CUDA 12 "
+    "'relo-edge[tensorrt-cu12]'; on a Jetson it comes with JetPack 6 or newer",
+    "tensorrt-rtx": "`pip install 'relo-edge[rtx]'`, with a driver of CUDA 12 "
+    "'relo-edge[rtx-cu12]'",
 }
 OLDEST = (10, 0)  # 8.x has no strongly typed networks, and JetPack 5 has no Python that we run on
 

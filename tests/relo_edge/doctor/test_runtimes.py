@@ -1,7 +1,10 @@
 """Which runtimes open, and the reason and command for each that does not."""
 
+import sys
+
 import pytest
 
+from relo_edge.doctor.probe import open_cuda
 from relo_edge.doctor.runtimes import judge_runtimes
 from relo_edge.doctor.subprocesses import Answer
 from relo_edge.runtime import RUNTIMES
@@ -134,9 +137,12 @@ def test_a_provider_probe_that_crashed_is_quoted(record, gpu):
 def test_tensorrt_opens_with_a_gpu_and_a_package_for_cuda(record, gpu, subject, package):
     assert judge(record(gpu | {package: Answer(TENSORRT)}), subject).mark == "ok"
     assert judge(record({package: Answer(TENSORRT)}), subject).mark == "missing"
-    bare = Answer(TENSORRT | {"cuda": "No module named 'cuda'; No module named 'pycuda'"})
-    finding = judge(record(gpu | {package: bare}), subject)
-    assert (finding.mark, finding.fix) == ("missing", "`pip install cuda-python`")
+    bare = Answer(TENSORRT | {"cuda": "cuda-python: cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"})
+    for cuda, wheel in ([12, 6], "cuda-bindings>=12.6,<13"), ([13, 2], "cuda-bindings>=13.0,<14"):
+        driver = {"libcuda": Answer(gpu["libcuda"].facts | {"cuda": cuda})}
+        finding = judge(record(gpu | driver | {package: bare}), subject)
+        assert (finding.mark, finding.fix) == ("missing", f"`pip install '{wheel}'`")
+        assert "no CUDA binding opens the GPU: cuda-python: cuInit" in finding.detail
 
 
 def test_a_tensorrt_that_the_driver_cannot_serve_is_quoted(record, gpu):
@@ -150,15 +156,60 @@ def test_a_tensorrt_that_the_driver_cannot_serve_is_quoted(record, gpu):
 def test_a_tensorrt_without_strong_typing_is_too_old(record, gpu):
     old = {"tensorrt": Answer(TENSORRT | {"version": "8.6.1"})}
     finding = judge(record(gpu | old), "tensorrt")
-    assert (finding.mark, finding.fix) == ("missing", "`pip install 'relo-edge[tensorrt]'`")
+    assert (finding.mark, finding.fix) == ("missing", "`pip install 'relo-edge[tensorrt-cu12]'`")
     finding = judge(record(gpu | old, tegra_release="# R35"), "tensorrt")
     assert finding.fix == "install JetPack 6 or newer"
 
 
 def test_an_absent_tensorrt_comes_from_where_the_machine_gets_it(record, gpu):
-    assert "relo-edge[tensorrt]" in judge(record(gpu), "tensorrt").fix
-    assert "relo-edge[rtx]" in judge(record(gpu), "tensorrt-rtx").fix
+    for cuda, suffix in ([12, 8], "-cu12"), ([13, 0], ""):
+        driver = {"libcuda": Answer(gpu["libcuda"].facts | {"cuda": cuda})}
+        assert f"relo-edge[tensorrt{suffix}]" in judge(record(gpu | driver), "tensorrt").fix
+        assert f"relo-edge[rtx{suffix}]" in judge(record(gpu | driver), "tensorrt-rtx").fix
     jetson = record(gpu, board="NVIDIA Jetson Orin NX")
     assert "nvidia-jetpack" in judge(jetson, "tensorrt").fix
     assert judge(jetson, "tensorrt-rtx").detail == "not made for Jetson: use tensorrt"
     assert judge(record(), "tensorrt").fix == ""
+
+
+def play_binding(monkeypatch, **answers):
+    """cuda-python's driver interface, where every call succeeds but those named."""
+    calls = []
+
+    class Driver:
+        def __getattr__(self, name):
+            def call(*arguments):
+                calls.append(name)
+                code = answers.get(name, 0)
+                return code, 7
+
+            return call
+
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", Driver())
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    return calls
+
+
+def test_a_cuda_binding_has_to_open_the_gpu_for_real(monkeypatch):
+    calls = play_binding(monkeypatch)
+    assert open_cuda() == ""
+    assert calls.index("cuDevicePrimaryCtxRetain") < calls.index("cuMemAlloc")
+    assert calls[-3:] == ["cuMemFree", "cuCtxPopCurrent", "cuDevicePrimaryCtxRelease"]
+    from cuda.bindings import driver
+
+    monkeypatch.undo()
+    assert [name for name in set(calls) if not hasattr(driver, name)] == []
+
+
+def test_a_binding_that_imports_and_does_not_open_is_no_binding(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+
+    def refuse(_flags):
+        return driver.CUresult(803), None
+
+    from cuda.bindings import driver
+
+    monkeypatch.setattr(driver, "cuInit", refuse)
+    told = open_cuda()
+    assert told.startswith("cuda-python: cuInit: CUDA_ERROR_SYSTEM_DRIVER_MISMATCH; ")
+    assert "pycuda" in told
