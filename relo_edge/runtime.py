@@ -284,6 +284,7 @@ def open_runtime(
         checkpoint: weights for the pytorch runtime; those the bundle was exported from if None.
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
+        trust_engines: whether TensorRT engines are loaded that this machine did not build.
 
     Returns:
         The runtime, ready to encode templates.
@@ -318,6 +319,7 @@ def open_runtimes(
     checkpoint: str | Path | None = None,
     batch: int = 1,
     threads: int | None = None,
+    trust_engines: bool = False,
 ) -> list[Runtime]:
     """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
     source = resolve_bundle(bundle)
@@ -333,6 +335,7 @@ def open_runtimes(
                 checkpoint=weights,
                 batch=batch,
                 threads=threads,
+                trust_engines=trust_engines,
             )
         except ReloError as error:
             if names:

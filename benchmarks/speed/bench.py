@@ -49,6 +49,7 @@ class BenchRequest:
     peers: tuple[str, ...] = ()
     checkpoint: Path | None = None
     threads: int | None = None
+    trust_engines: bool = False
 
 
 def run_bench(request: BenchRequest) -> BenchResult:
@@ -89,6 +90,7 @@ def _open_contenders(request: BenchRequest, scene: Scene, stack: ExitStack) -> I
             checkpoint=request.checkpoint,
             batch=batch,
             threads=request.threads,
+            trust_engines=request.trust_engines,
         )
         for runtime in runtimes:
             stack.enter_context(closing(runtime))
@@ -147,6 +149,7 @@ def _measure_starts(request: BenchRequest, contenders: list[Contender]) -> dict[
                 "precision": contender.precision,
                 "batch": contender.batch,
                 "threads": request.threads,
+                "trust_engines": request.trust_engines,
             }
             if request.checkpoint and contender.name == REFERENCE:
                 opening["checkpoint"] = str(request.checkpoint.resolve())

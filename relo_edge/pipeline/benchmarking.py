@@ -26,6 +26,7 @@ def run_bench(
     peers: Sequence[str] = (),
     checkpoint: str | Path | None = None,
     threads: int | None = None,
+    trust_engines: bool = False,
 ) -> BenchResult:
     """Time runtimes in turns, each with its parity.
 
@@ -37,6 +38,7 @@ def run_bench(
         peers: compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx.
         checkpoint: weights for the reference network, in place of the bundle's own.
         threads: CPU threads; all cores if None.
+        trust_engines: whether engines are loaded that this machine did not build.
 
     Returns:
         A row for each runtime and batch; `passed` says whether all are the same tracker.
@@ -50,7 +52,7 @@ def run_bench(
     names = None if runtimes is None else list(runtimes)
     weights = None if checkpoint is None else Path(checkpoint)
     request = bench.BenchRequest(
-        str(bundle), names, tuple(batches), clip, tuple(peers), weights, threads
+        str(bundle), names, tuple(batches), clip, tuple(peers), weights, threads, trust_engines
     )
     return bench.run_bench(request)
 

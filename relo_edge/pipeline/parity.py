@@ -32,6 +32,7 @@ def check_parity(
     clips: Sequence[str] = (),
     layers: bool = False,
     plot: str | Path | None = None,
+    trust_engines: bool = False,
 ) -> ParityResult:
     """Compare a runtime with the reference network on clips, frame by frame.
 
@@ -44,6 +45,7 @@ def check_parity(
         layers: whether to compare the graphs tensor by tensor in any case; a failure that is not
             explained otherwise does so by itself.
         plot: a PNG or SVG of errors and track to write.
+        trust_engines: whether engines are loaded that this machine did not build.
 
     Returns:
         Errors of each output, agreement of cells and track, and the verdict (`passed`).
@@ -66,7 +68,7 @@ def check_parity(
     segments = find_segments(list(clips))
     with (
         open_runtime(bundle, "pytorch", checkpoint=checkpoint) as reference,
-        _open_candidate(bundle, runtime, precision) as candidate,
+        _open_candidate(bundle, runtime, precision, trust_engines) as candidate,
     ):
         opened = resolve_bundle(bundle)
         walk = None
@@ -83,11 +85,15 @@ def check_parity(
     return result
 
 
-def _open_candidate(bundle: str | Path | Bundle, runtime: str, precision: str) -> Runtime:
+def _open_candidate(
+    bundle: str | Path | Bundle, runtime: str, precision: str, trust_engines: bool
+) -> Runtime:
     """For two targets where the runtime opens so, as mixed up slots only show then."""
-    single = open_runtime(bundle, runtime, precision)
+    single = open_runtime(bundle, runtime, precision, trust_engines=trust_engines)
     try:
-        double = open_runtime(bundle, single.name, single.precision, batch=2)
+        double = open_runtime(
+            bundle, single.name, single.precision, batch=2, trust_engines=trust_engines
+        )
     except RuntimeUnavailable as error:
         log.info("one target at a time: %s", error)
         return single

@@ -46,6 +46,7 @@ def track(
     finder_check: bool = False,
     find_again: float | None = None,
     tracker: str | None = None,
+    trust_engines: bool = False,
 ) -> TrackSummary:
     """Follow targets from a start frame to the end of a source, or to Ctrl-C.
 
@@ -76,6 +77,7 @@ def track(
         find_again: how many seconds pass at least between questions for lost targets, with
             `recover`; None asks none.
         tracker: csrt, nano=BACKBONE,HEAD, r1track=URL …, in place of a bundle.
+        trust_engines: whether engines are loaded that this machine did not build.
 
     Returns:
         Frames, rates, mean confidence and the files written.
@@ -128,6 +130,7 @@ def track(
                 checkpoint=checkpoint,
                 threads=threads,
                 batch=max(len(starts) + (len(search.wanted) if search else 0), 1),
+                trust_engines=trust_engines,
             )
             targets = _open_targets(stack.enter_context(opened), protocol, recover)
         summary = track_feed(
@@ -178,6 +181,7 @@ def serve(
     protocol: str = "default",
     recover: bool = False,
     threads: int | None = None,
+    trust_engines: bool = False,
 ) -> ServeSummary:
     """Show a source live in a browser, where targets are drawn, followed and recorded.
 
@@ -195,6 +199,7 @@ def serve(
         protocol: the dataset whose tracker settings apply.
         recover: whether a lost target is searched for.
         threads: CPU threads; all cores if None.
+        trust_engines: whether engines are loaded that this machine did not build.
 
     Returns:
         What was served, once it has ended.
@@ -217,7 +222,13 @@ def serve(
 
     def open_targets() -> NamedTargets:
         opened = open_runtime(
-            bundle, runtime, precision, checkpoint=checkpoint, batch=targets, threads=threads
+            bundle,
+            runtime,
+            precision,
+            checkpoint=checkpoint,
+            batch=targets,
+            threads=threads,
+            trust_engines=trust_engines,
         )
         return build_targets(opened, protocol, Recovery() if recover else None)
 

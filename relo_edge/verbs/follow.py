@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from relo_edge.verbs.shared import INTERRUPTED, Checkpoint, Json, Threads, app, print_result
+from relo_edge.verbs.shared import (
+    INTERRUPTED,
+    Checkpoint,
+    Json,
+    Threads,
+    TrustEngine,
+    app,
+    print_result,
+)
 
 __all__ = ["demo", "doctor", "serve", "track"]
 
@@ -116,6 +124,7 @@ def track(
         bool, typer.Option("--heatmap", help="Draw the search window and the policy map.")
     ] = False,
     threads: Threads = None,
+    trust_engine: TrustEngine = False,
     show: Annotated[bool, typer.Option("--show", help="Show a window; q ends the run.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -146,6 +155,7 @@ def track(
         finder_check=finder_check,
         find_again=find_again,
         tracker=tracker,
+        trust_engines=trust_engine,
     )
     print_result(summary, as_json)
     if summary.interrupted:
@@ -175,6 +185,7 @@ def serve(
         bool, typer.Option("--recover", help="Search for a target once it is lost.")
     ] = False,
     threads: Threads = None,
+    trust_engine: TrustEngine = False,
     as_json: Json = False,
 ) -> None:
     """Show a source live in a browser. Targets are drawn, followed and recorded there."""
@@ -194,6 +205,7 @@ def serve(
         protocol=protocol,
         recover=recover,
         threads=threads,
+        trust_engines=trust_engine,
     )
     print_result(summary, as_json)
     if summary.interrupted:

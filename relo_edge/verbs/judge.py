@@ -14,6 +14,7 @@ from relo_edge.verbs.shared import (
     Clips,
     Json,
     Threads,
+    TrustEngine,
     app,
     print_result,
 )
@@ -33,6 +34,7 @@ def parity(
         typer.Option("--layers", help="Also compare layer by layer."),
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Errors and track as PNG or SVG.")] = None,
+    trust_engine: TrustEngine = False,
     as_json: Json = False,
 ) -> None:
     """Compare a runtime with the reference network. Exit 1 when it is not the same tracker."""
@@ -46,6 +48,7 @@ def parity(
         clips=clips or [],
         layers=layers,
         plot=plot,
+        trust_engines=trust_engine,
     )
     print_result(result, as_json)
     if not result.passed:
@@ -71,6 +74,7 @@ def bench(
     ] = None,
     checkpoint: Checkpoint = None,
     threads: Threads = None,
+    trust_engine: TrustEngine = False,
     as_json: Json = False,
 ) -> None:
     """Time runtimes in turns, each with its parity. Exit 1 when one is not the same tracker."""
@@ -84,6 +88,7 @@ def bench(
         peers=peer or [],
         checkpoint=checkpoint,
         threads=threads,
+        trust_engines=trust_engine,
     )
     print_result(result, as_json)
     if not result.passed:

@@ -12,7 +12,7 @@ import typer
 from relo_edge import __version__
 from relo_edge.host.terminal import escape_controls
 
-__all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Clips", "Json", "Threads", "app"]
+__all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Clips", "Json", "Threads", "TrustEngine", "app"]
 __all__ += ["print_result"]
 
 INTERRUPTED = 130
@@ -36,6 +36,10 @@ Clips = Annotated[
     ),
 ]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; all cores if absent.")]
+TrustEngine = Annotated[
+    bool,
+    typer.Option("--trust-engine", help="Load TensorRT engines that this machine did not build."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
