@@ -11,7 +11,8 @@ RUN apt-get update \
 
 # The environment sees the system's OpenCV and TensorRT; pip installs neither.
 RUN python3 -m venv --system-site-packages /opt/relo \
- && /opt/relo/bin/pip install --no-cache-dir typer rich
+ && /opt/relo/bin/pip install --no-cache-dir \
+      typer rich 'numpy>=1.23,<2' 'cuda-bindings>=12.6,<13' onnxruntime
 COPY . /src
 RUN /opt/relo/bin/pip install --no-cache-dir --no-deps /src && rm -rf /src
 

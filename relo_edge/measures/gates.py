@@ -77,9 +77,6 @@ GATES = {
     "fp8": ParityGate(
         5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85, choice=3e-3
     ),
-    "fp8": ParityGate(
-        5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85, choice=3e-3
-    ),
     "int8": ParityGate(
         5e-1, cosine=0.99, box=1e-1, argmax_agreement=0.80, closed_loop_iou=0.85, choice=3e-3
     ),
