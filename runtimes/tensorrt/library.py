@@ -4,7 +4,7 @@ The three have one Python interface but for what stands here behind `is_rtx` or 
 holds each attribute that this folder touches against the interfaces of 10.3, 10.13, 10.16, 11.4
 and RTX. Elsewhere, TensorRT's objects are always called `trt`, `builder`, `network`, `parser`,
 `config`, `profile`, `engine`, `context`, `loader`, `inspector`, `settings` (how a context runs),
-`kernels` (what RTX compiled), `tensor` and `problem` (the parser's): so the test knows them.
+`store` (what RTX compiled), `tensor` and `problem` (the parser's): so the test knows them.
 """
 
 from __future__ import annotations
@@ -154,18 +154,18 @@ class Library:
         settings.dynamic_shapes_kernel_specialization_strategy = eager
         by_us = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         settings.set_execution_context_allocation_strategy(by_us)
-        kernels = settings.create_runtime_cache()
+        store = settings.create_runtime_cache()
         if compiled:
-            kernels.deserialize(compiled)
-        settings.set_runtime_cache(kernels)
+            store.deserialize(compiled)
+        settings.set_runtime_cache(store)
         return settings
 
     def read_compiled(self, settings: Any) -> bytes:
         """The kernels that RTX has compiled by now; nothing with TensorRT."""
         if not self.is_rtx:
             return b""
-        kernels = settings.get_runtime_cache()
-        return bytes(kernels.serialize())
+        store = settings.get_runtime_cache()
+        return bytes(store.serialize())
 
     def create_context(self, engine: Any, settings: Any) -> Any:
         """An execution context whose scratch memory is ours: one block serves all of them."""

@@ -29,7 +29,7 @@ OBJECTS = {
     "settings": "IRuntimeConfig",
     "tensor": "ITensor",
     "cache": "ITimingCache",
-    "kernels": "IRuntimeCache",
+    "store": "IRuntimeCache",
 }
 RTX = "rtx"
 
