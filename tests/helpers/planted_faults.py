@@ -289,7 +289,7 @@ def spoil_logits(when):
 
 def spoil_state(past, flag):
     state, given = pass_state(lambda s: s)(past, flag)
-    return (state * np.inf if len(past) > 3 else state), given
+    return (np.full_like(state, np.inf) if len(past) > 3 else state), given
 
 
 def clamp_offsets(box, corner, grid):
