@@ -59,7 +59,8 @@ def is_explained(fault, result):
 
 
 def write_row(fault, result):
-    said = "; ".join(f"{cause.part}: {cause.what}" for cause in result.causes) or "–"
+    said = "; ".join(f"{cause.part}: {cause.what}" for cause in result.causes)
+    said = said or fault.missed
     marks = (
         "yes" if mark else "**no**" for mark in (not result.passed, is_explained(fault, result))
     )
