@@ -13,6 +13,7 @@ from relo_edge.host.opencv import cv2
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 BOTH = ("template", "step")
 STEP = ("step",)
+TOO_SMALL = "changes every output by less than the float32 limit"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Fault:
     hooks: Hooks | None = None
     change: Any = None
     graphs: tuple[str, ...] = STEP
+    missed: str = ""
+    """Why it is not caught."""
 
     def plant(self, bundle, folder):
         """The bundle and a runtime of it with the fault."""
@@ -289,7 +292,7 @@ def spoil_logits(when):
 
 def spoil_state(past, flag):
     state, given = pass_state(lambda s: s)(past, flag)
-    return (state * np.inf if len(past) > 3 else state), given
+    return (np.full_like(state, np.inf) if len(past) > 3 else state), given
 
 
 def clamp_offsets(box, corner, grid):
@@ -412,8 +415,20 @@ FAULTS = (
         Hooks(state=pass_state(lambda s: s[:, [1, 0, 2, 3, 4, 5]])),
     ),
     Fault("state", "a layer missing", "layer 3 of 6", Hooks(state=pass_state(drop_layer))),
-    Fault("state", "kept in bfloat16", "kept in bfloat16", Hooks(state=pass_state(round_bfloat16))),
-    Fault("state", "1.1 times too large", "1.1 times", Hooks(state=pass_state(lambda s: 1.1 * s))),
+    Fault(
+        "state",
+        "kept in bfloat16",
+        "kept in bfloat16",
+        Hooks(state=pass_state(round_bfloat16)),
+        missed=TOO_SMALL,
+    ),
+    Fault(
+        "state",
+        "1.1 times too large",
+        "1.1 times",
+        Hooks(state=pass_state(lambda s: 1.1 * s)),
+        missed="no effect: the LayerNorm that reads the state divides by its size",
+    ),
     Fault("state", "a step is not taken back", "not taken back", Hooks(rewinds=False)),
     Fault("state", "two targets' states swapped", "states are", Hooks(slots="swapped states")),
     Fault("state", "one state for all targets", "states are", Hooks(slots="one state")),
@@ -542,6 +557,7 @@ FAULTS = (
         "begins in template: stage1.0/gelu",
         change=set_attribute("Gelu", "approximate", "tanh"),
         graphs=BOTH,
+        missed=TOO_SMALL,
     ),
     Fault(
         "layers",

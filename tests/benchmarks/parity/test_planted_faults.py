@@ -3,6 +3,7 @@
 docs/parity_faults.md is written from here: `python tests/benchmarks/parity/test_planted_faults.py`.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from relo_edge.benchmarks.parity import rollout  # noqa: E402
 from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference  # noqa: E402
 from relo_edge.benchmarks.parity.layer_errors import GraphSide, walk_layers  # noqa: E402
 from relo_edge.benchmarks.parity.rollout import find_segments  # noqa: E402
+from relo_edge.bundle import open_bundle  # noqa: E402
+from relo_edge.calibration.quantize import (  # noqa: E402
+    quantize_fp16,
+    quantize_int8,
+    record_clips,
+)
+from relo_edge.errors import PrecisionError, RuntimeUnavailable  # noqa: E402
 from relo_edge.runtime import open_runtime, resolve_bundle  # noqa: E402
 
 QUICK = ("BGR in the search crop", "one frame stale", "1.5 times too large", "corner for centre")
@@ -59,7 +67,8 @@ def is_explained(fault, result):
 
 
 def write_row(fault, result):
-    said = "; ".join(f"{cause.part}: {cause.what}" for cause in result.causes) or "–"
+    said = "; ".join(f"{cause.part}: {cause.what}" for cause in result.causes)
+    said = said or fault.missed
     marks = (
         "yes" if mark else "**no**" for mark in (not result.passed, is_explained(fault, result))
     )
@@ -87,6 +96,36 @@ def test_a_fault_fails_and_is_named(name, trial, tmp_path):
     result = trial.judge(fault, tmp_path / "spoilt")
     assert not result.passed
     assert is_explained(fault, result), result.describe()
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")],
+)
+def test_sound_runtimes_pass(runtime, precision, trial):
+    try:
+        candidate = open_runtime("demo", runtime, precision, batch=2)
+    except (PrecisionError, RuntimeUnavailable) as error:
+        pytest.skip(str(error))
+    result = compare_runtimes(trial.reference, candidate, trial.alone)
+    assert result.passed, result.describe()
+    assert result.judged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_sound_lower_precisions_pass(precision, trial, tmp_path):
+    shutil.copytree(trial.bundle.path, tmp_path / "bundle")
+    bundle = open_bundle(tmp_path / "bundle")
+    recording = record_clips(bundle, [], 60)
+    if precision == "int8":
+        quantize_int8(bundle, recording, "percentile")
+    else:
+        quantize_fp16(bundle, recording)
+    candidate = open_runtime(bundle.path, "onnxruntime", precision, batch=2)
+    result = compare_runtimes(trial.reference, candidate, trial.alone)
+    print(result.describe())
+    assert result.passed, result.describe()
 
 
 @pytest.mark.slow

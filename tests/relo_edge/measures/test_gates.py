@@ -73,15 +73,15 @@ def test_cells_and_track():
 
 
 def test_a_lower_precision_need_not_be_steadier_than_the_reference():
-    swaying = StartSensitivity(0.91, 0.05)
-    assert judge_track(GATES["fp16"], 1, 0.90, swaying, auc_loss=0.07) == []
+    sensitive = StartSensitivity(0.91, 0.05)
+    assert judge_track(GATES["fp16"], 1, 0.90, sensitive, auc_loss=0.07) == []
     assert judge_track(GATES["fp16"], 1, 0.90, STEADY) == ["closed-loop IoU 0.900 < 0.980"]
-    assert judge_track(GATES["fp32"], 1, 0.98, swaying) == ["closed-loop IoU 0.980 < 0.990"]
-    failures = judge_track(GATES["fp16"], 1, 0.90, swaying, auc_loss=0.09)
+    assert judge_track(GATES["fp32"], 1, 0.98, sensitive) == ["closed-loop IoU 0.980 < 0.990"]
+    failures = judge_track(GATES["fp16"], 1, 0.90, sensitive, auc_loss=0.09)
     assert failures == ["AUC 0.090 below float32's > 0.080"]
 
 
-def test_a_nudge_grows_with_the_target():
+def test_a_perturbed_start_grows_with_the_target():
     right, down = perturb_start((10.0, 20.0, 40.0, 90.0))
     assert right == pytest.approx((11.2, 20, 40, 90))
     assert down == pytest.approx((10, 21.2, 40, 90))
