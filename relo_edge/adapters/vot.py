@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.adapters.packages import import_package
-from relo_edge.errors import ReloError, SourceError
-from relo_edge.host.opencv import cv2
+from relo_edge.errors import ReloError
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
+from relo_edge.video.sources.files import read_image
 
 if TYPE_CHECKING:
     from relo_edge.runtime import Runtime
@@ -61,11 +61,7 @@ def serve_trax(runtime: Runtime) -> None:
 
 
 def _read_image(image: Any) -> Frame:
-    path = Path(image.path())
-    frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise SourceError(f"image {str(path)!r} cannot be read")
-    return frame.astype("uint8", copy=False)
+    return read_image(Path(image.path()))
 
 
 def main(words: Sequence[str] | None = None) -> int:

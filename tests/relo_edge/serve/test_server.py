@@ -201,6 +201,7 @@ def test_a_signal_ends_it_with_whole_recordings(tmp_path, number):
     assert err == "relo-edge: interrupted\n"
     summary = json.loads(out)
     assert summary["interrupted"] is True
+    assert summary["url"] == f"http://127.0.0.1:{port}/"
     assert sorted(summary["recordings"]) == sorted(str(p) for p in tmp_path.iterdir())
     (video,) = tmp_path.glob("*.mp4")
     assert count_frames(video) >= 5
