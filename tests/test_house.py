@@ -39,7 +39,14 @@ HEAVY = {
 }
 # The reference network is made of torch modules; whoever imports it has asked for torch. So has
 # whoever trains.
-MADE_OF_TORCH = {"layers.py", "encoder.py", "heads.py", "relo.py"}
+MADE_OF_TORCH = {
+    "clip_text.py",
+    "encoder.py",
+    "heads.py",
+    "layers.py",
+    "relo.py",
+    "sutrack.py",
+}
 # The doors from the core into the workshops.
 DOORS = {ROOT / "relo_edge" / "runtime.py", *(ROOT / "relo_edge" / "pipeline").glob("*.py")}
 # What may stand at the core's top level; everything else has a room.
