@@ -119,6 +119,22 @@ def test_connections_that_trickle_lock_nobody_out(server, monkeypatch, opening):
     assert is_well(server)
 
 
+def test_a_trickle_after_a_long_download_is_cut_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("relo_edge.serve.http_protocol.IDLE_SECONDS", 0.3)
+    size = 32 << 20
+    with (tmp_path / "large.mp4").open("wb") as file:
+        file.truncate(size)
+    with serve(tmp_path) as server, socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        line.connect(("127.0.0.1", server.port))
+        line.sendall(b"GET /recordings/large.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(1)  # the first time limit passes while the answer is under way
+        received = 0
+        while received < size:
+            received += len(line.recv(1 << 20))
+        wait_for(lambda: trickle(line))
+
+
 def trickle(line):
     """Send one byte more; True once the server has hung up."""
     try:
