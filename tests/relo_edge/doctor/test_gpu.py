@@ -90,7 +90,7 @@ class PlayedDriver:
         return 0
 
     def cuDeviceGetAttribute(self, value, attribute, device):
-        value._obj.value = {75: 8, 76: 7 - device.value}[attribute]
+        value._obj.value = {16: 8, 75: 8, 76: 7 - device.value}[attribute]
         return 0
 
     def cuDeviceTotalMem_v2(self, memory, device):
@@ -107,8 +107,8 @@ def test_libcuda_lists_every_gpu(monkeypatch):
     assert list_devices() == {
         "cuda": [13, 2],
         "devices": [
-            {"name": "GPU 0", "capability": [8, 7], "memory": 2**33},
-            {"name": "GPU 1", "capability": [8, 6], "memory": 2**33 + 1},
+            {"name": "GPU 0", "capability": [8, 7], "sm_count": 8, "memory": 2**33},
+            {"name": "GPU 1", "capability": [8, 6], "sm_count": 8, "memory": 2**33 + 1},
         ],
     }
 
