@@ -116,8 +116,12 @@ def time_on_gpu(runtimes: Sequence[TensorRtRuntime]) -> dict[str, float]:
 
 def _judge_parity(bundle: Bundle, runtime: Runtime) -> Any:
     """Against float32 on the CPU, by the first runtime that opens; None where none does."""
-    from relo_edge.benchmarks.parity.rollout import compare_clips, count_frames, find_stretches
-    from relo_edge.benchmarks.parity.verdict import judge_parity
+    from relo_edge.benchmarks.parity.compare import (
+        compare_runtimes,
+        count_compared,
+        run_reference,
+    )
+    from relo_edge.benchmarks.parity.rollout import find_segments
 
     for name in REFERENCES:
         try:
@@ -125,9 +129,10 @@ def _judge_parity(bundle: Bundle, runtime: Runtime) -> Any:
         except ReloError as error:
             log.info("no reference: %s", error)
             continue
-        stretches = find_stretches([])
-        with reference, show_progress("parity", count_frames(stretches)) as advance:
-            return judge_parity(compare_clips(reference, runtime, stretches, advance))
+        segments = find_segments([])
+        with reference, show_progress("parity", count_compared(segments)) as advance:
+            alone = run_reference(reference, segments, advance)
+            return compare_runtimes(reference, runtime, alone, advance)
     log.warning("parity is not measured: no runtime in float32 opens on this CPU")
     return None
 

@@ -189,8 +189,8 @@ def time_steps(runtime: Any, steps: int) -> dict[str, float]:
 
 def judge(bundle: str, runtime: Any) -> bool | None:
     """Whether it follows a built-in clip as float32 on the CPU does; None without a reference."""
-    from relo_edge.benchmarks.parity.rollout import compare_clips, find_stretches
-    from relo_edge.benchmarks.parity.verdict import judge_parity
+    from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference
+    from relo_edge.benchmarks.parity.rollout import find_segments
     from relo_edge.errors import ReloError
     from relo_edge.runtime import open_runtime
 
@@ -200,8 +200,8 @@ def judge(bundle: str, runtime: Any) -> bool | None:
         except ReloError:
             continue
         with reference:
-            clips = find_stretches([])[:1]
-            return bool(judge_parity(compare_clips(reference, runtime, clips)).passed)
+            alone = run_reference(reference, find_segments([])[:1])
+            return bool(compare_runtimes(reference, runtime, alone).passed)
     return None
 
 
