@@ -29,7 +29,7 @@ LEAVING = 0.02
 class PageSoak(Soak):
     """Serves the page to one viewer, as `serve` does; the runtime is closed with it."""
 
-    add_rate, remove_rate = 1.0, 0.3
+    add_rate, remove_rate = 1.0, 0.5
 
     def __init__(self, runtime: Runtime, log: SoakLog) -> None:
         super().__init__(log)

@@ -125,7 +125,7 @@ def test_the_page_holds_what_was_found(page):
         "overlap threshold",
         "centre error in pixels",
         "box error",
-        "logits agree, boxes do not",
+        "the size is 0.5 times the right one",
         "data:image/jpeg;base64,",
         "Measured on",
     ):
