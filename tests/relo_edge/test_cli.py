@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from clips import write_video
-from sidecars import write_engine
+from sidecars_on_disk import write_engine
 from verbs import run_verb
 
 import relo_edge

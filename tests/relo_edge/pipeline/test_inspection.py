@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from sidecars import write_engine
+from sidecars_on_disk import write_engine
 from verbs import run_verb
 
 from relo_edge.bundle import MANIFEST, open_bundle
