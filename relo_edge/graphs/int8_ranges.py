@@ -12,6 +12,7 @@ from relo_edge.errors import CalibrationError, InputError
 from relo_edge.host.files import write_text
 from relo_edge.host.json_files import read_json
 from relo_edge.schema import (
+    Mismatch,
     check_file_name,
     check_flag,
     check_sha256,
@@ -81,6 +82,9 @@ def read_ranges(path: Path) -> Int8Ranges:
     try:
         _RANGES(stored)
         return Int8Ranges(**{f.name: stored[f.name] for f in fields(Int8Ranges)})
+    except Mismatch as error:
+        what = f"{path} is damaged, {error.place}"
+        raise CalibrationError(what, found=error.found, expected=error.expected, fix=FIX) from None
     except ValueError as error:
         raise CalibrationError(
             f"{path} is damaged", found=error, expected="positive ranges", fix=FIX

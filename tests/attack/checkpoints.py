@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import os
 import pickle
@@ -205,23 +206,19 @@ def _fuzz(kind: str, seed: int, *, cut: bool) -> Prepare:
 # Archives and files that are something else.
 
 
-def _overlap(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02}.")
-        first = archive.infolist()[0]
-        for number in range(1000):
-            info = zipfile.ZipInfo(f"archive/data/{number}")
-            info.header_offset, info.CRC = first.header_offset, first.CRC
-            info.file_size = info.compress_size = first.file_size
-            archive.filelist.append(info)
-            archive.NameToInfo[info.filename] = info
+def _repeat_entry(count: int) -> Callable[[Path], None]:
+    """A directory whose entries all lead to the same bytes."""
 
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02}.")
+            first = archive.infolist()[0]
+            for number in range(count):
+                info = copy.copy(first)
+                info.filename = f"archive/data/{number}"
+                archive.filelist.append(info)
 
-def _entries(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", b"\x80\x02}.")
-        for number in range(300_000):
-            archive.filelist.append(zipfile.ZipInfo(f"archive/data/{number}"))
+    return write
 
 
 def _deflated(path: Path) -> None:
@@ -262,8 +259,8 @@ def _expand(path: Path) -> None:
 
 
 ARCHIVES = {
-    "zip entries that overlap": _overlap,
-    "zip of many entries": _entries,
+    "zip entries that overlap": _repeat_entry(1000),
+    "zip of many entries": _repeat_entry(300_000),
     "zip deflated": _deflated,
     "zip of TorchScript": _script,
     "zip that climbs": _climb,
