@@ -8,7 +8,7 @@ from typing import Any
 
 from relo_edge.errors import InputError
 from relo_edge.host.json_files import read_json
-from relo_edge.schema import (
+from relo_edge.validation.schema import (
     Mismatch,
     Schema,
     check_anything,

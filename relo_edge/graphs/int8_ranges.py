@@ -11,7 +11,7 @@ from pathlib import Path
 from relo_edge.errors import CalibrationError, InputError
 from relo_edge.host.files import write_text
 from relo_edge.host.json_files import read_json
-from relo_edge.schema import (
+from relo_edge.validation.schema import (
     Mismatch,
     check_file_name,
     check_flag,

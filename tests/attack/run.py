@@ -21,7 +21,7 @@ from harness import Attack, Outcome, try_attack  # noqa: E402
 
 from relo_edge.export.demo import find_demo_bundle  # noqa: E402
 
-KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs")
+KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs", "sources", "web")
 
 
 def main() -> int:
@@ -45,7 +45,9 @@ def main() -> int:
 def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", default=KINDS, help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--seconds", type=float, help="for each kind; a random share is tried")
+    parser.add_argument(
+        "--seconds", type=float, help="for each kind, of which a random share is tried"
+    )
     parser.add_argument("--only", default="", help="words in the attack's name")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()

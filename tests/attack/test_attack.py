@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 RUN = Path(__file__).with_name("run.py")
-KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs")
+KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs", "sources", "web")
 
 
 @pytest.fixture(scope="module")
 def results():
     done = subprocess.run(
-        [sys.executable, RUN, *KINDS, "--seconds", "9", "--json"],
+        [sys.executable, RUN, *KINDS, "--seconds", "7", "--json"],
         capture_output=True,
         text=True,
         timeout=300,
