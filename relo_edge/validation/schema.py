@@ -194,7 +194,7 @@ def _demand(holds: bool, value: Any, expected: str) -> None:
 
 
 def _quote(value: Any) -> str:
-    """A stranger's value, short and harmless to print."""
+    """A value from a file, short and harmless to print."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)} entries"
     if isinstance(value, int) and abs(value) >= 1 << 64:
