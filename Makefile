@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check lint soak results clean
+.PHONY: demo test quick dev gpu-check lint attack soak results clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -45,6 +45,9 @@ lint:
 
 soak: $(BIN)/python  ## the loop behind track, then the live page: table and gate; exit 1 if it fails
 	$(BIN)/python -m relo_edge.benchmarks.soak.run demo --seconds $(SOAK_SECONDS)
+
+attack: $(BIN)/python  ## every hostile file that we know of, with a table of what was held
+	$(BIN)/python tests/attack/run.py
 
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table

@@ -15,12 +15,13 @@ import relo_edge
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import BundleError, InputError, SourceError
 from relo_edge.export.publishing import export_bundle
-from relo_edge.host.files import find_cache
+from relo_edge.host.files import find_cache, find_state, write_text
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 
 __all__ = ["find_demo_bundle"]
 
+RECORDS = "demo-bundles"
 STALE = 7 * 24 * 3600
 """Seconds without use after which another exporter's bundle, or a killed process's leftovers, is
 removed: until then, another install may use it or be writing it."""
@@ -36,6 +37,7 @@ def find_demo_bundle() -> Bundle:
             checkpoint = read_checkpoint(find_demo_checkpoint(), "demo")
             made = export_bundle(checkpoint, Path(scratch) / "bundle")
             bundle = _publish(made, path)
+            _keep_record(bundle, path.name)
     _note_use(path)
     _remove_stale(cache, path)
     return bundle
@@ -53,6 +55,7 @@ def _hash_makers() -> str:
 def _list_makers() -> Iterator[Path]:
     core = Path(relo_edge.__file__).parent
     yield from (core / name for name in ("bundle.py", "contract.py", "spec.py"))
+    yield core / "validation" / "manifest.py"
     yield from sorted(Path(__file__).parent.glob("*.py"))
     yield from sorted((core / "network").glob("*.py"))
     yield find_demo_checkpoint()
@@ -64,7 +67,32 @@ def _open_sound(path: Path) -> Bundle | None:
         bundle = open_bundle(path)
     except (BundleError, InputError):
         return None
-    return None if bundle.find_damage() else bundle
+    return bundle if not bundle.find_damage() and _is_ours(bundle, path.name) else None
+
+
+def _is_ours(bundle: Bundle, name: str) -> bool:
+    """Whether its float32 graphs are those that this user first had under that name.
+
+    The manifest in the cache is no proof: whoever changes a graph there can change it as well.
+    """
+    with suppress(InputError, OSError, UnicodeError):  # none where nothing can be kept
+        record = find_state() / RECORDS / name
+        if record.exists():
+            return record.read_text(encoding="ascii").split() == _list_digests(bundle)
+    _keep_record(bundle, name)
+    return True
+
+
+def _keep_record(bundle: Bundle, name: str) -> None:
+    with suppress(InputError, OSError):
+        record = find_state() / RECORDS / name
+        record.parent.mkdir(exist_ok=True)
+        write_text(record, "\n".join(_list_digests(bundle)))
+
+
+def _list_digests(bundle: Bundle) -> list[str]:
+    graphs = bundle.manifest["graphs"]["fp32"]
+    return [bundle.manifest["files"][file]["sha256"] for _, file in sorted(graphs.items())]
 
 
 def _publish(made: Bundle, path: Path) -> Bundle:

@@ -13,6 +13,7 @@ from typing import Any
 
 from relo_edge.contract import GRAPHS, EngineGraph
 from relo_edge.errors import BundleError, InputError, ReloError
+from relo_edge.graphs.structure import check_structure
 from relo_edge.host.files import (
     describe_kind,
     hash_file,
@@ -66,7 +67,11 @@ class Bundle:
         return str(self.manifest["state_dtype"][precision])
 
     def graph(self, name: str, precision: str = "fp32") -> Path:
-        """The path of a graph whose content is the one published."""
+        """The path of a graph whose content is the one published, and which any runtime may open.
+
+        Raises:
+            BundleError: there is no such graph, it is damaged, or it could do harm.
+        """
         if precision not in self.manifest["graphs"]:
             raise BundleError(
                 f"{self.path}: precision",
@@ -74,7 +79,9 @@ class Bundle:
                 expected=precision,
                 fix=f"make it with `relo-edge quantize {quote(str(self.path))} --{precision}`",
             )
-        return self.check_file(self.manifest["graphs"][precision][name])
+        path = self.check_file(self.manifest["graphs"][precision][name])
+        check_structure(path)
+        return path
 
     def engine_graph(self, name: str, precision: str) -> EngineGraph:
         """What an engine of that precision is built from: the graph itself, unless a precision

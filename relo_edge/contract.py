@@ -17,7 +17,7 @@ __all__ = [
     "EngineGraph",
     "GraphContract",
     "TensorSpec",
-    "check_inputs",
+    "check_graph",
     "describe_graph",
 ]
 
@@ -85,19 +85,45 @@ def describe_graph(variant: Variant, graph: str, state_dtype: str = "float32") -
     )
 
 
-def check_inputs(
-    path: Path, variant: Variant, graph: str, found: Mapping[str, Sequence[object]]
-) -> None:
-    """Hold a graph's own inputs against the variant of its manifest; the batch may be any."""
-    for spec in describe_graph(variant, graph).inputs:
-        shape = list(found.get(spec.name, ()))
+Shapes = Mapping[str, Sequence[object]]
+"""By tensor; a dimension without a number is any other object."""
+
+
+def check_graph(path: Path, variant: Variant, graph: str, inputs: Shapes, outputs: Shapes) -> None:
+    """Compare a graph's own inputs and outputs with the variant of its manifest.
+
+    Args:
+        path: the graph's file.
+        variant: what the manifest says that it is of.
+        graph: which of the graphs it is.
+        inputs: the shapes that the graph takes; the batch may be any.
+        outputs: the shapes that it declares; a dimension may be unknown.
+
+    Raises:
+        BundleError: a tensor is missing or of another shape.
+    """
+    contract = describe_graph(variant, graph)
+    for spec in contract.inputs:
+        shape = list(inputs.get(spec.name, ()))
         if shape[1:] != list(spec.shape[1:]):
-            raise BundleError(
-                f"{path} is not of the manifest's variant, {variant.name}: {spec.name}",
-                found=shape,
-                expected=list(spec.shape),
-                fix="export the checkpoint again",
-            )
+            raise _refuse_tensor(path, variant, spec, shape)
+    for spec in contract.outputs:
+        shape = list(outputs.get(spec.name, ()))
+        known = zip(shape[1:], spec.shape[1:], strict=False)
+        wrong = any(isinstance(size, int) and size != wanted for size, wanted in known)
+        if wrong or len(shape) != len(spec.shape):
+            raise _refuse_tensor(path, variant, spec, shape)
+
+
+def _refuse_tensor(
+    path: Path, variant: Variant, spec: TensorSpec, found: Sequence[object]
+) -> BundleError:
+    return BundleError(
+        f"{path} is not of the manifest's variant, {variant.name}: {spec.name}",
+        found=list(found) or "no such tensor",
+        expected=list(spec.shape),
+        fix="export the checkpoint again",
+    )
 
 
 def _describe_template(variant: Variant) -> GraphContract:

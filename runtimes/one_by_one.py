@@ -6,19 +6,42 @@ On a CPU one target already fills the cores, and fixed shapes are the faster one
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.errors import BundleError, ReloError
 from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, demand_open
 from relo_edge.spec import Variant
 
 __all__ = ["Answer", "Slot", "SlotwiseRuntime"]
 
+LONGEST_REASON = 300
 Array = NDArray[np.float32]
 Answer = tuple[Array, Array, Array]
 """box [1,4], score [1], policy_logits [1,grid,grid]; the next step may overwrite them."""
+
+
+@contextmanager
+def explain_failure(runtime: str, graph: str) -> Iterator[None]:
+    """Turn what a library raises inside a graph, by classes of its own, into one line."""
+    try:
+        yield
+    except ReloError:
+        raise
+    except Exception as error:
+        what = f"{runtime} failed inside the {graph} graph"
+        fix = "`relo-edge inspect` says whether the bundle is as published"
+        raise BundleError(what, found=str(error)[:LONGEST_REASON] or error, fix=fix) from None
+
+
+def _demand_shapes(found: Sequence[Array], expected: Sequence[tuple[int, ...]]) -> None:
+    """A graph may declare one shape and give another: numpy would spread it over the rest."""
+    for array, shape in zip(found, expected, strict=True):
+        if array.shape != shape:
+            raise ValueError(f"an output of shape {array.shape} in the place of {shape}")
 
 
 class Slot:
@@ -50,7 +73,11 @@ class SlotwiseRuntime(ClosedOnExit, ABC):
         """Keep the template's tokens in the slot."""
         rows = self.variant.tokens_per_template
         place = slice(index * rows, (index + 1) * rows)
-        self._find(slot).templates[:, place] = self._run_template(template[None], box[None])
+        kept = self._find(slot)
+        with explain_failure(self.name, "template"):
+            tokens = self._run_template(template[None], box[None])
+            _demand_shapes((tokens,), ((1, rows, self.variant.width),))
+        kept.templates[:, place] = tokens
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
@@ -72,7 +99,9 @@ class SlotwiseRuntime(ClosedOnExit, ABC):
         self._last.clear()
         for row, index in enumerate(slots):
             slot = self._find(index)
-            box, score, policy = self._run_step(slot, searches[row : row + 1], window)
+            with explain_failure(self.name, "step"):
+                box, score, policy = self._run_step(slot, searches[row : row + 1], window)
+                _demand_shapes((box, score, policy), ((1, 4), (1,), (1, grid, grid)))
             slot.turn = 1 - slot.turn
             self._last.note(index, slot.has_history[0])
             slot.has_history[0] = 1

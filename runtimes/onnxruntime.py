@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS, check_inputs
+from relo_edge.contract import GRAPHS, check_graph
 from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
@@ -58,6 +58,7 @@ class OnnxRuntime(SlotwiseRuntime):
 def _open_checked(bundle: Bundle, name: str, precision: str, threads: int | None) -> Any:
     path = bundle.graph(name, precision)
     session = open_session(path, batch=1, threads=threads, fuse_qdq=precision != "fp8")
-    shapes = {value.name: value.shape for value in session.get_inputs()}
-    check_inputs(path, bundle.variant, name, shapes)
+    ends = session.get_inputs(), session.get_outputs()
+    inputs, outputs = ({value.name: value.shape for value in values} for values in ends)
+    check_graph(path, bundle.variant, name, inputs, outputs)
     return session

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS, check_inputs
-from relo_edge.errors import BundleError, MissingDependency, RuntimeUnavailable
+from relo_edge.contract import GRAPHS, check_graph
+from relo_edge.errors import BundleError, MissingDependency, ReloError, RuntimeUnavailable
 from relo_edge.host.telemetry import import_silenced
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
@@ -108,11 +108,18 @@ def _compile_graph(
         model = core.read_model(graph)
         shapes = {port: _set_batch(port.partial_shape) for port in model.inputs}
         named = {port.get_any_name(): shape for port, shape in shapes.items()}
-        check_inputs(graph, bundle.variant, name, named)
         model.reshape(shapes)
+        given = {port.get_any_name(): _list_sizes(port.partial_shape) for port in model.outputs}
+        check_graph(graph, bundle.variant, name, named, given)
         return core.compile_model(model, "CPU", config).create_infer_request()
-    except RuntimeError as error:
+    except ReloError:
+        raise
+    except Exception as error:  # openvino's own, and what its bindings trip over
         raise BundleError(f"openvino cannot open {graph}", found=error) from None
+
+
+def _list_sizes(shape: Any) -> list[object]:
+    return [None if size.is_dynamic else size.get_length() for size in shape]
 
 
 def _set_batch(shape: Any) -> list[int]:

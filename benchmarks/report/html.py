@@ -213,7 +213,7 @@ def _draw_parity(parity: Plain) -> str:
     verdict = "within its gate" if parity["passed"] else "beyond its gate"
     head = f"{_name(parity)} against PyTorch: {verdict}"
     facts = f"closed-loop IoU {_show(parity['closed_loop_iou'])}, same cell in "
-    facts += f"{parity['argmax_agreement']:.1%} of {parity['judged_frames']} judged frames"
+    facts += f"{_show(parity['argmax_agreement'])} of {parity['judged_frames']} judged frames"
     lines = [f"<p>{facts}</p>"]
     lines += [f"<p>{escape(failure)}</p>" for failure in parity["failures"]]
     causes = [(escape(cause["part"]), escape(cause["what"])) for cause in parity["causes"]]

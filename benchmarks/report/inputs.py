@@ -2,27 +2,113 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import InputError
+from relo_edge.host.json_files import read_json
+from relo_edge.validation.schema import (
+    Mismatch,
+    Schema,
+    check_anything,
+    check_flag,
+    check_scalar,
+    is_list,
+    is_map,
+    is_number,
+    is_optional,
+    is_record,
+    is_text,
+    is_whole,
+)
 
 __all__ = ["Findings", "read_findings"]
 
 SUMMARY = "summary.json"
 
-# Of each kind the keys that a report reads, and of its parts likewise.
-BENCH = "environment rows"
-ROW = "runtime precision batch p50_ms p90_ms p99_ms fps stages_ms role ratio_to_reference parity "
-ROW += "times_ms threads"
-PROOF = "passed judged closed_loop_iou failures"
-PARITY = "passed runtime precision closed_loop_iou argmax_agreement failures causes clips pictures "
-PARITY += "outputs frames judged_frames"
-CLIP = "name frames"
-FRAME = "frame iou same_cell errors"
-EVAL = "dataset auc precision norm_precision curves run sequences"
+# What a report reads of each; the rest is left alone.
+_WORD = is_text(1000)
+_COUNT = is_whole(0, 1 << 40)
+_MAYBE = is_optional(is_number())
+_MILLISECONDS = is_number(0, 1e9)
+_ERRORS = is_list(_WORD, longest=1000)
+
+BENCH = is_record(
+    {
+        "environment": is_map(_WORD, check_scalar, most=100),
+        "rows": is_list(
+            is_record(
+                {
+                    "runtime": _WORD,
+                    "precision": _WORD,
+                    "batch": is_whole(1, 1 << 20),
+                    "p50_ms": _MILLISECONDS,
+                    "p90_ms": _MILLISECONDS,
+                    "p99_ms": _MILLISECONDS,
+                    "fps": is_number(0, 1e9),
+                    "stages_ms": is_map(_WORD, is_optional(_MILLISECONDS), most=100),
+                    "role": _WORD,
+                    "ratio_to_reference": _MAYBE,
+                    "parity": is_optional(
+                        is_record(
+                            {
+                                "passed": check_flag,
+                                "judged": check_flag,
+                                "closed_loop_iou": _MAYBE,
+                                "failures": _ERRORS,
+                            }
+                        )
+                    ),
+                    "times_ms": is_list(is_number(1e-9, 1e9), 1, 1_000_000),
+                    "threads": check_scalar,
+                },
+                {"start_up_ms": _MAYBE, "peak_mb": _MAYBE},
+            ),
+            shortest=1,
+        ),
+    }
+)
+_FRAME = is_record({"frame": _COUNT, "iou": _MAYBE, "same_cell": check_flag})
+_PICTURE = is_record({"jpeg": is_text(1 << 25), "clip": _WORD, "frame": _COUNT, "iou": _MAYBE})
+PARITY = is_record(
+    {
+        "passed": check_flag,
+        "runtime": _WORD,
+        "precision": _WORD,
+        "closed_loop_iou": _MAYBE,
+        "argmax_agreement": _MAYBE,
+        "failures": _ERRORS,
+        "causes": is_list(is_record({"part": _WORD, "what": _WORD}), longest=1000),
+        "clips": is_list(
+            is_record({"name": _WORD, "frames": is_list(_FRAME, 1, 1_000_000)}), shortest=1
+        ),
+        "pictures": is_list(_PICTURE, longest=100),
+        "frames": _COUNT,
+        "judged_frames": _COUNT,
+    },
+    {"batch": is_whole(1, 1 << 20)},
+)
+_SHARES = is_list(is_number(), 1)
+_CURVES = is_record(
+    {
+        "success": _SHARES,
+        "precision": _SHARES,
+        "thresholds": is_record({"overlap": _SHARES, "centre": _SHARES}),
+    }
+)
+EVAL = is_record(
+    {
+        "dataset": _WORD,
+        "auc": _MAYBE,
+        "precision": _MAYBE,
+        "norm_precision": _MAYBE,
+        "curves": is_optional(_CURVES),
+        "run": is_map(_WORD, check_anything),
+        "sequences": is_map(_WORD, check_anything, most=1_000_000),
+    },
+    {"ao": _MAYBE, "sr50": _MAYBE, "sr75": _MAYBE},
+)
 
 Plain = dict[str, Any]
 
@@ -48,50 +134,39 @@ def read_findings(bench: Path | None, parities: list[Path], evals: list[Path]) -
 
 
 def _read_bench(path: Path) -> Plain:
-    what = "what `relo-edge bench --json` prints"
-    found = _check_keys(_read_json(path, what), BENCH, path, what)
-    for row in _check_list(found["rows"], path, what):
-        _check_keys(row, ROW, path, what)
-        if row["parity"] is not None:
-            _check_keys(row["parity"], PROOF, path, what)
-    return found
+    return _read(path, BENCH, "what `relo-edge bench --json` prints")
 
 
 def _read_parity(path: Path) -> Plain:
-    what = "what `relo-edge parity --json` prints"
-    found = _check_keys(_read_json(path, what), PARITY, path, what)
-    for clip in _check_list(found["clips"], path, what):
-        for frame in _check_list(_check_keys(clip, CLIP, path, what)["frames"], path, what):
-            _check_keys(frame, FRAME, path, what)
-    return found
+    return _read(path, PARITY, "what `relo-edge parity --json` prints")
 
 
 def _read_eval(path: Path) -> Plain:
     what = f"a folder of `relo-edge eval`, with its {SUMMARY}"
     file = path / SUMMARY if path.is_dir() else path
-    return _check_keys(_read_json(file, what), EVAL, file, what)
+    found = _read(file, EVAL, what)
+    curves = found["curves"]
+    for axis, curve in (("overlap", "success"), ("centre", "precision")):
+        if curves and len(curves["thresholds"][axis]) != len(curves[curve]):
+            raise InputError(
+                f"{file}: curves.{curve}", found="more or fewer values than thresholds"
+            )
+    return found
 
 
-def _read_json(path: Path, expected: str) -> Any:
+def _read(path: Path, schema: Schema, expected: str) -> Plain:
+    """The file's content, once all that a report reads of it is there and of its type."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        plain = read_json(path)
+        schema(plain)
     except FileNotFoundError:
         found = "no such file"
-    except IsADirectoryError:
-        found = "a folder"
-    except (OSError, ValueError) as error:
-        found = f"{type(error).__name__}: {error}"
+    except Mismatch as error:
+        found = str(error)
+    except OSError as error:
+        found = error.strerror or type(error).__name__
+    except ValueError as error:
+        found = str(error)
+    else:
+        return dict(plain)
     raise InputError(f"{path}", found=found, expected=expected)
-
-
-def _check_keys(plain: Any, keys: str, path: Path, expected: str) -> Plain:
-    missing = [key for key in keys.split() if not isinstance(plain, dict) or key not in plain]
-    if missing:
-        raise InputError(f"{path}", found=f"no {missing[0]!r} in it", expected=expected)
-    return dict(plain)
-
-
-def _check_list(plain: Any, path: Path, expected: str) -> list[Any]:
-    if not isinstance(plain, list) or not plain:
-        raise InputError(f"{path}", found="an empty result", expected=expected)
-    return plain

@@ -1,4 +1,4 @@
-"""`relo-edge doctor`: what this machine can run, and for the rest why not and what mends it."""
+"""`relo-edge doctor`: what this machine can run, and for the rest why not and the fix."""
 
 from __future__ import annotations
 

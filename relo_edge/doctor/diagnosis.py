@@ -12,7 +12,7 @@ Mark = Literal["ok", "warning", "missing"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: a subject, what was found about it, and what mends it."""
+    """One line of the report: a subject, what was found about it, and the fix."""
 
     section: str
     subject: str

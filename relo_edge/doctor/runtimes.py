@@ -1,4 +1,4 @@
-"""Judge the runtimes: which open here, and for each that does not, why and what mends it."""
+"""Judge the runtimes: which open here, and for each that does not, why and the fix."""
 
 from __future__ import annotations
 

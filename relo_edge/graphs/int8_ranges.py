@@ -5,16 +5,37 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from relo_edge.errors import CalibrationError, InputError
 from relo_edge.host.files import write_text
+from relo_edge.host.json_files import read_json
+from relo_edge.validation.schema import (
+    Mismatch,
+    check_file_name,
+    check_flag,
+    check_sha256,
+    is_map,
+    is_number,
+    is_record,
+    is_text,
+)
 
 __all__ = ["Int8Ranges", "read_ranges", "write_ranges"]
 
 FORMAT = 1
 FIX = "give the file that `relo-edge train qat` wrote beside its checkpoint"
+
+
+_RANGES = is_record(
+    {
+        "variant": check_file_name,
+        "weights": is_map(is_text(512), check_sha256, most=100),
+        "attention": check_flag,
+        "ranges": is_map(is_text(512), is_number(1e-30, 1e30)),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,7 @@ def read_ranges(path: Path) -> Int8Ranges:
         CalibrationError: it holds no ranges, is damaged, or of another version.
     """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = read_json(path)
     except OSError as error:
         raise InputError(f"{path} cannot be opened", found=error.strerror, fix=FIX) from None
     except ValueError:
@@ -59,10 +80,12 @@ def read_ranges(path: Path) -> Int8Ranges:
         found = f"version {version}" if version is not None else "no ranges"
         raise CalibrationError(f"{path}", found=found, expected=f"version {FORMAT}", fix=FIX)
     try:
-        weights = {str(name): str(digest) for name, digest in stored["weights"].items()}
-        ranges = {str(name): float(value) for name, value in stored["ranges"].items()}
-        return Int8Ranges(str(stored["variant"]), weights, stored["attention"] is True, ranges)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        _RANGES(stored)
+        return Int8Ranges(**{f.name: stored[f.name] for f in fields(Int8Ranges)})
+    except Mismatch as error:
+        what = f"{path} is damaged, {error.place}"
+        raise CalibrationError(what, found=error.found, expected=error.expected, fix=FIX) from None
+    except ValueError as error:
         raise CalibrationError(
             f"{path} is damaged", found=error, expected="positive ranges", fix=FIX
         ) from None

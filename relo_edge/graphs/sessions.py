@@ -59,7 +59,7 @@ def open_session(
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised, and said once
     options.enable_mem_pattern = plan_memory
     # Between frames the threads would go on spinning: no faster, and a fifth of the CPU lost.
     options.add_session_config_entry("session.force_spinning_stop", "1")

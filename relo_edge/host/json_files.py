@@ -31,8 +31,14 @@ def read_json(path: Path, largest: int = LARGEST) -> Any:
         raise ValueError(f"more than {largest} bytes")
     try:
         plain = json.loads(content)
+        if b"\\ud" in content.lower():  # half of a pair cannot be written or shown again
+            json.dumps(plain, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("values nested too deeply") from None
+    except UnicodeError:
+        raise ValueError("text that is not Unicode") from None
+    except ValueError as error:
+        raise ValueError(f"no JSON ({error})") from None
     _check_depth(plain)
     return plain
 

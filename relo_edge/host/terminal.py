@@ -1,4 +1,4 @@
-"""What strangers' files and streams are called is shown, never obeyed, by the user's terminal."""
+"""Names and contents from files and streams, shown without control characters."""
 
 from __future__ import annotations
 

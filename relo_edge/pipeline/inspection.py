@@ -15,8 +15,9 @@ from relo_edge.runtime import resolve_bundle
 
 __all__ = ["Inspection", "inspect_bundle"]
 
-OK, STALE, DAMAGED = "ok", "STALE", "DAMAGED"
-"""An engine's states; a stale one is of a graph that has been replaced since."""
+OK, STALE, FOREIGN, DAMAGED = "ok", "STALE", "FOREIGN", "DAMAGED"
+"""An engine's states: a stale one is of a graph that has been replaced since, a foreign one was
+built on another machine."""
 
 REBUILD = "build it again with `relo-edge build-engine`"
 
@@ -151,6 +152,7 @@ def _list_engines(bundle: Bundle) -> Iterator[dict[str, Any]]:
 
 def _examine_engine(bundle: Bundle, path: Path) -> dict[str, Any]:
     from relo_edge.runtimes.tensorrt.sidecar import read_sidecar
+    from relo_edge.runtimes.tensorrt.trust import is_recorded
 
     sidecar = read_sidecar(path)
     plan = path.with_name(sidecar.plan)
@@ -159,5 +161,10 @@ def _examine_engine(bundle: Bundle, path: Path) -> dict[str, Any]:
         raise BundleError(f"{plan} is not the plan that {path.name} describes", fix=REBUILD)
     name = bundle.manifest["graphs"].get(sidecar.precision, {}).get(sidecar.graph)
     now = bundle.manifest["files"].get(name, {}).get("sha256")
-    state = OK if sidecar.graph_sha256 == now else STALE
-    return {**sidecar.to_dict(), "state": state, "reason": ""}
+    state, reason = OK, ""
+    if sidecar.graph_sha256 != now:
+        state = STALE
+    elif not is_recorded(sidecar.plan_sha256):
+        state = FOREIGN
+        reason = f"engine {plan} was not built on this machine: only `--trust-engine` loads it"
+    return {**sidecar.to_dict(), "state": state, "reason": reason}

@@ -16,8 +16,10 @@ from typing import Any
 __all__ = [
     "Mismatch",
     "Schema",
+    "check_anything",
     "check_file_name",
     "check_flag",
+    "check_scalar",
     "check_sha256",
     "is_choice",
     "is_list",
@@ -88,6 +90,16 @@ def is_number(least: float = -math.inf, most: float = math.inf) -> Schema:
         _demand(fits, value, words or f"a number from {least:g} to {most:g}")
 
     return check
+
+
+def check_anything(_value: Any) -> None:
+    """What nobody looks into."""
+
+
+def check_scalar(value: Any) -> None:
+    """Null, a text, a number or a flag."""
+    if not isinstance(value, bool | None):
+        (is_text() if isinstance(value, str) else is_number())(value)
 
 
 def check_flag(value: Any) -> None:
@@ -182,7 +194,7 @@ def _demand(holds: bool, value: Any, expected: str) -> None:
 
 
 def _quote(value: Any) -> str:
-    """A stranger's value, short and harmless to print."""
+    """A value from a file, short and harmless to print."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)} entries"
     if isinstance(value, int) and abs(value) >= 1 << 64:

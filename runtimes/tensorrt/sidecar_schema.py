@@ -43,5 +43,6 @@ check_sidecar = is_record(
         "board": _WORD,
         "power_mode": _WORD,
         "attention": _WORD,
+        "attention": _WORD,
     },
 )

@@ -1,5 +1,6 @@
 """The cached demo bundle: of this exporter and these weights, whole, and not for ever."""
 
+import json
 import os
 import shutil
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relo_edge.bundle import open_bundle
+from relo_edge.bundle import MANIFEST, describe_files, open_bundle, write_manifest
 from relo_edge.export import demo
 from relo_edge.export.demo import STALE, find_demo_bundle
 from relo_edge.host.files import find_cache
@@ -51,6 +52,31 @@ def test_it_is_made_once(cache, exports):
     assert first.path.parent == cache
     assert not exports
     assert [path.name for path in cache.iterdir()] == [first.path.name]
+
+
+def test_a_cache_that_somebody_has_written_to_is_made_again(cache, exports, tmp_path, monkeypatch):
+    """Even where the manifest has been made to fit."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    path = find_demo_bundle().path
+    graph = path / "step.onnx"
+    before = graph.read_bytes()
+    graph.unlink()
+    graph.write_bytes(before + b"\x0a\x00")
+    manifest = json.loads((path / MANIFEST).read_text())
+    manifest["files"].update(describe_files(path, "step.onnx"))
+    write_manifest(path, manifest)
+    assert not open_bundle(path).find_damage()
+    assert find_demo_bundle().graph("step").read_bytes() == before
+    assert len(exports) == 1
+    find_demo_bundle()
+    assert len(exports) == 1
+
+
+def test_without_a_state_folder_the_cache_does(cache, exports, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    find_demo_bundle()
+    assert not exports
 
 
 def test_another_exporter_makes_another(cache, exports, changed_exporter):

@@ -1,5 +1,6 @@
 """The verbs' manners: results on stdout, one line per error, the right exit code."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -7,11 +8,12 @@ import sys
 
 import pytest
 from clips import write_video
-from sidecars import write_engine
+from sidecars_on_disk import PLAN, write_engine
 from verbs import run_verb
 
 import relo_edge
 from relo_edge.bundle import open_bundle
+from relo_edge.runtimes.tensorrt.trust import record_plan
 
 
 @pytest.mark.parametrize(
@@ -73,6 +75,7 @@ def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
     shutil.copytree(demo_bundle.path, tmp_path / "b")
     (tmp_path / "b" / "template.onnx").write_bytes(b"x")
     copied = open_bundle(tmp_path / "b")
+    record_plan(hashlib.sha256(PLAN).hexdigest())
     write_engine(copied, "a")
     write_engine(copied, "b", graph_sha256="0" * 64)
     write_engine(copied, "c", batch="many")

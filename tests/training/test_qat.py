@@ -221,9 +221,9 @@ def empty(stored):
         (age, "found version 0, expected version 1"),
         (rename, "another variant: found t256, expected demo"),
         (trade_weights, "another weights: found qat-checkpoint.pt 000000000000"),
-        (flip, "is damaged: found block2/norm1 -1.0"),
-        (blow_up, "is damaged: found block2/norm1 inf"),
-        (empty, "is damaged: found 'ranges'"),
+        (flip, "is damaged, ranges.'block2/norm1': found -1.0"),
+        (blow_up, "is damaged, ranges.'block2/norm1': found Infinity"),
+        (empty, "is damaged, ranges: found nothing"),
     ],
 )
 def test_foreign_or_stale_ranges_are_one_line(trained, bundle, tmp_path, capsys, change, words):
@@ -254,7 +254,7 @@ def test_ranges_with_attention_are_of_another_graph_than_without(trained, bundle
 
 
 def test_ranges_survive_the_file(tmp_path):
-    ranges = Int8Ranges("demo", {"a.pt": "12"}, True, {"x": 0.1, "y": 1 / 3})
+    ranges = Int8Ranges("demo", {"a.pt": "12" * 32}, True, {"x": 0.1, "y": 1 / 3})
     write_ranges(tmp_path / "r.json", ranges)
     assert read_ranges(tmp_path / "r.json") == ranges
 

@@ -173,11 +173,11 @@ def test_a_withheld_truth_has_no_curves(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "JSONDecodeError"),
-        ("[]", "no 'environment' in it"),
-        ('{"environment": {}, "rows": []}', "an empty result"),
-        ('{"environment": {}, "rows": [{"runtime": "x"}]}', "no 'precision' in it"),
-        ('{"environment": {}, "rows": 3}', "an empty result"),
+        ("", "no JSON"),
+        ("[]", "a list of 0 entries in the place of an object"),
+        ('{"environment": {}, "rows": []}', "rows: a list of 0 entries"),
+        ('{"environment": {}, "rows": [{"runtime": "x"}]}', "rows.0.precision: nothing"),
+        ('{"environment": {}, "rows": 3}', "rows: 3 in the place of a list"),
     ],
 )
 def test_what_is_no_result_is_refused(content, words, tmp_path, capsys):

@@ -1,16 +1,18 @@
 """`inspect`: a bundle that anybody has tampered with is never called sound."""
 
+import hashlib
 import json
 import os
 import shutil
 
 import pytest
-from sidecars import write_engine
+from sidecars_on_disk import PLAN, write_engine
 from verbs import run_verb
 
 from relo_edge.bundle import MANIFEST, open_bundle
 from relo_edge.errors import BundleError
 from relo_edge.pipeline.inspection import inspect_bundle
+from relo_edge.runtimes.tensorrt.trust import record_plan
 
 
 @pytest.fixture
@@ -20,10 +22,19 @@ def copied(demo_bundle, tmp_path):
 
 
 def test_an_engine_as_it_was_built_is_sound(copied):
+    record_plan(hashlib.sha256(PLAN).hexdigest())
     write_engine(copied)
     inspection = inspect_bundle(copied.path)
     assert inspection.is_sound
     assert [engine["state"] for engine in inspection.engines] == ["ok"]
+
+
+def test_an_engine_of_another_machine_is_told(capsys, copied, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    write_engine(copied)
+    _, out, _ = run_verb(capsys, "inspect", copied.path)
+    assert "FOREIGN" in out
+    assert "was not built on this machine: only `--trust-engine` loads it" in out
 
 
 def test_an_engine_of_a_graph_that_was_replaced_is_stale_not_damaged(copied):
