@@ -1,4 +1,4 @@
-"""R1-Track's crops, question and rules are those of the facts; `track`, `eval` and `compare` use it."""
+"""R1-Track's crops, question and rules are those of the facts; the verbs use it."""
 
 import json
 
@@ -30,11 +30,11 @@ def draw_frame(shift=0):
     return frame
 
 
-def follow(said, frames=(draw_frame(),), box=BOX, word="r1track"):
+def follow(said, frames=None, box=BOX, word="r1track"):
     with serve_model(*([said] if not isinstance(said, list) else said)) as server:
         tracker = open_peer(f"{word}={server.url}#r1")
         tracker.init(draw_frame(), box)
-        tracks = [tracker.update(frame) for frame in frames]
+        tracks = [tracker.update(frame) for frame in frames or [draw_frame()]]
     return server, tracks
 
 
@@ -109,7 +109,7 @@ BAD = {
     "thoughts alone": "<think>it is at [136,126,220,210]",
     "two boxes": "[[136,126,220,210],[1,2,30,40]]",
     "nothing": "",
-    "left edge": "[-24, 126, 100, 210]",
+    "left edge": "[-34, 126, 100, 210]",
     "top edge": "[136, -14, 220, 210]",
     "right edge": "[136, 126, 376, 210]",
     "bottom edge": "[136, 126, 220, 386]",

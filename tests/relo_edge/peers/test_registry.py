@@ -64,7 +64,10 @@ def test_boxes_that_cannot_be_followed():
         tracker.update(frame)
     with pytest.raises(InputError, match="box outside the frame"):
         tracker.init(frame, (500, 5, 20, 10))
-    tracker.init(frame, (5, 5, 0.3, 0.3))
+    # OpenCV itself would never return.
+    for box in ((5, 5, 0.3, 0.3), (5, 5, 40, 4), (-36, 5, 40, 40)):
+        with pytest.raises(InputError, match="pixels within the frame, expected 8 or more a side"):
+            tracker.init(frame, box)
 
 
 def test_several_targets_have_a_tracker_each():
@@ -111,7 +114,13 @@ def test_eval_refuses_what_it_cannot_track_with(capsys, tmp_path, monkeypatch, w
 
 
 @pytest.mark.parametrize(
-    "words", [["--bundle", "demo"], ["--recover"], ["--heatmap"], ["--checkpoint", "c.pth"]]
+    "words",
+    [
+        ["--bundle", "demo"],
+        ["--recover"],
+        ["--heatmap", "--save", "o.mp4"],
+        ["--checkpoint", "c.pth"],
+    ],
 )
 def test_track_refuses_options_that_peers_do_not_have(capsys, tmp_path, words):
     data = write_plain(tmp_path / "data", ["one"])
