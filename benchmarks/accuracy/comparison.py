@@ -50,6 +50,8 @@ class Comparison:
 
     first: str
     second: str
+    fps: tuple[float | None, float | None]
+    """Of the trackers alone, each on its own machine."""
     figures: Mapping[str, Difference]
     sequences: Mapping[str, Mapping[str, float | None]]
 
@@ -58,6 +60,7 @@ class Comparison:
         return {
             "first": self.first,
             "second": self.second,
+            "fps": list(self.fps),
             "confidence": CONFIDENCE,
             "figures": {n: {**asdict(d), "verdict": d.verdict} for n, d in self.figures.items()},
             "sequences": {name: dict(figures) for name, figures in self.sequences.items()},
@@ -71,12 +74,13 @@ class Comparison:
             values = "".join(f"{100 * v:>8.1f}" for v in (one.first, one.second))
             interval = f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]  {one.verdict}"
             lines.append(f"{FIGURES[name]:<8}{values}{100 * one.difference:>+8.2f}   {interval}")
-        return "\n".join([*lines, *_list_changes(self.sequences)])
+        rates = "".join(f"{'-' if rate is None else f'{rate:.1f}':>8}" for rate in self.fps)
+        return "\n".join([*lines, f"{'FPS':<8}{rates}", *_list_changes(self.sequences)])
 
 
 def compare_results(first: Path, second: Path) -> Comparison:
     """Pair the sequences of two results folders, and resample them."""
-    one, other = _read_summary(first), _read_summary(second)
+    (rate, one), (other_rate, other) = _read_summary(first), _read_summary(second)
     _check_pairs(first, one, second, other)
     names = list(one)
     figures = {}
@@ -87,7 +91,7 @@ def compare_results(first: Path, second: Path) -> Comparison:
             weights = told[:, 2] if figure in POOLED else np.ones(len(told))
             figures[figure] = _resample(told[:, 0], told[:, 1], weights)
     changes = {n: {f: _subtract(other[n][f], one[n][f]) for f in FIGURES} for n in names}
-    return Comparison(str(first), str(second), figures, changes)
+    return Comparison(str(first), str(second), (rate, other_rate), figures, changes)
 
 
 def _resample(
@@ -104,7 +108,8 @@ def _resample(
     return Difference(mean, other, other - mean, float(low), float(high))
 
 
-def _read_summary(folder: Path) -> dict[str, dict[str, Any]]:
+def _read_summary(folder: Path) -> tuple[float | None, dict[str, dict[str, Any]]]:
+    """Frames per second, and each sequence's figures."""
     file = folder / SUMMARY
     if not file.is_file():
         raise InputError(
@@ -113,8 +118,10 @@ def _read_summary(folder: Path) -> dict[str, dict[str, Any]]:
             expected="a folder that `relo-edge eval` has finished",
         )
     try:
-        sequences = json.loads(file.read_text(encoding="utf-8"))["sequences"]
-        return {str(name): _read_figures(figures) for name, figures in sequences.items()}
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        rate, sequences = summary.get("fps"), summary["sequences"]
+        figures = {str(name): _read_figures(one) for name, one in sequences.items()}
+        return None if rate is None else float(rate), figures
     except KeyError as error:
         raise SourceError(
             f"{file}", found=f"no {error.args[0]}", expected="figures; a submission has none"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from relo_edge.benchmarks.accuracy.ray_cluster import track_on_ray
 from relo_edge.benchmarks.accuracy.results import EvalResult
-from relo_edge.benchmarks.accuracy.results_folder import ResultsFolder, describe_run
+from relo_edge.benchmarks.accuracy.results_folder import ResultsFolder, describe_peer, describe_run
 from relo_edge.benchmarks.accuracy.submission import write_submission
 from relo_edge.benchmarks.accuracy.workers import (
     Crew,
+    PeerCrew,
+    SequenceTracker,
     Stop,
     Tracked,
     TrackedSequence,
@@ -28,7 +31,9 @@ from relo_edge.host.locks import lock_output
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.measures.accuracy import Score, score_boxes
-from relo_edge.runtime import Runtime, open_runtime
+from relo_edge.peers.registry import open_peer
+from relo_edge.runtime import open_runtime
+from relo_edge.tracker import Tracker
 
 __all__ = ["EvalRequest", "Evaluation", "evaluate_dataset"]
 
@@ -41,7 +46,8 @@ OUTPUT = Path("eval_out")
 class EvalRequest:
     """What to track with, and where."""
 
-    bundle: Bundle
+    bundle: Bundle | None
+    """None where `tracker` takes its place."""
     runtime: str = "auto"
     precision: str = "auto"
     checkpoint: Path | None = None
@@ -51,6 +57,8 @@ class EvalRequest:
     jobs: int | None = None
     """Processes, or actors of a Ray cluster; one, or one for each of the cluster's machines."""
     ray: str | None = None
+    tracker: str | None = None
+    """A tracker that is no bundle: csrt, nano=BACKBONE,HEAD, r1track=URL …"""
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -59,6 +67,8 @@ class EvalRequest:
 
 def evaluate_dataset(request: EvalRequest, dataset: Dataset) -> EvalResult:
     """Track what is not tracked yet, and score all of it."""
+    if request.bundle is None:
+        return _evaluate_peer(request, dataset)
     with closing(
         open_runtime(
             request.bundle, request.runtime, request.precision, checkpoint=request.checkpoint
@@ -66,8 +76,6 @@ def evaluate_dataset(request: EvalRequest, dataset: Dataset) -> EvalResult:
     ) as runtime:
         settings = runtime.variant.protocol(request.settings or dataset.settings)
         run = describe_run(request.bundle, runtime, settings, request.checkpoint)
-        folder = request.output or _name_output(request, runtime, dataset)
-        evaluation = Evaluation(dataset, ResultsFolder(folder, run))
         crew = Crew(
             request.bundle.path.absolute(),
             runtime.name,
@@ -76,21 +84,46 @@ def evaluate_dataset(request: EvalRequest, dataset: Dataset) -> EvalResult:
             settings,
             request.checkpoint and request.checkpoint.absolute(),
         )
-        todo = evaluation.open_sequences
-        frames = sum(len(sequence.images) for sequence in todo)
-        with (
-            lock_output(folder),
-            catch_interrupt() as stop,
-            show_progress("eval", frames) as advance,
-        ):
-            evaluation.collect(_choose_way(request, runtime, crew, todo, stop, advance))
+        name = "-".join([request.bundle.path.name, runtime.name, runtime.precision])
+        tracker = Tracker(runtime, settings, color="bgr")
+        return _evaluate_tracker(request, dataset, name, run, crew, tracker)
+
+
+def _evaluate_peer(request: EvalRequest, dataset: Dataset) -> EvalResult:
+    """The same for a tracker that is no bundle."""
+    if request.tracker is None:
+        raise InputError("eval has nothing to track with", fix="name a bundle or a --tracker")
+    peer = open_peer(request.tracker)
+    crew = PeerCrew(request.tracker)
+    return _evaluate_tracker(request, dataset, peer.name, describe_peer(peer), crew, peer)
+
+
+def _evaluate_tracker(
+    request: EvalRequest,
+    dataset: Dataset,
+    name: str,
+    run: Mapping[str, Any],
+    crew: Crew | PeerCrew,
+    tracker: SequenceTracker,
+) -> EvalResult:
+    # A folder for each dataset and tracker, so that none replaces another.
+    folder = request.output or OUTPUT / f"{_name_dataset(dataset.folder)}-{name}"
+    evaluation = Evaluation(dataset, ResultsFolder(folder, run))
+    todo = evaluation.open_sequences
+    frames = sum(len(sequence.images) for sequence in todo)
+    with (
+        lock_output(folder),
+        catch_interrupt() as stop,
+        show_progress("eval", frames) as advance,
+    ):
+        evaluation.collect(_choose_way(request, tracker, crew, todo, stop, advance))
     return evaluation.finish()
 
 
 def _choose_way(
     request: EvalRequest,
-    runtime: Runtime,
-    crew: Crew,
+    tracker: SequenceTracker,
+    crew: Crew | PeerCrew,
     todo: Sequence[ImageSequence],
     stop: Stop,
     advance: Callable[[], None],
@@ -100,13 +133,7 @@ def _choose_way(
     jobs = min(request.jobs or 1, len(todo))
     if jobs > 1:
         return track_in_processes(crew, todo, jobs, stop, advance)
-    return track_here(runtime, crew.settings, todo, stop, advance)
-
-
-def _name_output(request: EvalRequest, runtime: Runtime, dataset: Dataset) -> Path:
-    """A folder for each dataset, bundle, runtime and precision, so that none replaces another."""
-    parts = (_name_dataset(dataset.folder), request.bundle.path.name)
-    return OUTPUT / "-".join([*parts, runtime.name, runtime.precision])
+    return track_here(tracker, todo, stop, advance)
 
 
 def _name_dataset(folder: Path) -> str:

@@ -8,12 +8,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from relo_edge.benchmarks.accuracy.workers import PATIENCE, Crew, Stop, Tracked, TrackedSequence
+from relo_edge.benchmarks.accuracy.workers import (
+    PATIENCE,
+    Crew,
+    PeerCrew,
+    SequenceTracker,
+    Stop,
+    Tracked,
+    TrackedSequence,
+)
 from relo_edge.benchmarks.accuracy.workers import track_sequence as track
 from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.host.telemetry import import_silenced
-from relo_edge.tracker import Tracker
 
 __all__ = ["find_share", "track_on_ray"]
 
@@ -31,18 +38,18 @@ class _Never:
 class _Worker:
     """An actor: one runtime, opened for its first sequence and kept for the next."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: Crew | PeerCrew) -> None:
         self._crew = crew
-        self._tracker: Tracker | None = None
+        self._tracker: SequenceTracker | None = None
 
     def track(self, sequence: ImageSequence) -> tuple[str, TrackedSequence | None]:
         if self._tracker is None:
-            self._tracker = Tracker(self._crew.open_runtime(), self._crew.settings, color="bgr")
+            self._tracker = self._crew.open_tracker()
         return sequence.name, track(sequence, self._tracker, _Never(), lambda: None)
 
 
 def track_on_ray(
-    crew: Crew,
+    crew: Crew | PeerCrew,
     sequences: Sequence[ImageSequence],
     address: str,
     jobs: int | None,
@@ -104,7 +111,7 @@ def _connect(ray: Any, address: str) -> Iterator[None]:
 
 
 @contextmanager
-def _hire(ray: Any, crew: Crew, jobs: int | None, sequences: int) -> Iterator[Any]:
+def _hire(ray: Any, crew: Crew | PeerCrew, jobs: int | None, sequences: int) -> Iterator[Any]:
     """A pool of actors, spread over the machines; by default as many as there are machines."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()

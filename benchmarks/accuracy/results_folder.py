@@ -18,10 +18,11 @@ from relo_edge.bundle import Bundle
 from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.files import hash_file, write_text
+from relo_edge.peers.peer import Peer
 from relo_edge.runtime import Runtime
 from relo_edge.spec import TrackerProtocol
 
-__all__ = ["SUMMARY", "ResultsFolder", "describe_run"]
+__all__ = ["SUMMARY", "ResultsFolder", "describe_peer", "describe_run"]
 
 log = logging.getLogger("relo_edge")
 
@@ -50,6 +51,11 @@ def describe_run(
         "device": runtime.device,
         "settings": asdict(settings),
     }
+
+
+def describe_peer(peer: Peer) -> dict[str, Any]:
+    """The same of a tracker that is no bundle."""
+    return {"relo_edge": __version__, **peer.identity}
 
 
 class ResultsFolder:

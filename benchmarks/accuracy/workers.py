@@ -20,13 +20,17 @@ from relo_edge.datasets.sequences import ImageSequence
 from relo_edge.errors import InputError, RuntimeUnavailable, SourceError
 from relo_edge.geometry import Box, read_box
 from relo_edge.host.cpu import count_cores
+from relo_edge.host.opencv import cv2
+from relo_edge.peers.registry import open_peer
 from relo_edge.runtime import Runtime, open_runtime
 from relo_edge.spec import TrackerProtocol
-from relo_edge.tracker import Tracker
+from relo_edge.tracker import Track, Tracker
 from relo_edge.video.opening import Frame, read_images
 
 __all__ = [
     "Crew",
+    "PeerCrew",
+    "SequenceTracker",
     "Stop",
     "TrackedSequence",
     "track_here",
@@ -43,6 +47,16 @@ class Stop(Protocol):
 
     def is_set(self) -> bool:
         """Whether it was made."""
+
+
+class SequenceTracker(Protocol):
+    """What one pass asks of a tracker: `Tracker`, or one that is no bundle."""
+
+    def init(self, frame: Frame, box: Box) -> None:
+        """Start, or start again."""
+
+    def update(self, frame: Frame) -> Track:
+        """Where the target is in the next frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +91,31 @@ class Crew:
             threads=self.threads,
         )
 
+    def open_tracker(self) -> SequenceTracker:
+        """The same tracker, in this process."""
+        return Tracker(self.open_runtime(), self.settings, color="bgr")
+
     def share_cores(self, jobs: int) -> Crew:
+        """For processes that do not get in each other's way."""
+        return replace(self, threads=max(1, count_cores() // jobs))
+
+
+@dataclass(frozen=True)
+class PeerCrew:
+    """The same for a tracker that is no bundle."""
+
+    word: str
+    """As `--tracker` has it."""
+    device: str = "cpu"
+    threads: int | None = None
+
+    def open_tracker(self) -> SequenceTracker:
+        """The same tracker, in this process."""
+        if self.threads:
+            cv2.setNumThreads(self.threads)
+        return open_peer(self.word)
+
+    def share_cores(self, jobs: int) -> PeerCrew:
         """For processes that do not get in each other's way."""
         return replace(self, threads=max(1, count_cores() // jobs))
 
@@ -86,7 +124,7 @@ Tracked = Iterator[tuple[ImageSequence, TrackedSequence]]
 
 
 def track_sequence(
-    sequence: ImageSequence, tracker: Tracker, stop: Stop, advance: Callable[[], None]
+    sequence: ImageSequence, tracker: SequenceTracker, stop: Stop, advance: Callable[[], None]
 ) -> TrackedSequence | None:
     """Start on the first true box and follow it to the end; None when stopped before."""
     rows: list[tuple[float, ...]] = []
@@ -107,14 +145,12 @@ def track_sequence(
 
 
 def track_here(
-    runtime: Runtime,
-    settings: TrackerProtocol,
+    tracker: SequenceTracker,
     sequences: Sequence[ImageSequence],
     stop: Stop,
     advance: Callable[[], None],
 ) -> Tracked:
     """One sequence after the other, until all are done or the user wants to stop."""
-    tracker = Tracker(runtime, settings, color="bgr")
     for sequence in sequences:
         tracked = track_sequence(sequence, tracker, stop, advance)
         if tracked is None:
@@ -123,7 +159,7 @@ def track_here(
 
 
 def track_in_processes(
-    crew: Crew,
+    crew: Crew | PeerCrew,
     sequences: Sequence[ImageSequence],
     jobs: int,
     stop: Stop,
@@ -154,7 +190,7 @@ def track_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _start(tracker: Tracker, frame: Frame, sequence: ImageSequence) -> Box:
+def _start(tracker: SequenceTracker, frame: Frame, sequence: ImageSequence) -> Box:
     box = read_box(sequence.boxes[0])
     tracker.init(frame, box)
     return box
@@ -164,12 +200,12 @@ def _await_any(pending: dict[Future[TrackedSequence | None], ImageSequence]) -> 
     return wait(pending, PATIENCE, FIRST_COMPLETED).done
 
 
-_tracker: Tracker | None = None
-_crew: Crew
+_tracker: SequenceTracker | None = None
+_crew: Crew | PeerCrew
 _halt: Stop
 
 
-def _enlist(crew: Crew, halt: Stop) -> None:
+def _enlist(crew: Crew | PeerCrew, halt: Stop) -> None:
     """Prepare a worker: Ctrl-C is its parent's to answer."""
     global _crew, _halt
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -180,5 +216,5 @@ def _track_in_worker(sequence: ImageSequence) -> TrackedSequence | None:
     # Opened here and not when enlisted, so that a refusal comes back as it was said.
     global _tracker
     if _tracker is None:
-        _tracker = Tracker(_crew.open_runtime(), _crew.settings, color="bgr")
+        _tracker = _crew.open_tracker()
     return track_sequence(sequence, _tracker, _halt, lambda: None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from relo_edge.benchmarks.speed.contenders import Contender, RuntimeContender, open_peer
+from relo_edge.benchmarks.speed.contenders import Contender, PeerContender, RuntimeContender
 from relo_edge.benchmarks.speed.latency import (
     REFERENCE,
     Scene,
@@ -27,6 +27,7 @@ from relo_edge.benchmarks.speed.startup import StartUp, measure_start
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.host.opencv import cv2
 from relo_edge.host.progress import show_progress
+from relo_edge.peers.registry import open_peer
 from relo_edge.runtime import Runtime, open_runtime, open_runtimes, resolve_bundle
 
 __all__ = ["BenchRequest", "run_bench"]
@@ -99,7 +100,7 @@ def _open_contenders(request: BenchRequest, scene: Scene, stack: ExitStack) -> I
         if word == COMPILE:
             yield RuntimeContender(_compile_reference(request, stack), scene.first, scene.box)
         else:
-            yield open_peer(word, scene.first, scene.box)
+            yield PeerContender(open_peer(word), scene.first, scene.box)
 
 
 def _open_reference(request: BenchRequest) -> Runtime:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from relo_edge.benchmarks.speed.power import PowerMeter
-from relo_edge.errors import InputError, MissingDependency
 from relo_edge.geometry import Box
-from relo_edge.host.native_stderr import silence_native_stderr
-from relo_edge.host.opencv import cv2
 from relo_edge.measures.timed_runtime import TimedRuntime
+from relo_edge.peers.peer import Peer
 from relo_edge.runtime import Runtime, read_step_stages
 from relo_edge.tracker import MultiTracker
 from relo_edge.video.opening import Frame
 
-__all__ = ["Contender", "Lap", "PeerContender", "RuntimeContender", "open_peer"]
+__all__ = ["Contender", "Lap", "PeerContender", "RuntimeContender"]
 
 WARM_UP = 2
 """Frames of each turn that are not counted."""
@@ -114,61 +110,18 @@ class RuntimeContender(Contender):
 
 
 class PeerContender(Contender):
-    """One of OpenCV's own trackers: another tracker, so it has a speed but no parity."""
+    """A tracker that is no bundle: another tracker, so it has a speed but no parity."""
 
-    precision, device, batch = "fp32", "cpu", 1
+    batch = 1
 
-    def __init__(self, name: str, tracker: Any, first: Frame, box: Box) -> None:
+    def __init__(self, peer: Peer, first: Frame, box: Box) -> None:
         super().__init__()
-        self.name, self._tracker = name, tracker
-        with silence_native_stderr():
-            tracker.init(first, tuple(round(side) for side in box))
+        self.name, self.precision, self.device = peer.name, peer.precision, peer.device
+        self._peer = peer
+        peer.init(first, box)
 
     def time_update(self, frame: Frame) -> Lap:
-        """OpenCV's update as a whole."""
+        """The peer's update as a whole."""
         start = time.perf_counter()
-        self._tracker.update(frame)
+        self._peer.update(frame)
         return Lap(time.perf_counter() - start, {})
-
-
-def open_peer(word: str, first: Frame, box: Box) -> PeerContender:
-    """`vit=MODEL` or `nano=BACKBONE,HEAD`: ONNX files as OpenCV's model zoo has them."""
-    kind, _, files = word.partition("=")
-    paths = [Path(name) for name in files.split(",")] if files else []
-    if kind not in PEERS or len(paths) != PEERS[kind][0]:
-        expected = "compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx"
-        raise InputError("peer", found=repr(word), expected=expected)
-    for path in paths:
-        if not path.is_file():
-            raise InputError(f"peer {kind}", found=f"no file {path}")
-    try:
-        with silence_native_stderr():
-            tracker = PEERS[kind][1](*map(str, paths))
-    except AttributeError:
-        fix = "`pip install 'opencv-python>=4.10'`"
-        found = f"OpenCV {cv2.__version__}"
-        raise MissingDependency(f"no {kind} tracker in OpenCV", found=found, fix=fix) from None
-    except cv2.error as error:
-        found = error.err or "an error in OpenCV"
-        raise InputError(f"peer {word!r} does not open", found=found) from None
-    return PeerContender(f"opencv-{kind}", tracker, first, box)
-
-
-def _create_vit(model: str) -> Any:
-    library: Any = cv2  # its type stubs leave the parameters out
-    parameters = library.TrackerVit_Params()
-    parameters.net = model
-    return cv2.TrackerVit.create(parameters)
-
-
-def _create_nano(backbone: str, head: str) -> Any:
-    library: Any = cv2
-    parameters = library.TrackerNano_Params()
-    parameters.backbone, parameters.neckhead = backbone, head
-    return cv2.TrackerNano.create(parameters)
-
-
-PEERS: dict[str, tuple[int, Callable[..., Any]]] = {
-    "vit": (1, _create_vit),
-    "nano": (2, _create_nano),
-}

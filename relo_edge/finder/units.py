@@ -26,7 +26,7 @@ FEWEST = 2
 """Patches along a side; smaller pictures are enlarged by the server."""
 
 LONGEST = 36 * MULTIPLE
-"""The longest side sent: 720 patches for 16:9, some 5 seconds on a Jetson Orin NX."""
+"""The longest side sent: 720 patches for a picture of 16:9."""
 
 SLACK = 0.02
 """By how much of its side a box may reach beyond the picture, to be cut there."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency
-from relo_edge.geometry import Box, check_box
+from relo_edge.geometry import Box, check_box, clip_to_picture
 from relo_edge.host.files import hash_file
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
@@ -16,6 +16,9 @@ from relo_edge.peers.peer import Frame, Peer, PeerKind, unscored
 from relo_edge.tracker import Track
 
 __all__ = ["OPENCV_KINDS", "OpenCvPeer", "create_opencv_tracker"]
+
+SMALLEST = 8
+"""Pixels a side: on less, OpenCV's MIL never returns."""
 
 CONTRIB = "`pip uninstall -y opencv-python && pip install opencv-contrib-python`"
 NEWER = "`pip install 'opencv-python>=4.10'`"
@@ -96,13 +99,19 @@ class OpenCvPeer:
 
     def init(self, frame: Frame, box: Box) -> None:
         """A new tracker for each target: OpenCV's keep something of the last."""
-        box = check_box(box, frame)
+        shown = clip_to_picture(check_box(box, frame), (frame.shape[1], frame.shape[0]))
+        x, y, width, height = (round(side) for side in shown)
+        if min(width, height) < SMALLEST:
+            raise InputError(
+                f"box for tracker {self._kind}",
+                found=f"{width}x{height} pixels within the frame",
+                expected=f"{SMALLEST} or more a side",
+            )
         if self._box is not None:
             self._tracker = create_opencv_tracker(self._kind, self._files)
-        x, y, width, height = (round(side) for side in box)
         try:
             with silence_native_stderr():
-                self._tracker.init(frame, (x, y, max(width, 1), max(height, 1)))
+                self._tracker.init(frame, (x, y, width, height))
         except cv2.error as error:
             found = error.err or "an error in OpenCV"
             raise InputError(f"tracker {self._kind} does not start", found=found) from None

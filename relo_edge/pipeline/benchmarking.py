@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relo_edge.bundle import Bundle
+from relo_edge.errors import InputError
 from relo_edge.runtime import resolve_bundle
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def run_bench(
 
 
 def evaluate(
-    bundle: str | Path | Bundle,
+    bundle: str | Path | Bundle | None,
     dataset: str | Path,
     *,
     runtime: str = "auto",
@@ -71,11 +72,12 @@ def evaluate(
     jobs: int | None = None,
     ray: str | None = None,
     every: Sequence[int] = (),
+    tracker: str | None = None,
 ) -> EvalResult:
     """Track a dataset in one pass and score it; sequences that are done are not run again.
 
     Args:
-        bundle: a bundle folder, an open bundle, or the word `demo`.
+        bundle: a bundle folder, an open bundle, or the word `demo`; None with a `tracker`.
         dataset: a folder in the layout of OTB, LaSOT, GOT-10k …, or of plain sequences.
         runtime: auto, or a runtime's name.
         precision: auto, or a precision of the runtime.
@@ -87,20 +89,25 @@ def evaluate(
         jobs: processes side by side; 1 if None.
         ray: the address of a Ray cluster, or `local`.
         every: lower frame rates to measure as well: 2 tracks every second frame.
+        tracker: csrt, nano=BACKBONE,HEAD, r1track=URL …, in place of a bundle.
 
     Returns:
         AUC, precision, AO and SR, overall and for each sequence.
 
     Raises:
-        InputError: an unknown bundle, dataset, layout or protocol.
+        InputError: an unknown bundle, tracker, dataset, layout or protocol.
         SourceError: a sequence whose files cannot be read.
+        MissingDependency: a tracker that the installed OpenCV does not have.
+        FinderError: the server of a tracker that does not answer.
     """
     from relo_edge.benchmarks.accuracy.evaluation import EvalRequest, evaluate_dataset
     from relo_edge.benchmarks.accuracy.frame_rates import evaluate_frame_rates
     from relo_edge.datasets.layouts import read_dataset
 
+    if bundle is not None and tracker is not None:
+        raise InputError("a bundle and a --tracker are given", fix="leave one of them out")
     request = EvalRequest(
-        resolve_bundle(bundle),
+        None if bundle is None else resolve_bundle(bundle),
         runtime,
         precision,
         None if checkpoint is None else Path(checkpoint),
@@ -108,6 +115,7 @@ def evaluate(
         output=None if output is None else Path(output),
         jobs=jobs,
         ray=ray,
+        tracker=tracker,
     )
     opened = read_dataset(Path(dataset), layout, origin=float(one_based))
     return (

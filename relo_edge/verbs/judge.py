@@ -70,7 +70,7 @@ def bench(
     ] = None,
     peer: Annotated[
         list[str] | None,
-        typer.Option(help="compile, vit=MODEL.onnx or nano=BACKBONE.onnx,HEAD.onnx; repeat it."),
+        typer.Option(help="compile, or a tracker as in `eval --tracker`; repeat it."),
     ] = None,
     checkpoint: Checkpoint = None,
     threads: Threads = None,
@@ -99,10 +99,20 @@ def bench(
     "eval", epilog="Example: relo-edge eval relo-t256 LaSOT --runtime openvino --precision int8"
 )
 def eval_(
-    bundle: Bundle,
-    dataset: Annotated[
-        Path, typer.Argument(metavar="DATASET", help="OTB, LaSOT, GOT-10k/val … or plain folder.")
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[BUNDLE] DATASET",
+            help="Bundle folder, or demo; and OTB, LaSOT, GOT-10k/val … or plain folder.",
+        ),
     ],
+    tracker: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of a bundle: csrt, kcf, mil, nano=BACKBONE,HEAD, vit=MODEL, "
+            "r1track=URL or r1track-think=URL."
+        ),
+    ] = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the runtime.")] = "auto",
     checkpoint: Checkpoint = None,
@@ -139,6 +149,7 @@ def eval_(
     """Measure AUC, precision, AO and SR on a dataset. Finished sequences are not run again."""
     from relo_edge.pipeline.benchmarking import evaluate
 
+    bundle, dataset = _split_words(words, tracker)
     result = evaluate(
         bundle,
         dataset,
@@ -152,8 +163,17 @@ def eval_(
         jobs=jobs,
         ray=ray,
         every=_read_steps(every),
+        tracker=tracker,
     )
     print_result(result, as_json)
+
+
+def _split_words(words: list[str], tracker: str | None) -> tuple[str | None, str]:
+    """The bundle, which a tracker takes the place of, and the dataset."""
+    wanted = ["DATASET"] if tracker else ["BUNDLE", "DATASET"]
+    if len(words) != len(wanted):
+        raise InputError("eval's arguments", found=" ".join(words), expected=" ".join(wanted))
+    return (None if tracker else words[0]), words[-1]
 
 
 def _read_steps(text: str) -> tuple[int, ...]:

@@ -17,7 +17,6 @@ from relo_edge.benchmarks.accuracy.workers import (
 )
 from relo_edge.datasets.layouts import read_dataset
 from relo_edge.errors import InputError, ReloError, RuntimeUnavailable, SourceError
-from relo_edge.runtime import open_runtime
 from relo_edge.spec import TrackerProtocol
 from relo_edge.tracker import Tracker
 
@@ -47,7 +46,7 @@ def test_a_track_starts_with_the_given_box(sequences):
 def test_stopping_leaves_a_sequence_that_is_not_finished(sequences):
     tracker = Tracker(StillRuntime(), SETTINGS, color="bgr")
     assert track_sequence(sequences[0], tracker, Wish(after=2), lambda: None) is None
-    done = track_all(track_here(StillRuntime(), SETTINGS, sequences, Wish(after=6), lambda: None))
+    done = track_all(track_here(tracker, sequences, Wish(after=6), lambda: None))
     assert list(done) == ["one"]
 
 
@@ -71,7 +70,7 @@ def test_processes_track_as_this_one_does(sequences, demo_bundle):
     frames = []
     side_by_side = track_in_processes(crew, sequences, 2, Wish(), lambda: frames.append(1))
     found = track_all(side_by_side)
-    here = track_here(crew.open_runtime(), SETTINGS, sequences, Wish(), lambda: None)
+    here = track_here(crew.open_tracker(), sequences, Wish(), lambda: None)
     assert found == track_all(here)
     assert len(frames) == 8
 
@@ -118,8 +117,8 @@ def test_a_ray_cluster_tracks_as_this_process_does(ray, sequences, demo_bundle):
     crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     frames = []
     found = track_all(track_on_ray(crew, sequences, "local", 2, Wish(), lambda: frames.append(1)))
-    runtime = open_runtime(demo_bundle, "onnxruntime")
-    assert found == track_all(track_here(runtime, SETTINGS, sequences, Wish(), lambda: None))
+    tracker = crew.open_tracker()
+    assert found == track_all(track_here(tracker, sequences, Wish(), lambda: None))
     assert len(frames) == 8
     assert not ray.is_initialized()
 

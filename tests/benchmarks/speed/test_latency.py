@@ -10,7 +10,7 @@ from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
 from relo_edge.benchmarks.speed import latency, load
-from relo_edge.benchmarks.speed.contenders import Lap, PeerContender, RuntimeContender, open_peer
+from relo_edge.benchmarks.speed.contenders import Lap, PeerContender, RuntimeContender
 from relo_edge.benchmarks.speed.environment import describe_machine
 from relo_edge.benchmarks.speed.latency import make_rows, read_scene, take_turns
 from relo_edge.benchmarks.speed.load import MachineLoad
@@ -18,7 +18,7 @@ from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.benchmarks.speed.results import Proof
 from relo_edge.benchmarks.speed.startup import measure_start
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.host.opencv import cv2
+from relo_edge.peers.registry import open_peer
 from relo_edge.runtime import open_runtime
 
 NO_POWER = PowerMeter()
@@ -178,21 +178,9 @@ def test_without_tegrastats_there_is_no_power(demo_bundle):
         assert meter.measure_watts(0, 1e12) is None
 
 
-def test_peers_are_named_in_full_or_refused(tmp_path):
-    scene = read_scene(None)
-    for word in ("vit", "vit=a,b", "nano=a", "siam=a"):
-        with pytest.raises(InputError, match=r"expected compile, vit=MODEL.onnx or nano="):
-            open_peer(word, scene.first, scene.box)
-    with pytest.raises(InputError, match=r"peer vit: found no file .*none.onnx"):
-        open_peer(f"vit={tmp_path / 'none.onnx'}", scene.first, scene.box)
-    (tmp_path / "broken.onnx").write_bytes(b"no model")
-    with pytest.raises(InputError, match=r"peer 'vit=.*broken.onnx' does not open"):
-        open_peer(f"vit={tmp_path / 'broken.onnx'}", scene.first, scene.box)
-
-
 def test_another_tracker_has_a_time_and_no_parity():
     scene = read_scene(None)
-    peer = PeerContender("opencv-mil", cv2.TrackerMIL.create(), scene.first, scene.box)
+    peer = PeerContender(open_peer("mil"), scene.first, scene.box)
     take_turns([peer], scene, NO_POWER)
     row = make_rows([peer], scene, None, {}, {}).rows[0]
     assert (row.role, row.stages_ms, row.parity) == ("peer", {}, None)

@@ -119,7 +119,10 @@ WRONG = {
     "no words": (["--finder", "http://h"], "the finder has nothing to find; add --find WORDS"),
     "empty": (["--find", " ", "--finder", "http://h"], "--find: found '', expected 1 to 200"),
     "name": (["--find", "=car", "--finder", "http://h"], "target's name: found ''"),
-    "twice": (["--find", "a=x", "--find", "a=y", "--finder", "http://h"], "found 'a' twice"),
+    "twice": (
+        ["--find", "a=x", "--find", "a=y", "--finder", "http://h"],
+        "two targets are called 'a'",
+    ),
     "address": (["--find", "car", "--finder", "h:80"], "finder's address: found 'h:80'"),
     "units": (
         ["--find", "car", "--finder", "http://h", "--finder-units", "inch"],
