@@ -43,6 +43,5 @@ check_sidecar = is_record(
         "board": _WORD,
         "power_mode": _WORD,
         "attention": _WORD,
-        "attention": _WORD,
     },
 )

@@ -23,7 +23,7 @@ from small_training import (
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
-from relo_edge.calibration import quantize as precision
+from relo_edge.calibration import plan
 from relo_edge.calibration.trained_ranges import check_ranges
 from relo_edge.errors import CalibrationError, InputError
 from relo_edge.export.publishing import export_bundle
@@ -147,8 +147,7 @@ def bundle(trained):
 
 @pytest.fixture
 def few_frames(monkeypatch):
-    record = precision.record_clips
-    monkeypatch.setattr(precision, "record_clips", lambda b, clips: record(b, clips, 8))
+    monkeypatch.setattr(plan, "FRAMES", 8)
 
 
 def test_quantize_takes_the_ranges_over_as_they_are(trained, bundle, capsys, few_frames):
