@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -67,12 +68,13 @@ def relo_edge(
     """Results go to stdout, progress to stderr; an error is one line."""
 
 
-def print_result(result: Result, as_json: bool) -> None:
-    """The result on stdout, for a program or a reader."""
+def print_result(result: Result, as_json: bool, *, aside: bool = False) -> None:
+    """The result on stdout, for a program or a reader; aside, on stderr, where stdout is taken."""
+    file = sys.stderr if aside else sys.stdout
     if as_json:
-        print(json.dumps(_name_numbers(result.to_dict())))
+        print(json.dumps(_name_numbers(result.to_dict())), file=file)
     else:
-        print(escape_controls(result.describe()))
+        print(escape_controls(result.describe()), file=file)
 
 
 def _name_numbers(plain: Any) -> Any:
