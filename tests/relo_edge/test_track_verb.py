@@ -159,7 +159,7 @@ WRONG = {
     "not finite": (["--init", "nan,20,24,18"], "expected finite numbers"),
     "protocol": (["--init", "30,20,24,18", "--protocol", "kitti"], "protocol: found kitti"),
     "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4 or .webm"),
-    "boxes": (["--init", "30,20,24,18", "--boxes", "o.xml"], "expected .csv or .json or .jsonl"),
+    "boxes": (["--init", "30,20,24,18", "--boxes", "o.yaml"], "expected .csv or .json or .jsonl"),
     "no target": ([], "no target to track; give --init"),
     "twice": (["--init", "a=1,2,3,4", "--init", "a=1,2,3,4"], "two targets are called 'a'"),
     "heatmap": (["--init", "30,20,24,18", "--heatmap"], "--heatmap has no picture to draw on"),
