@@ -8,7 +8,7 @@ import sys
 from relo_edge import Tracker, open_runtime, read_live
 
 SOURCE = "synthetic:seed=3,size=640x480,fps=30,frames=60"
-BOX = "224,187,78,97"
+BOX = "142,101,126,134"
 
 
 def main(source: str = SOURCE, box: str = BOX, bundle: str = "demo") -> None:

@@ -14,7 +14,7 @@ SOURCE = "synthetic:seed=3,size=640x480,fps=60,frames=60"
 FILES = [Path("labels.xml"), Path("labels.labelstudio.json"), Path("labels.coco.json")]
 
 
-def main(source: str = SOURCE, box: str = "224,187,78,97") -> None:
+def main(source: str = SOURCE, box: str = "142,101,126,134") -> None:
     """One target, called ball; give `init` more boxes for more."""
     summary = track(source, init=[f"ball={box}"], bundle="demo", boxes=FILES)
     print(summary.describe())

@@ -67,7 +67,7 @@ def track(
         str,
         typer.Argument(
             help="Video, folder or glob of images, camera number, rtsp:// or http:// address, "
-            "csi:0, GStreamer pipeline, or synthetic:."
+            "csi:0, GStreamer pipeline, synthetic:, or demo."
         ),
     ],
     init: Init = None,
