@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check lint soak results clean
+.PHONY: demo test quick dev gpu-check lint soak results docs clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -46,8 +46,12 @@ lint:
 soak: $(BIN)/python  ## the loop behind track, then the live page: table and gate; exit 1 if it fails
 	$(BIN)/python -m relo_edge.benchmarks.soak.run demo --seconds $(SOAK_SECONDS)
 
+docs:  ## the site, into docs/_build; a broken link or reference fails
+	$(BIN)/python docs/make_cli_page.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table
 
 clean:
-	rm -rf $(VENV) .types build dist *.egg-info demo_out
+	rm -rf $(VENV) .types build dist *.egg-info demo_out docs/_build

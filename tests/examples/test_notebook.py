@@ -35,7 +35,7 @@ def test_the_notebook_runs_from_checkpoint_to_report(tmp_path, monkeypatch):
     client.execute()
     text = read_text(notebook)
     assert "int8" in text
-    assert "image/png" in str(notebook.cells[6].outputs)
+    assert any("image/png" in str(cell.get("outputs")) for cell in notebook.cells)
     report = (tmp_path / "notebook_out" / "report.html").read_text(encoding="utf-8")
     assert "onnxruntime" in report
 
