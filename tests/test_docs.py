@@ -10,7 +10,7 @@ import cv2
 import pytest
 import typer
 from commands import PAGES, ROOT, find_commands, list_blocks
-from layouts import write_lasot
+from layouts import write_lasot, write_plain
 from verbs import run_verb
 
 from relo_edge import pipeline
@@ -71,8 +71,7 @@ def workplace(tmp_path_factory):
         writer.release()
     shutil.copytree(resolve_bundle("demo").path, folder / "relo-t256")
     write_lasot(folder / "LaSOT", "airplane-1")
-    write_lasot(folder / "GOT-10k" / "val", "airplane-1")
-    shutil.copytree(folder / "LaSOT", folder / "truth")
+    write_plain(folder / "GOT-10k" / "val")
     results = ROOT / "benchmarks" / "results"
     shutil.copy(next(results.glob("*demo.json")), folder / "bench.json")
     return folder
