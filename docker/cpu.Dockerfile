@@ -13,8 +13,8 @@ RUN python -m venv /opt/relo \
 FROM python:3.11-slim-bookworm
 
 COPY --from=build /opt/relo /opt/relo
-RUN useradd --create-home --groups video relo
-USER relo
+RUN useradd --uid 10001 --create-home --groups video relo
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["/opt/relo/bin/relo-edge"]
 CMD ["doctor"]

@@ -23,8 +23,8 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends python3 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/relo /opt/relo
-RUN useradd --create-home --groups video relo
-USER relo
+RUN useradd --uid 10001 --create-home --groups video relo
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["/opt/relo/bin/relo-edge"]
 CMD ["doctor"]
