@@ -14,6 +14,8 @@ try:
 except ImportError:  # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
+HAS_LOCKS = fcntl is not None
+
 __all__ = ["hold", "is_abandoned", "lock_output"]
 
 
@@ -31,7 +33,7 @@ def lock_output(path: Path, *, wait: bool = False) -> Iterator[None]:
     file = path.with_name(f".{path.name}.lock")
     descriptor = None
     try:
-        if fcntl is not None:
+        if HAS_LOCKS:
             descriptor = _take(file, path, wait)
     except OSError:
         pass  # no lock can be made here; if `path` cannot be written either, its writer says so
@@ -84,7 +86,7 @@ def _is_still(file: Path, descriptor: int) -> bool:
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Mark a temporary file or folder as in use, so that nobody takes it for a dead process's."""
-    if fcntl is None:
+    if not HAS_LOCKS:
         yield
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -98,7 +100,7 @@ def hold(path: Path) -> Iterator[None]:
 
 def is_abandoned(path: Path) -> bool:
     """Whether nobody holds this temporary file or folder any more."""
-    if fcntl is None:
+    if not HAS_LOCKS:
         return False
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
