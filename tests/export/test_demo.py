@@ -129,8 +129,6 @@ def test_a_cache_that_can_only_be_read_will_do(cache, monkeypatch):
 def test_without_torch_the_line_says_what_demo_needs(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(publishing, "find_spec", lambda package: None)
-    with pytest.raises(
-        MissingDependency, match=r"called demo is exported on first.*\[export\]"
-    ):
+    with pytest.raises(MissingDependency, match=r"called demo is exported on first.*\[export\]"):
         find_demo_bundle()
     assert not list(find_cache().iterdir())
