@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check lint attack soak results clean
+.PHONY: demo test quick dev gpu-check lint attack soak docs results clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -49,8 +49,12 @@ soak: $(BIN)/python  ## the loop behind track, then the live page: table and gat
 attack: $(BIN)/python  ## every hostile file that we know of, with a table of what was held
 	$(BIN)/python tests/attack/run.py
 
+docs:  ## the site, into docs/_build; a broken link or reference fails
+	$(BIN)/python docs/make_cli_page.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table
 
 clean:
-	rm -rf $(VENV) .types build dist *.egg-info demo_out
+	rm -rf $(VENV) .types build dist *.egg-info demo_out docs/_build

@@ -7,13 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import relo_edge
 from relo_edge.bundle import Bundle, open_bundle
-from relo_edge.errors import BundleError, InputError, SourceError
+from relo_edge.errors import BundleError, InputError, MissingDependency, SourceError
 from relo_edge.export.publishing import export_bundle
 from relo_edge.host.files import find_cache, find_state, write_text
 from relo_edge.network.checkpoint import read_checkpoint
@@ -34,13 +34,26 @@ def find_demo_bundle() -> Bundle:
     bundle = _open_sound(path)
     if bundle is None:
         with TemporaryDirectory(dir=cache, prefix=f".{path.name}.") as scratch:
-            checkpoint = read_checkpoint(find_demo_checkpoint(), "demo")
-            made = export_bundle(checkpoint, Path(scratch) / "bundle")
+            with _explain_need():
+                checkpoint = read_checkpoint(find_demo_checkpoint(), "demo")
+                made = export_bundle(checkpoint, Path(scratch) / "bundle")
             bundle = _publish(made, path)
             _keep_record(bundle, path.name)
     _note_use(path)
     _remove_stale(cache, path)
     return bundle
+
+
+@contextmanager
+def _explain_need() -> Iterator[None]:
+    """The wheel has the weights; the graphs, twice as large, are made from them on first use."""
+    try:
+        yield
+    except (MissingDependency, ModuleNotFoundError):
+        raise MissingDependency(
+            "the bundle called demo is exported on first use, and torch or onnx is not installed",
+            fix="`pip install 'relo-edge[export]'`, or name a bundle made on another machine",
+        ) from None
 
 
 def _hash_makers() -> str:

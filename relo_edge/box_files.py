@@ -19,14 +19,18 @@ from relo_edge.host.files import check_output, explain_failure, write_text
 from relo_edge.host.locks import lock_output
 from relo_edge.tracker import Track
 
-__all__ = ["BOX_COLUMNS", "BOX_SUFFIXES", "MOT", "BoxRecorder", "read_boxes", "record_boxes"]
-__all__ += ["unquote_name"]
+__all__ = ["BOX_COLUMNS", "BOX_SUFFIXES", "MOT", "STDOUT", "BoxRecorder", "read_boxes"]
+__all__ += ["record_boxes", "unquote_name"]
 
 
 BOX_COLUMNS = ("frame", "target", "x", "y", "w", "h", "score", "confidence", "lost")
 
 
 MOT = ".mot.txt"
+
+
+STDOUT = Path("-")
+"""In place of a file: JSON lines on stdout, each written at once for the program that reads it."""
 
 
 BOX_SUFFIXES = (".csv", ".json", ".jsonl", ".txt", MOT)
@@ -50,7 +54,9 @@ class BoxRecorder(Protocol):
 
 
 def record_boxes(path: Path) -> BoxRecorder:
-    """The recorder for the file's extension."""
+    """The recorder for the file's extension, or for stdout."""
+    if path == STDOUT:
+        return _StdoutLines()
     check_output(path, BOX_SUFFIXES)
     if path.name.lower().endswith(MOT):
         return _MotBoxes(path)
@@ -126,6 +132,18 @@ class _CsvBoxes(_Lines):
 class _JsonLines(_Lines):
     def _put(self, row: _Row) -> None:
         self._file.write(f"{row.to_json()}\n")
+
+
+class _StdoutLines:
+    """The same on stdout. A reader that has gone ends the run as it ends other commands."""
+
+    path = STDOUT
+
+    def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
+        print(_Row(frame, target, track, time).to_json(), flush=True)
+
+    def close(self) -> None:
+        """Stdout is not ours to close."""
 
 
 class _OtbBoxes(_Lines):

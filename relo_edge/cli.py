@@ -14,7 +14,7 @@ from relo_edge.host.signals import raise_on_end
 from relo_edge.host.terminal import ChatterHandler, print_error
 from relo_edge.verbs import engines, follow, judge, make
 from relo_edge.verbs.renamed import replace_renamed
-from relo_edge.verbs.shared import INTERRUPTED, app
+from relo_edge.verbs.shared import INTERRUPTED, app, move_global_options
 
 __all__ = ["app", "engines", "follow", "judge", "main", "make"]
 
@@ -31,7 +31,8 @@ def main() -> None:
     log.addHandler(chatter)
     try:
         with raise_on_end():
-            code = app(args=replace_renamed(sys.argv[1:]), standalone_mode=False)
+            words = replace_renamed(move_global_options(sys.argv[1:]))
+            code = app(args=words, prog_name="relo-edge", standalone_mode=False)
             sys.stdout.flush()
     except ReloError as error:
         code = _complain(str(error), error.exit_code)

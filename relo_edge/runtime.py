@@ -368,7 +368,7 @@ def _open_best(request: RuntimeRequest) -> Runtime:
             continue
         log.info("runtime: %s in %s on %s", runtime.name, runtime.precision, runtime.device)
         for reason in reasons:
-            log.info("passed over %s", reason)
+            log.debug("passed over %s", reason)
         return runtime
     raise RuntimeUnavailable(
         "no runtime can open this",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ SYNTHETIC_SIZE = (640, 360)
 
 LONGEST = 900
 """Frames of a clip that are looked at: variety comes from more clips, not from longer ones."""
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+"""What counts as a video in a folder; one that is named may end as it likes."""
 
 SPACING = 15
 """Frames from one picture of a video in which targets are looked for to the next."""
@@ -93,10 +97,20 @@ class Clip:
 
 
 def find_clips(paths: Sequence[str | Path]) -> list[Clip]:
-    """Every clip that the paths name, and the built-in ones where there is no path."""
+    """Every clip that the paths and globs name, and the built-in ones where there is none."""
     if not paths:
         return [make_synthetic_clip(seed) for seed in SYNTHETIC_SEEDS]
-    return [clip for path in paths for clip in _read_path(Path(path))]
+    return [clip for path in paths for found in _expand(Path(path)) for clip in _read_path(found)]
+
+
+def _expand(path: Path) -> list[Path]:
+    """The files and folders that a glob such as `clips/*.mp4` names; what exists is itself."""
+    if path.exists() or not glob.has_magic(str(path)):
+        return [path]
+    found = sorted(Path(name) for name in glob.glob(str(path)))  # noqa: PTH207  a path may be absolute
+    if not found:
+        raise InputError(f"--clips {str(path)!r}", found="nothing of that name")
+    return found
 
 
 def _read_path(path: Path) -> list[Clip]:
@@ -109,14 +123,20 @@ def _read_path(path: Path) -> list[Clip]:
     if not path.is_dir():
         return [_read_video(path)]
     folders = [path] if find_truth(path) else sorted(filter(find_truth, path.iterdir()))
-    if not folders:
+    videos = [] if folders else sorted(filter(_is_video, path.iterdir()))
+    if not folders and not videos:
         raise InputError(
             f"no clip in {str(path)!r}",
-            found="no ground truth",
-            expected=f"{' or '.join(TRUTH_FILES)} in it or in its folders",
-            fix="name videos one by one",
+            found="neither ground truth nor videos",
+            expected=f"{' or '.join(TRUTH_FILES)} in it or in its folders, or files that end in "
+            + " ".join(VIDEO_SUFFIXES),
+            fix="name videos of other kinds one by one",
         )
-    return [_read_sequence(folder) for folder in folders]
+    return [_read_sequence(folder) for folder in folders] + [_read_video(file) for file in videos]
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
 def _read_video(path: Path) -> Clip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,13 @@ LINE_SECONDS = 15.0
 def show_progress(
     title: str, total: int | None = None, unit: str = "frames"
 ) -> Iterator[Callable[[], None]]:
-    """Yield what to call after each step; a log gets a line now and then in place of a bar."""
+    """Yield what to call after each step; a log gets a line now and then in place of a bar.
+
+    Nothing is shown under `--quiet`, which logs warnings alone.
+    """
+    if logging.getLogger("relo_edge").level > logging.INFO:
+        yield lambda: None
+        return
     shown = _show_bar if sys.stderr.isatty() else _show_line
     with shown(title, total, unit) as advance:
         yield advance

@@ -11,7 +11,7 @@ __all__ = ["export_bundle"]
 
 def export_bundle(
     checkpoint: str | Path,
-    output: str | Path,
+    output: str | Path | None = None,
     *,
     variant: str | None = None,
     replace: bool = False,
@@ -20,7 +20,8 @@ def export_bundle(
 
     Args:
         checkpoint: released, saved or safetensors weights.
-        output: the bundle folder to write; a failure leaves nothing there.
+        output: the bundle folder to write; a failure leaves nothing there. If None, a folder here
+            that is named after family and variant, as `relo-t256` is.
         variant: t256, b256, l256 or demo; recognised from the weights if None.
         replace: whether a bundle that is already there may be replaced.
 
@@ -36,6 +37,9 @@ def export_bundle(
     from relo_edge.export import publishing
     from relo_edge.network.checkpoint import read_checkpoint
 
-    checkpoint, output = Path(checkpoint), Path(output)
-    publishing.check_output(output, replace=replace)
-    return publishing.export_bundle(read_checkpoint(checkpoint, variant), output, replace=replace)
+    if output is not None:
+        publishing.check_output(Path(output), replace=replace)  # before the long reading
+    read = read_checkpoint(Path(checkpoint), variant)
+    folder = Path(output or f"{read.variant.family}-{read.variant.name}")
+    publishing.check_output(folder, replace=replace)
+    return publishing.export_bundle(read, folder, replace=replace)

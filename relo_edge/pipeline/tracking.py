@@ -51,8 +51,9 @@ def track(
     """Follow targets from a start frame to the end of a source, or to Ctrl-C.
 
     Args:
-        source: a video, folder, glob, camera number, stream address, GStreamer pipeline, `csi:0`
-            or `synthetic:`.
+        source: a video, folder, glob, camera number, stream address, GStreamer pipeline, `csi:0`,
+            `synthetic:`, or the word `demo`: a synthetic clip, with its target and the built-in
+            weights where no others are named.
         init: boxes in the start frame, as `x,y,w,h` or `name=x,y,w,h`.
         init_from: a file of boxes to start from.
         select: whether boxes are drawn with the mouse.
@@ -88,13 +89,24 @@ def track(
         RuntimeUnavailable: the runtime cannot be opened here.
         FinderError: a finder that does not answer, or a target that is not found.
     """
+    from relo_edge.synthetic.demo_clip import DEMO, find_demo_box, is_demo
     from relo_edge.tracking.loop import track_feed
     from relo_edge.tracking.outputs import Sinks, check_outputs
-    from relo_edge.tracking.targets import check_starts, gather_starts, select_starts
+    from relo_edge.tracking.targets import (
+        TargetStart,
+        check_starts,
+        gather_starts,
+        select_starts,
+    )
     from relo_edge.video.feed import Feed
     from relo_edge.video.live import read_live
 
     starts = gather_starts(init, init_from, start)
+    if is_demo(source):
+        if not (starts or select or find):
+            starts = [TargetStart(find_demo_box(start), frame=start)]
+        if bundle is None and checkpoint is None and tracker is None:
+            bundle = DEMO
     sinks = Sinks(save, boxes, show, heatmap)
     check_outputs(source, sinks, [init_from] if init_from else [])
     search = None

@@ -12,19 +12,16 @@ from relo_edge.errors import SourceError
 from relo_edge.geometry import Box, box_iou
 from relo_edge.host.opencv import cv2
 from relo_edge.runtime import open_runtime
-from relo_edge.synthetic.clip import RATE, make_clip
+from relo_edge.synthetic.demo_clip import DEMO, make_demo_clip
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.tracking.loop import TrackSummary, track_feed
 from relo_edge.tracking.outputs import Sinks
 from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.feed import Feed
 from relo_edge.video.live import read_live
-from relo_edge.video.opening import FrameSource, open_source
+from relo_edge.video.opening import open_demo, open_source
 
 __all__ = ["DemoResult", "draw_sheet", "run_demo"]
-
-SEED = 11
-FRAMES = 90
 
 ROWS, COLUMNS, TILE = 2, 3, (320, 180)
 
@@ -77,12 +74,12 @@ def run_demo(folder: Path) -> DemoResult:
     except OSError as error:
         what = f"demo folder {str(folder)!r} cannot be made"
         raise SourceError(what, found=error.strerror) from error
-    clip = make_clip(SEED, FRAMES)
+    clip = make_demo_clip()
     truth: list[Box] = [tuple(row) for row in clip.boxes.tolist()]
     tracks: list[Track] = []
     with (
-        read_live(lambda: FrameSource("demo", clip.frames(), RATE, FRAMES)) as reader,
-        open_runtime("demo") as runtime,
+        read_live(open_demo) as reader,
+        open_runtime(DEMO) as runtime,
     ):
         summary = track_feed(
             Feed(reader),
@@ -97,4 +94,4 @@ def run_demo(folder: Path) -> DemoResult:
     overlaps = [box_iou(track.box, box) for track, box in zip(tracks[1:], truth[1:], strict=False)]
     mean = sum(overlaps) / len(overlaps) if overlaps else None
     outputs = (*summary.outputs, picture)
-    return DemoResult(replace(summary, outputs=outputs, bundle="demo"), mean)
+    return DemoResult(replace(summary, outputs=outputs, bundle=DEMO), mean)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
+from relo_edge.labels.rows import LabelledClip
 from relo_edge.tracker import SearchView, Track
 from relo_edge.tracking.outputs import Outputs, Sinks, Tracks
 from relo_edge.tracking.targets import GIVEN_SCORE, TargetStart, check_starts
@@ -246,11 +247,13 @@ def track_feed(
     sinks, statistics, reader = sinks or Sinks(), _Statistics(), feed.reader
     active = _ActiveTargets(tracker, check_starts(starts, feed.start), statistics, find_again)
     frame: FeedFrame | None = feed.peek()
+    height, width = feed.peek().image.shape[:2]
+    clip = LabelledClip(reader.name, (width, height), reader.fps)
     tracks = active.step(feed.peek())
     left = reader.frame_count - feed.start if reader.frame_count else None
     with (
         catch_interrupt() as pressed,
-        Outputs(reader.name, reader.fps, sinks) as outputs,
+        Outputs(clip, sinks) as outputs,
         show_progress(f"tracking {reader.name}", left) as advance,
     ):
         feed.read()

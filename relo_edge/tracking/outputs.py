@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from relo_edge.box_files import BOX_SUFFIXES, record_boxes
+from relo_edge.box_files import BOX_SUFFIXES, STDOUT, BoxRecorder, record_boxes
 from relo_edge.errors import InputError, NoSpaceError
 from relo_edge.host.files import check_output
+from relo_edge.labels.recorder import LABEL_SUFFIXES, LabelRecorder, find_format
+from relo_edge.labels.rows import LabelledClip
 from relo_edge.tracker import SearchView, Track
 from relo_edge.tracking.overlay import draw_rate, draw_track, draw_view
 from relo_edge.video.feed import FeedFrame
@@ -54,7 +56,10 @@ class Sinks:
 def check_outputs(source: str, sinks: Sinks, others: Sequence[Path] = ()) -> None:
     """Check all files that a run would write: possible, different, and none that the run reads."""
     inputs = {_identify(Path(source)), *map(_identify, others)} - {None}
-    outputs: list[tuple[Path, tuple[str, ...]]] = [(path, BOX_SUFFIXES) for path in sinks.boxes]
+    box_suffixes: tuple[str, ...] = BOX_SUFFIXES + LABEL_SUFFIXES
+    outputs = [(path, box_suffixes) for path in sinks.boxes if path != STDOUT]
+    if len(sinks.boxes) - len(outputs) > 1:
+        raise InputError("--boxes - is given twice", fix="give it once")
     outputs += [(sinks.video, VIDEO_SUFFIXES)] if sinks.video else []
     seen: set[Path] = set()
     for path, suffixes in outputs:
@@ -68,6 +73,11 @@ def check_outputs(source: str, sinks: Sinks, others: Sequence[Path] = ()) -> Non
         if path.absolute() in seen:
             raise InputError(f"output {str(path)!r} is named twice", fix="name each file once")
         seen.add(path.absolute())
+
+
+def _open_boxes(path: Path, clip: LabelledClip) -> BoxRecorder:
+    write_format = find_format(path)
+    return LabelRecorder(path, write_format, clip) if write_format else record_boxes(path)
 
 
 def _identify(path: Path) -> tuple[int, int] | None:
@@ -89,14 +99,19 @@ _Closing = TypeVar("_Closing", bound=_Closable | None)
 class Outputs:
     """The video, box files and window of a run, opened and closed together."""
 
-    def __init__(self, name: str, fps: float, sinks: Sinks) -> None:
-        self.paths: tuple[Path, ...] = ((sinks.video,) if sinks.video else ()) + tuple(sinks.boxes)
+    def __init__(self, clip: LabelledClip, sinks: Sinks) -> None:
+        videos = (sinks.video,) if sinks.video else ()
+        self.paths: tuple[Path, ...] = (*videos, *(p for p in sinks.boxes if p != STDOUT))
         """The files written."""
         self._indices: dict[int | str, int] = {}
         with contextlib.ExitStack() as stack:
-            self._window = _register(stack, Window(f"relo-edge: {name}") if sinks.show else None)
-            self._video = _register(stack, VideoRecorder(sinks.video, fps) if sinks.video else None)
-            self._boxes = [_register(stack, record_boxes(path)) for path in sinks.boxes]
+            self._window = _register(
+                stack, Window(f"relo-edge: {clip.name}") if sinks.show else None
+            )
+            self._video = _register(
+                stack, VideoRecorder(sinks.video, clip.fps) if sinks.video else None
+            )
+            self._boxes = [_register(stack, _open_boxes(path, clip)) for path in sinks.boxes]
             self._open = stack.pop_all()
 
     def write(

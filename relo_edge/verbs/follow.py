@@ -67,7 +67,7 @@ def track(
         str,
         typer.Argument(
             help="Video, folder or glob of images, camera number, rtsp:// or http:// address, "
-            "csi:0, GStreamer pipeline, or synthetic:."
+            "csi:0, GStreamer pipeline, synthetic:, or demo."
         ),
     ],
     init: Init = None,
@@ -117,7 +117,8 @@ def track(
     boxes: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Boxes to write: .csv, .json, .jsonl, .txt (OTB) or .mot.txt; repeat for more."
+            help="Boxes to write: .csv, .json, .jsonl, .txt (OTB), .mot.txt; labels: .xml (CVAT), "
+            ".labelstudio.json, .coco.json; - for JSON lines on stdout. Repeat for more."
         ),
     ] = None,
     heatmap: Annotated[
@@ -129,6 +130,7 @@ def track(
     as_json: Json = False,
 ) -> None:
     """Follow targets in a video, images, a camera or a stream."""
+    from relo_edge.box_files import STDOUT
     from relo_edge.pipeline import tracking
 
     summary = tracking.track(
@@ -157,7 +159,7 @@ def track(
         tracker=tracker,
         trust_engines=trust_engine,
     )
-    print_result(summary, as_json)
+    print_result(summary, as_json, aside=STDOUT in (boxes or []))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -197,7 +198,9 @@ def compare(
 
 @app.command(epilog="Example: relo-edge report --bench b.json --eval eval_out/fp32 -o report.html")
 def report(
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path(
+        "report.html"
+    ),
     bench: Annotated[Path | None, typer.Option(help="What bench --json printed.")] = None,
     parity: Annotated[
         list[Path] | None, typer.Option(help="What parity --json printed; repeat it.")
@@ -205,8 +208,10 @@ def report(
     evaluated: Annotated[
         list[Path] | None, typer.Option("--eval", help="Results folder of eval; repeat it.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show measurements in one HTML file. It needs nothing but a browser."""
     from relo_edge.pipeline.benchmarking import write_report
 
-    print(write_report(output, bench=bench, parity=parity or [], evaluations=evaluated or []))
+    path = write_report(output, bench=bench, parity=parity or [], evaluations=evaluated or [])
+    print(json.dumps({"output": str(path)}) if as_json else path)

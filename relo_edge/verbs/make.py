@@ -38,7 +38,10 @@ def fetch(
 @app.command(epilog="Example: relo-edge export --checkpoint RELO_ep0090.pth.tar -o relo-t256")
 def export(
     checkpoint: Annotated[Path, typer.Option(help="Release file, state dict or safetensors.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Bundle folder to write; relo-VARIANT if absent."),
+    ] = None,
     variant: Annotated[
         str | None, typer.Option(help="t256, b256, l256 or demo; found from the weights if absent.")
     ] = None,
@@ -126,7 +129,10 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 @app.command(epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT")
 def train(
     stage: Annotated[str, typer.Argument(help="warmup, reinforce, slt or qat.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the run; train_out/STAGE if absent."),
+    ] = None,
     variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
     checkpoint: Annotated[
         Path | None,
@@ -185,7 +191,7 @@ def train(
 
     result = run(
         stage,
-        output,
+        output or Path("train_out") / stage,
         variant=variant,
         checkpoint=checkpoint,
         textures=tuple(textures or ()),

@@ -342,7 +342,7 @@ def read_live(
         reconnect: when a live source counts as stalled and how often it is reopened.
 
     Returns:
-        A reader, to be used as `with read_live(…) as reader:`; errors are raised there.
+        A reader, to be used in a `with`; errors are raised there.
     """
     open_frames = source if callable(source) else partial(open_source, str(source))
     return LiveReader(open_frames, reconnect or ReconnectPolicy())

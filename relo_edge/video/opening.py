@@ -7,6 +7,8 @@ import unicodedata
 from pathlib import Path
 
 from relo_edge.errors import InputError
+from relo_edge.synthetic.clip import RATE
+from relo_edge.synthetic.demo_clip import DEMO, is_demo, make_demo_clip
 from relo_edge.video.sources.cameras import STREAM, open_camera, open_stream
 from relo_edge.video.sources.files import (
     IMAGE_SUFFIXES,
@@ -20,7 +22,8 @@ from relo_edge.video.sources.frames import Frame, FrameSource
 from relo_edge.video.sources.pipelines import open_csi, open_pipeline
 from relo_edge.video.sources.synthetic_camera import open_synthetic
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_source", "read_images"]
+__all__ = ["IMAGE_SUFFIXES", "Frame", "FrameSource", "list_images", "open_demo", "open_source"]
+__all__ += ["read_images"]
 
 SCHEMES = {"synthetic": open_synthetic, "csi": open_csi}
 """Sources with a name before a colon and options after it."""
@@ -29,7 +32,7 @@ MAX_NAME_LENGTH = 4096
 
 EXPECTED = (
     "a video file, a folder or glob of images, a camera number, csi:0, an rtsp:// address, "
-    "synthetic:, or a GStreamer pipeline with ! in it"
+    "synthetic:, demo, or a GStreamer pipeline with ! in it"
 )
 
 
@@ -41,6 +44,8 @@ def open_source(source: str) -> FrameSource:
     path = Path(source)
     if _exists(path):
         return _open_path(path)
+    if is_demo(source):
+        return open_demo()
     scheme, colon, _ = source.partition(":")
     if colon and scheme in SCHEMES:
         return SCHEMES[scheme](source)
@@ -51,6 +56,12 @@ def open_source(source: str) -> FrameSource:
     if re.search(r"[*?[]", source):
         return open_glob(source)
     raise InputError(f"source {source!r}", found="no such file or folder", expected=EXPECTED)
+
+
+def open_demo() -> FrameSource:
+    """The synthetic clip of `relo-edge demo`."""
+    clip = make_demo_clip()
+    return FrameSource(DEMO, clip.frames(), RATE, len(clip))
 
 
 def _check_name(source: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from relo_edge.bundle import MANIFEST, describe_files, open_bundle, write_manifest
-from relo_edge.export import demo
+from relo_edge.errors import MissingDependency
+from relo_edge.export import demo, publishing
 from relo_edge.export.demo import STALE, find_demo_bundle
 from relo_edge.host.files import find_cache
 
@@ -149,3 +150,11 @@ def test_a_cache_that_can_only_be_read_will_do(cache, monkeypatch):
 
     monkeypatch.setattr(demo.os, "utime", refuse)
     assert find_demo_bundle().path.parent == cache
+
+
+def test_without_torch_the_line_says_what_demo_needs(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(publishing, "find_spec", lambda package: None)
+    with pytest.raises(MissingDependency, match=r"called demo is exported on first.*\[export\]"):
+        find_demo_bundle()
+    assert not list(find_cache().iterdir())

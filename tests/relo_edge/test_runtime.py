@@ -22,6 +22,9 @@ def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, cap
         runtime = open_runtime(demo_bundle.path)
     assert runtime.name == "openvino"
     assert f"runtime: openvino in {runtime.precision} on cpu" in caplog.text
+    assert "passed over" not in caplog.text
+    with caplog.at_level(logging.DEBUG, "relo_edge"):
+        open_runtime(demo_bundle.path)
     assert "passed over onnxruntime-cuda" in caplog.text
 
 
@@ -32,7 +35,7 @@ def test_auto_with_a_precision_takes_a_runtime_that_has_it(demo_bundle):
 
 
 def test_a_precision_that_could_be_made_says_how(demo_bundle):
-    with pytest.raises(InputError, match="found int8, expected fp32; .*quantize .*bundle --int8"):
+    with pytest.raises(InputError, match="found int8, expected fp32; .*quantize .* --int8"):
         open_runtime(demo_bundle.path, "onnxruntime", "int8")
 
 

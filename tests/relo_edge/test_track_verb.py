@@ -159,7 +159,7 @@ WRONG = {
     "not finite": (["--init", "nan,20,24,18"], "expected finite numbers"),
     "protocol": (["--init", "30,20,24,18", "--protocol", "kitti"], "protocol: found kitti"),
     "video": (["--init", "30,20,24,18", "--save", "o.gif"], "found .gif, expected .mp4 or .webm"),
-    "boxes": (["--init", "30,20,24,18", "--boxes", "o.xml"], "expected .csv or .json or .jsonl"),
+    "boxes": (["--init", "30,20,24,18", "--boxes", "o.yaml"], "expected .csv or .json or .jsonl"),
     "no target": ([], "no target to track; give --init"),
     "twice": (["--init", "a=1,2,3,4", "--init", "a=1,2,3,4"], "two targets are called 'a'"),
     "heatmap": (["--init", "30,20,24,18", "--heatmap"], "--heatmap has no picture to draw on"),
@@ -265,3 +265,50 @@ def test_a_screen_is_asked_for_only_where_needed(run, clip, monkeypatch):
     code, out, err = run(clip, "--bundle", "b", "--select")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert "no window can be shown" in err
+
+
+def test_boxes_on_stdout_are_lines_for_another_program(run, clip):
+    code, out, err = run(clip, "--bundle", "b", "--init", "car=30,20,24,18", "--boxes", "-")
+    assert code == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["frame"] for row in rows] == list(range(12))
+    assert {row["target"] for row in rows} == {"car"}
+    assert "12 frames" in err
+    assert "wrote" not in err
+
+
+def test_json_goes_aside_when_boxes_take_stdout(run, clip):
+    code, out, err = run(clip, "--bundle", "b", "--init", "30,20,24,18", "--boxes", "-", "--json")
+    assert code == 0
+    assert len(out.splitlines()) == 12
+    assert json.loads(err.splitlines()[-1])["frames"] == 12
+
+
+def test_stdout_is_taken_once(run, clip):
+    words = ["--bundle", "b", "--init", "30,20,24,18", "--boxes", "-", "--boxes", "-"]
+    code, out, err = run(clip, *words)
+    assert (code, out) == (2, "")
+    assert "--boxes - is given twice" in err
+
+
+def test_a_reader_that_has_gone_ends_the_run_quietly(tmp_path):
+    clip = write_video(tmp_path / "clip.mp4", frames=12)
+    words = ["track", clip, "--bundle", "b", "--init", "30,20,24,18", "--boxes", "-"]
+    command = [sys.executable, "-c", CHILD, *map(str, words)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert json.loads(run.stdout.readline())["frame"] == 0
+        run.stdout.close()
+        err = run.stderr.read()
+    assert run.returncode == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.labelstudio.json", "a.coco.json"])
+def test_labels_are_written_beside_boxes(run, clip, tmp_path, name):
+    files = [word for file in (name, "a.csv") for word in ("--boxes", tmp_path / file)]
+    code, out, _ = run(clip, "--bundle", "b", "--init", "30,20,24,18", *files)
+    assert code == 0
+    assert f"wrote {tmp_path / name}" in out
+    assert (tmp_path / name).stat().st_size > 500

@@ -145,12 +145,12 @@ def test_no_such_path(tmp_path):
 
 
 def test_a_folder_without_clips(tmp_path):
-    refuse(tmp_path, InputError, "no clip in .*no ground truth.*name videos one by one")
+    refuse(tmp_path, InputError, "no clip in .*neither ground truth nor videos.*one by one")
 
 
 def test_images_without_truth(tmp_path):
     write_images(tmp_path, ["1.png", "2.png"])
-    refuse(tmp_path, InputError, "no ground truth, expected groundtruth.txt or")
+    refuse(tmp_path, InputError, "neither ground truth nor videos, expected groundtruth.txt or")
 
 
 def test_an_unreadable_video(tmp_path):
@@ -202,3 +202,22 @@ def test_an_image_that_does_not_decode(tmp_path):
     folder = write_sequence(tmp_path / "walk", [BOX] * 3)
     (folder / "img" / "0.png").write_bytes(b"no image")
     refuse(folder, SourceError, "0.png' cannot be read")
+
+
+def test_a_folder_or_a_glob_of_videos_names_each(tmp_path):
+    for name in ("b.mp4", "a.mp4"):
+        write_video(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a video")
+    assert [found.name for found in find_clips([tmp_path])] == ["a.mp4", "b.mp4"]
+    assert [found.name for found in find_clips([tmp_path / "b*.mp4"])] == ["b.mp4"]
+
+
+def test_a_glob_that_names_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"--clips .*none\*.mp4.*nothing of that name"):
+        find_clips([tmp_path / "none*.mp4"])
+
+
+def test_a_file_with_a_globs_letters_in_its_name_is_itself(tmp_path):
+    (tmp_path / "a[1].mp4").write_bytes(b"no video")
+    with pytest.raises(SourceError, match=r"a\[1\].mp4"):
+        find_clips([tmp_path / "a[1].mp4"])

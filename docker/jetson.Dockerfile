@@ -3,6 +3,7 @@
 ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
 FROM ${BASE}
 
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
       python3-venv python3-opencv python3-libnvinfer \
@@ -16,7 +17,7 @@ RUN python3 -m venv --system-site-packages /opt/relo \
 COPY . /src
 RUN /opt/relo/bin/pip install --no-cache-dir --no-deps /src && rm -rf /src
 
-RUN useradd --create-home --groups video relo
-USER relo
+RUN useradd --uid 10001 --create-home --groups video relo
+USER 10001
 WORKDIR /data
 ENTRYPOINT ["/opt/relo/bin/relo-edge"]

@@ -1,0 +1,72 @@
+"""A runtime of your own: the two graphs on any engine, here plain onnxruntime sessions.
+
+Trackers, `parity` and `bench` need no more than these methods. `python custom_runtime.py`
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from relo_edge import Bundle, StepResult, Tracker, open_runtime
+from relo_edge.runtime import ClosedOnExit, resolve_bundle
+from relo_edge.synthetic.clip import make_clip
+
+OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
+Floats = NDArray[np.float32]
+
+
+class MyRuntime(ClosedOnExit):
+    """One target in slot 0; its template tokens and temporal tokens are kept between calls."""
+
+    name, precision, device, batch = "mine", "fp32", "cpu", 1
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.variant = bundle.variant
+        paths = (str(bundle.graph(name)) for name in ("template", "step"))
+        self._template, self._step = (onnxruntime.InferenceSession(path) for path in paths)
+        self._tokens = np.zeros((1, self.variant.template_tokens, self.variant.width), np.float32)
+        self.forget(0)
+
+    def encode_template(
+        self, slot: int, index: int, template: NDArray[np.uint8], box: Floats
+    ) -> None:
+        (tokens,) = self._template.run(None, {"template": template[None], "box": box[None]})
+        rows = tokens.shape[1]
+        self._tokens[:, index * rows : (index + 1) * rows] = tokens
+
+    def forget(self, slot: int) -> None:
+        self._state = np.zeros((1, *self.variant.state_shape), np.float32)
+        self._history = np.zeros(1, np.float32)
+
+    def rewind(self, slot: int) -> None:
+        self._state, self._history = self._before
+
+    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Floats) -> StepResult:
+        self._before = self._state, self._history
+        feeds = {"search": searches, "template_tokens": self._tokens, "window": window}
+        feeds |= {"temporal_tokens": self._state, "has_history": self._history}
+        boxes, scores, logits, self._state = self._step.run(OUTPUTS, feeds)
+        self._history = np.ones(1, np.float32)
+        return StepResult(boxes, scores, logits)
+
+    def read_state(self, slot: int) -> Floats:
+        return self._state[0].copy()
+
+
+def main() -> None:
+    """Track the same clip with this runtime and with ours: the boxes are the same."""
+    bundle = resolve_bundle("demo")
+    for runtime in (MyRuntime(bundle), open_runtime(bundle, "onnxruntime")):
+        with runtime:
+            clip = make_clip(3, 20, (320, 240))
+            frames, tracker = clip.frames(), Tracker(runtime, color="bgr")
+            x, y, width, height = clip.boxes[0].tolist()
+            tracker.init(next(frames), (x, y, width, height))
+            *_, last = (tracker.update(frame) for frame in frames)
+            print(runtime.name, [round(value, 3) for value in last.box])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tracks as labels that people can correct: CVAT, Label Studio and COCO files."""

@@ -1,0 +1,92 @@
+"""Every example runs as it stands, in a process and a folder of its own."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FILES = sorted(EXAMPLES.glob("*.py"))
+
+
+def run_example(file, folder, *words):
+    done = subprocess.run(
+        [sys.executable, file, *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=580,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def run(tmp_path):
+    return lambda name, *words: run_example(EXAMPLES / name, tmp_path, *words)
+
+
+def test_the_camera_loop_follows(run):
+    lines = run("camera_loop.py").splitlines()
+    assert len(lines) > 10
+    assert all(line.startswith("frame ") for line in lines)
+    assert not any(line.endswith("lost") for line in lines)
+
+
+def test_targets_come_and_go(run):
+    lines = run("many_targets.py").splitlines()
+    assert [line.split("[")[0].split() for line in lines] == [
+        [str(frame), "target", name]
+        for frame, names in ((9, "012"), (19, "012"), (29, "12"))
+        for name in names
+    ]
+
+
+def test_opencvs_loop_runs(run):
+    lines = run("opencv_drop_in.py").splitlines()
+    assert len(lines) == 39
+    assert sum(line.startswith("followed") for line in lines) > 30
+
+
+def test_supervision_draws(run, tmp_path):
+    pytest.importorskip("supervision")
+    assert run("draw_with_supervision.py", "out.png") == "wrote out.png\n"
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_labels_are_written(run, tmp_path):
+    assert "wrote labels.xml" in run("labels_for_cvat.py")
+    assert '<track id="0" label="ball"' in (tmp_path / "labels.xml").read_text()
+    assert (tmp_path / "labels.labelstudio.json").exists()
+    assert (tmp_path / "labels.coco.json").exists()
+
+
+def test_the_custom_runtime_finds_the_same_box(run):
+    mine, theirs = run("custom_runtime.py").splitlines()
+    assert mine.replace("mine ", "") == theirs.replace("onnxruntime ", "")
+
+
+@pytest.mark.slow
+def test_int8_is_made_and_compared(run, tmp_path):
+    out = run("calibrate_and_compare.py")
+    assert "precisions: fp32, int8" in out
+    assert "same tracker: True" in out
+    assert (tmp_path / "relo-demo" / "step.int8.onnx").exists()
+
+
+def test_every_example_is_run_above():
+    source = Path(__file__).read_text()
+    for file in FILES:
+        assert f'"{file.name}"' in source.split("def run_example")[1], file.name
+
+
+@pytest.mark.parametrize("file", [*FILES, *EXAMPLES.glob("*/*.py")], ids=lambda f: f.name)
+def test_an_example_is_short_and_listed(file):
+    lines = file.read_text().splitlines()
+    assert 20 <= len(lines) <= 80
+    assert ast.get_docstring(ast.parse("\n".join(lines)))
+    assert f"({file.relative_to(EXAMPLES)})" in (EXAMPLES / "README.md").read_text()
