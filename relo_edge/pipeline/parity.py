@@ -1,4 +1,4 @@
-"""Whether a runtime is still the same tracker: `relo-edge parity` and its Python paired."""
+"""Whether a runtime is still the same tracker: `relo-edge parity` and its Python twin."""
 
 from __future__ import annotations
 
