@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from fault_changes import MEAN, STD, perturb_all, renormalise, scale_weights
 from faulty_runtime import FaultyRuntime, tamper
-from planted_faults import MEAN, STD, perturb_all, renormalise, scale_weights
 
 from relo_edge.benchmarks.parity import rollout
 from relo_edge.benchmarks.parity.compare import compare_runtimes, run_reference
