@@ -48,7 +48,9 @@ class LocalDetector:
         left, top, right, bottom = corners
         box = clip_to_picture((left, top, right - left, bottom - top), size)
         if not is_usable(box):
-            raise FinderError("the detector's box is too small to follow", found=f"{box}")
+            raise FinderError(
+                "the detector's box is too small to follow", found=f"{box[2]:.1f}x{box[3]:.1f}"
+            )
         return box
 
     def _detect(self, picture: NDArray[np.uint8], words: str) -> tuple[float, list[float]]:

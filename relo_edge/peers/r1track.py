@@ -15,10 +15,10 @@ from relo_edge.finder.address import parse_address
 from relo_edge.finder.answers import Corners, read_box_answer
 from relo_edge.finder.chat import ChatClient
 from relo_edge.geometry import Box, CropWindow, check_box, crop_into, place_crop
-from relo_edge.peers.peer import Frame, PeerKind, unscored
+from relo_edge.peers.peer import Frame, unscored
 from relo_edge.tracker import Track
 
-__all__ = ["R1TRACK_KINDS", "R1Track", "write_question"]
+__all__ = ["R1Track", "open_r1track", "write_question"]
 
 SIDE = 336
 """Both crops' sides: a multiple of 28, which the model's own resize leaves alone."""
@@ -110,11 +110,6 @@ def _read_answer(answer: str, window: CropWindow, frame: Frame) -> Box | None:
     return (left, top, right - left, bottom - top)
 
 
-def _open(where: str, thinking: bool) -> R1Track:
+def open_r1track(where: str, thinking: bool) -> R1Track:
+    """The tracker that a server's address names."""
     return R1Track(ChatClient(parse_address(where), TIMEOUT), thinking)
-
-
-R1TRACK_KINDS = {
-    "r1track": PeerKind("r1track=URL", lambda where: _open(where, thinking=False)),
-    "r1track-think": PeerKind("r1track-think=URL", lambda where: _open(where, thinking=True)),
-}

@@ -5,11 +5,24 @@ from __future__ import annotations
 from relo_edge.errors import InputError
 from relo_edge.peers.opencv import OPENCV_KINDS
 from relo_edge.peers.peer import Peer, PeerKind
-from relo_edge.peers.r1track import R1TRACK_KINDS
 
-__all__ = ["PEERS", "name_peer", "open_peer"]
+__all__ = ["PEERS", "open_peer"]
 
-PEERS: dict[str, PeerKind] = {**OPENCV_KINDS, **R1TRACK_KINDS}
+
+def _open_r1track(where: str, thinking: bool = False) -> Peer:
+    """Whoever asks no server imports none of what asks."""
+    from relo_edge.peers.r1track import open_r1track
+
+    return open_r1track(where, thinking)
+
+
+PEERS: dict[str, PeerKind] = {
+    **OPENCV_KINDS,
+    "r1track": PeerKind("r1track=URL", _open_r1track),
+    "r1track-think": PeerKind(
+        "r1track-think=URL", lambda where: _open_r1track(where, thinking=True)
+    ),
+}
 
 
 def open_peer(word: str) -> Peer:
@@ -24,8 +37,3 @@ def open_peer(word: str) -> Peer:
         expected = " | ".join(peer.usage for peer in PEERS.values())
         raise InputError("tracker", found=repr(word), expected=expected)
     return PEERS[kind].open(rest)
-
-
-def name_peer(word: str) -> str:
-    """What a folder of its results is called."""
-    return word.partition("=")[0]

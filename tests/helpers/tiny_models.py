@@ -106,3 +106,42 @@ def _write_tokenizer(folder: Path, answer: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(path))
     return path
+
+
+def write_owlv2(folder: Path) -> Path:
+    """An OWLv2 whose boxes have the size of a cell, and scores that are noise."""
+    import torch
+    from transformers import (
+        CLIPTokenizerFast,
+        Owlv2Config,
+        Owlv2ForObjectDetection,
+        Owlv2ImageProcessor,
+        Owlv2Processor,
+    )
+
+    tower = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    tokenizer = CLIPTokenizerFast(tokenizer_file=str(_write_tokenizer(folder, "car")))
+    tokenizer.add_special_tokens({"pad_token": "!", "eos_token": "<|endoftext|>"})
+    config = Owlv2Config(
+        text_config={
+            **tower,
+            "vocab_size": len(tokenizer),
+            "num_attention_heads": 2,
+            "max_position_embeddings": 16,
+            "eos_token_id": tokenizer.eos_token_id,
+            "bos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        vision_config={**tower, "num_attention_heads": 2, "image_size": 64, "patch_size": 16},
+        projection_dim=32,
+    )
+    tokenizer.model_max_length = 16
+    torch.manual_seed(0)
+    network = Owlv2ForObjectDetection(config)
+    with torch.no_grad():
+        network.box_head.dense2.weight.zero_()
+        network.box_head.dense2.bias.zero_()
+    network.save_pretrained(folder)
+    pictures = Owlv2ImageProcessor(size={"height": 64, "width": 64})
+    Owlv2Processor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder)
+    return folder

@@ -2,9 +2,11 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
+from clips import StillRuntime
 from models import MODEL, fail, read_pictures, read_words, send_body, serve_model
 from verbs import run_verb
 
@@ -15,7 +17,12 @@ from relo_edge.finder.finders import FinderRequest, open_finder
 from relo_edge.finder.search import parse_find
 from relo_edge.host.opencv import cv2
 from relo_edge.synthetic.clip import make_clip
-from relo_edge.video.feed import FeedFrame
+from relo_edge.tracker import MultiTracker
+from relo_edge.tracking.loop import track_feed
+from relo_edge.tracking.target_files import TargetStart
+from relo_edge.video.feed import Feed, FeedFrame
+from relo_edge.video.live import read_live
+from relo_edge.video.opening import FrameSource
 
 FRAMES, SIZE = 6, (336, 252)
 BOX = (112.0, 63.0, 56.0, 126.0)
@@ -253,3 +260,43 @@ def test_the_model_is_named(track):
     with serve_model("[112, 63, 168, 189]") as server:
         assert track("--find", "car", "--finder", f"{server.url}#{MODEL}")[0] == 0
     assert server.paths == ["/v1/chat/completions"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_lost_target_is_started_again_where_it_is_found(live):
+    finder = ScriptedFinder(BOX)
+    frames = [np.full((252, 336, 3), 10 * n, np.uint8) for n in range(8)]
+    source = FrameSource("made", (frame for frame in frames), 10.0, len(frames))
+    tracker = MultiTracker(StillRuntime(sure=False), color="bgr")
+    seen = []
+    with read_live(lambda: source) as reader:
+        again = FindAgain(finder, {"car": "the car"}, 60.0, wait=not live)
+        if live:
+            again.seek = wait_for_answer(again.seek)
+        track_feed(
+            Feed(reader),
+            tracker,
+            [TargetStart((5.0, 5.0, 40.0, 40.0), "car")],
+            find_again=again,
+            on_tracks=lambda frame, tracks: seen.append(tracks["car"]),
+        )
+    # Lost in the third doubtful frame; asked once, and followed from the box that was found.
+    assert finder.asked == [(30, "the car")]
+    assert [track.lost for track in seen[:3]] == [False] * 3
+    assert seen[2].box == (5, 5, 40, 40)
+    where = 4 if live else 3
+    if not live:
+        assert (seen[3].box, seen[3].score, seen[3].lost) == (BOX, 1.0, False)
+    assert seen[where + 1].box[:2] == pytest.approx((84, 80), abs=60)
+    assert seen[-1].box[0] > 60
+
+
+def wait_for_answer(seek):
+    """As on a camera whose next frame comes after the answer."""
+
+    def seek_late(name, frame, stop):
+        found = seek(name, frame, stop)
+        time.sleep(0.05)
+        return found
+
+    return seek_late

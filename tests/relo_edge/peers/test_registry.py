@@ -1,6 +1,8 @@
 """Trackers that are no bundles, opened by a word and used like one that is."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -132,3 +134,34 @@ def test_track_refuses_options_that_peers_do_not_have(capsys, tmp_path, words):
 
 def test_every_word_says_how_it_is_used():
     assert {kind: PEERS[kind].usage.partition("=")[0] for kind in PEERS} == {k: k for k in PEERS}
+
+
+EVAL = """
+import sys
+from relo_edge.cli import main
+sys.argv = ["relo-edge", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as stopped:
+    assert not stopped.code
+asked = ("relo_edge.finder", "relo_edge.peers.r1track", "transformers")
+print([name for name in sys.modules if name.startswith(asked)])
+"""
+
+
+@pytest.mark.parametrize("verb", ["eval", "track"])
+def test_nothing_that_asks_a_server_is_imported_unless_asked_for(demo_bundle, tmp_path, verb):
+    data = write_plain(tmp_path / "data", ["one"])
+    words = {
+        "eval": ["eval", demo_bundle.path, data, "--runtime", "onnxruntime", "-o", "out"],
+        "track": ["track", data / "one", "--tracker", "mil", "--init", "1,5,20,10"],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", EVAL, *map(str, words[verb])],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
