@@ -136,7 +136,7 @@ def _publish(
     files = [run_state.checkpoint]
     if result.finished:
         files.append(request.output / f"{request.stage}.safetensors")
-        pack_weights(*files, card=_write_card(request, run_state))
+        pack_weights(files[0], files[1], card=_write_card(request, run_state))
     ranges = _write_trained_ranges(stage, files) if isinstance(stage, Qat) else None
     draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
     if not (result.finished and stage.has_policy):

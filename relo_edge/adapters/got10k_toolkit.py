@@ -20,7 +20,7 @@ __all__ = ["Got10kTracker"]
 _Toolkit = import_package("got10k.trackers", "got10k").Tracker
 
 
-class Got10kTracker(_Toolkit):  # type: ignore[misc]  # the toolkit has no types
+class Got10kTracker(_Toolkit):  # type: ignore[misc, valid-type]  # it has no types
     """A `got10k.trackers.Tracker`: the toolkit reads the images, this follows the target.
 
     Args:
