@@ -31,6 +31,8 @@ NOT_RUN = {
     "quantize B": "training that comes before it",
     "rtsp://": "a camera",
     "csi:": "a camera",
+    "--finder": "a model's server",
+    "--tracker r1track": "a model's server",
     "serve": "runs until it is stopped; tests/relo_edge/serve runs it",
     "--install-completion": "writes into the user's shell",
 }

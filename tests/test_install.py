@@ -1,5 +1,6 @@
 """The package as users get it: the wheel, in an environment that has little else."""
 
+import os
 import subprocess
 import sys
 import venv
@@ -87,3 +88,31 @@ def test_the_wheel_tracks_with_onnxruntime_and_no_torch(base, demo_bundle, tmp_p
     out = run(base / "relo-edge", "track", tmp_path, *words, cwd=tmp_path)
     assert "5 frames" in out
     assert len((tmp_path / "boxes.csv").read_text().splitlines()) == 6
+
+
+NEEDS = {
+    "track demo": "export",
+    "quantize bundle --int8": "export",
+    "train warmup": "train",
+    "parity bundle": "export",
+    "parity bundle --plot p.png": "bench",
+    "export --checkpoint x.pth": "export",
+    "fetch t256": "export",
+    "serve synthetic: --bundle bundle": "serve",
+    "build-engine bundle --fp16": "rtx",
+}
+
+
+@pytest.mark.slow
+def test_a_verb_that_needs_more_names_the_extra(base, demo_bundle, tmp_path):
+    run(base / "pip", "install", "--quiet", "-c", CONSTRAINTS, "onnxruntime")
+    (tmp_path / "bundle").symlink_to(demo_bundle.path)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    for command, extra in NEEDS.items():
+        words = [base / "relo-edge", *command.split()]
+        done = subprocess.run(
+            words, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+        )
+        assert done.returncode in (1, 2), command
+        assert "Traceback" not in done.stderr, command
+        assert f"relo-edge[{extra}]" in done.stderr.splitlines()[-1], command
