@@ -67,6 +67,31 @@ CORE = {
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
+# File names that occur twice: the folder says which part of the same thing each is.
+PLAIN = {
+    "builder.py": ["export", "runtimes/tensorrt"],
+    "clip.py": ["relo_edge/clips", "relo_edge/synthetic"],
+    "closed_loop.py": ["relo_edge/measures", "training"],
+    "coco.py": ["relo_edge/datasets", "relo_edge/labels"],
+    "demo.py": ["export", "relo_edge/network", "relo_edge/tracking"],
+    "engines.py": ["relo_edge/pipeline", "relo_edge/verbs", "runtimes/tensorrt"],
+    "files.py": ["relo_edge/host", "relo_edge/video/sources"],
+    "gpu.py": ["relo_edge/doctor", "runtimes/tensorrt"],
+    "heads.py": ["export", "relo_edge/network"],
+    "layers.py": ["relo_edge/network", "runtimes/tensorrt"],
+    "loop.py": ["benchmarks/soak", "relo_edge/tracking", "training"],
+    "opencv.py": ["relo_edge/adapters", "relo_edge/host", "relo_edge/peers"],
+    "packages.py": ["relo_edge/adapters", "relo_edge/doctor"],
+    "quantize.py": ["calibration", "relo_edge/pipeline"],
+    "recorder.py": ["relo_edge/labels", "relo_edge/video"],
+    "results.py": ["benchmarks/accuracy", "benchmarks/speed"],
+    "rollout.py": ["benchmarks/parity", "training"],
+    "run.py": ["benchmarks/soak", "training"],
+    "runtime.py": ["relo_edge", "runtimes/tensorrt"],
+    "sequences.py": ["relo_edge/datasets", "training"],
+    "targets.py": ["relo_edge/peers", "relo_edge/tracking"],
+    "verdict.py": ["benchmarks/parity", "calibration"],
+}
 VERBS = [
     "bench",
     "build-engine",
@@ -132,6 +157,25 @@ def test_a_file_keeps_to_the_house(path):
 
 def test_the_core_keeps_its_top_level_small():
     assert {path.stem for path in (ROOT / "relo_edge").glob("*.py")} == CORE
+
+
+def test_no_class_name_occurs_twice():
+    places = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: files for name, files in places.items() if len(files) > 1}
+    assert not twice
+
+
+def test_a_file_name_occurs_twice_only_where_the_folder_makes_the_difference_plain():
+    places = {}
+    for path in FILES:
+        places.setdefault(path.name, []).append(str(path.parent.relative_to(ROOT)))
+    twice = {name: sorted(folders) for name, folders in places.items() if len(folders) > 1}
+    del twice["__init__.py"]
+    assert twice == PLAIN
 
 
 def test_the_house_is_read_at_all():

@@ -13,7 +13,7 @@ from relo_edge.finder.finders import Finder, FinderRequest, open_finder
 from relo_edge.tracking.target_files import TargetStart, check_name
 from relo_edge.video.feed import FeedFrame
 
-__all__ = ["Search", "Wanted", "check_words", "parse_find"]
+__all__ = ["Search", "WordedTarget", "check_words", "parse_find"]
 
 log = logging.getLogger("relo_edge")
 
@@ -21,19 +21,19 @@ LONGEST_WORDS = 200
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WordedTarget:
     """A target by its words."""
 
     words: str
     name: int | str
 
 
-def parse_find(text: str, number: int) -> Wanted:
+def parse_find(text: str, number: int) -> WordedTarget:
     """The target in `--find WORDS` or `--find NAME=WORDS`; without a name its number is it."""
     name, equals, words = text.partition("=")
     if not equals:
-        return Wanted(check_words(text), number)
-    return Wanted(check_words(words), check_name(name))
+        return WordedTarget(check_words(text), number)
+    return WordedTarget(check_words(words), check_name(name))
 
 
 def check_words(words: str) -> str:
@@ -50,7 +50,7 @@ def check_words(words: str) -> str:
 class Search:
     """The targets that are to be found, and who finds them."""
 
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[WordedTarget, ...]
     finder: Finder
     every: float | None = None
     """Seconds between questions for lost targets; None asks none."""
