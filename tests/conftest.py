@@ -1,4 +1,4 @@
-"""What is dear to make and shared by many tests: an exported bundle with recipe weights."""
+"""What is expensive to make and shared by many tests: exported bundles with fixed weights."""
 
 import ctypes
 import fcntl
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from error_form import find_faults
+from hypothesis import settings
 
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import ReloError
@@ -18,6 +19,10 @@ from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
 silence_libraries()  # some tests import these libraries themselves
+
+# Machines are shared: how long an example takes says nothing.
+settings.register_profile("relo-edge", deadline=None)
+settings.load_profile("relo-edge")
 
 
 @pytest.fixture(scope="session")
