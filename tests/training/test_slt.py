@@ -1,8 +1,15 @@
 """Sequence-level training: hand-computed losses, gradients where they belong, a run that learns."""
 
 import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
 from dataclasses import replace
 from math import log
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +20,7 @@ from verbs import run_verb
 from relo_edge.geometry import clip_box
 from relo_edge.spec import find_variant
 from relo_edge.training import closed_loop, run
+from relo_edge.training.checkpointing import RunState
 from relo_edge.training.closed_loop import (
     keep_in_frame,
     pick_best,
@@ -20,10 +28,12 @@ from relo_edge.training.closed_loop import (
     track_sequences,
 )
 from relo_edge.training.init_weights import build_fresh
-from relo_edge.training.render import LEAST_SEEN
+from relo_edge.training.loop import LoopSettings, run_loop
+from relo_edge.training.render import LEAST_SEEN, Jitter
 from relo_edge.training.scenes import Pace
 from relo_edge.training.sequences import draw_sequences, join_sequences
 from relo_edge.training.slt import SequenceLevel, clip_reward, self_critical_loss
+from relo_edge.training.synthetic_batches import ClipSettings, count_items, stream_sequences
 
 
 def small_sequences(clips=2, frames=3, seed=0, variant=SMALL):
@@ -215,9 +225,6 @@ def test_two_templates_and_other_sizes_train_as_well():
 
 
 def test_frames_grow_over_the_run():
-    from relo_edge.training.render import Jitter
-    from relo_edge.training.synthetic_batches import ClipSettings
-
     settings = ClipSettings(2, 24, Jitter(), parts=2, intervals=7, first_frames=8, steps=90)
     assert [settings.grow(item) for item in (0, 60, 120, 178)] == [8, 16, 24, 24]
 
@@ -245,30 +252,50 @@ def test_the_verb_trains_and_goes_on_and_export_reads_it(tmp_path, small_runs, c
     assert "going on after step 1" in err or (tmp_path / "slt-log.csv").exists()
 
 
+def train_small_slt(folder, steps):
+    network = small_network()
+    folder.mkdir(exist_ok=True)
+    run_state = RunState(folder, "slt", {"seed": 1})
+    run_state.restore(network)
+    settings = LoopSettings(steps, 1e-3, warm_steps=1, half=False, save_every=2, log_every=1)
+    clips, items = ClipSettings(1, 2, Jitter(), 3, intervals=3), count_items(1, run_state.step)
+    with closing(stream_sequences(small_atlas(), SMALL, clips, items)) as stream:
+        finished = run_loop(network, SequenceLevel(), stream, settings, run_state)
+    return network.state_dict(), finished
+
+
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
-    from contextlib import closing
-
-    from relo_edge.training.checkpointing import RunState
-    from relo_edge.training.loop import LoopSettings, run_loop
-    from relo_edge.training.render import Jitter
-    from relo_edge.training.synthetic_batches import ClipSettings, count_items, stream_sequences
-
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
-    clips = ClipSettings(1, 2, Jitter(), 3, intervals=3)
-
-    def train(folder, steps):
-        network = small_network()
-        folder.mkdir(exist_ok=True)
-        run_state = RunState(folder, "slt", {"seed": 1})
-        run_state.restore(network)
-        settings = LoopSettings(steps, 1e-3, warm_steps=1, half=False)
-        items = count_items(1, run_state.step)
-        with closing(stream_sequences(small_atlas(), SMALL, clips, items)) as stream:
-            run_loop(network, SequenceLevel(), stream, settings, run_state)
-        return network.state_dict()
-
-    whole = train(tmp_path / "whole", 4)
-    train(tmp_path / "cut", 2)
-    resumed = train(tmp_path / "cut", 4)
+    whole, _ = train_small_slt(tmp_path / "whole", 4)
+    train_small_slt(tmp_path / "cut", 2)
+    resumed, finished = train_small_slt(tmp_path / "cut", 4)
+    assert finished
     for name, value in whole.items():
         assert torch.allclose(value, resumed[name], atol=1e-6), name
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from test_slt import train_small_slt
+train_small_slt(Path(sys.argv[1]), 10**6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on(kill, tmp_path):
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", KILLED, tmp_path, here, here.parent / "helpers"]
+    process = subprocess.Popen(list(map(str, command)), start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "slt-checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, kill)
+    assert process.wait(60) == (-kill if kill == signal.SIGKILL else 0)
+    saved = torch.load(tmp_path / "slt-checkpoint.pt", weights_only=True)
+    _, finished = train_small_slt(tmp_path, saved["step"] + 2)
+    assert finished
+    rows = (tmp_path / "slt-log.csv").read_text().splitlines()[1:]
+    assert [float(row.partition(",")[0]) for row in rows] == list(range(1, saved["step"] + 3))
