@@ -10,13 +10,14 @@ from clips import StillRuntime, count_frames
 from relo_edge import cli
 from relo_edge.errors import SourceError
 from relo_edge.geometry import box_iou
+from relo_edge.synthetic import demo_clip
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracking import demo
 
 
 @pytest.fixture
 def still(monkeypatch):
-    monkeypatch.setattr(demo, "FRAMES", 12)
+    monkeypatch.setattr(demo_clip, "FRAMES", 12)
     monkeypatch.setattr(demo, "open_runtime", lambda *_: StillRuntime())
 
 
@@ -24,7 +25,7 @@ def still(monkeypatch):
 def test_score_is_the_overlap_with_the_truth(tmp_path):
     result = demo.run_demo(tmp_path / "new" / "folder")
     assert count_frames(tmp_path / "new" / "folder" / "demo.mp4") == 12
-    truth = make_clip(demo.SEED, 12).boxes.tolist()
+    truth = make_clip(demo_clip.SEED, 12).boxes.tolist()
     with (tmp_path / "new" / "folder" / "demo.csv").open() as lines:
         boxes = [tuple(float(row[key]) for key in "xywh") for row in csv.DictReader(lines)]
     assert boxes[0] == tuple(truth[0])
@@ -41,7 +42,7 @@ def test_folder_that_is_a_file_is_one_line(tmp_path):
 
 def test_demo_verb_runs_with_the_built_in_weights(tmp_path, monkeypatch, capsys):
     pytest.importorskip("safetensors")
-    monkeypatch.setattr(demo, "FRAMES", 6)
+    monkeypatch.setattr(demo_clip, "FRAMES", 6)
     monkeypatch.setattr(sys, "argv", ["relo-edge", "demo", "--output", str(tmp_path), "--json"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
