@@ -22,7 +22,7 @@ demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
 test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
 	$(PIP) install --editable '.[dev]'
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/pytest
 
 quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that take seconds
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile -m 'not slow and not gpu'

@@ -159,7 +159,9 @@ class Variant:
     def protocol(self, dataset: str = "default") -> TrackerProtocol:
         """The settings for a dataset; the default ones where the release names none."""
         if dataset not in DATASETS:
-            raise InputError("protocol", found=dataset, expected=" | ".join(DATASETS))
+            raise InputError(
+                "protocol", found=dataset or "an empty name", expected=" | ".join(DATASETS)
+            )
         return self.protocols.get(dataset, self.protocols["default"])
 
     def to_dict(self) -> dict[str, Any]:

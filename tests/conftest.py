@@ -3,6 +3,7 @@
 import ctypes
 import fcntl
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from relo_edge.host.telemetry import silence_libraries
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
+
+# A run under nohup ignores it, and so would every child.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 silence_libraries()  # some tests import these libraries themselves
 

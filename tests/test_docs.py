@@ -28,6 +28,7 @@ NOT_RUN = {
     "--runtime tensorrt": "GPU",
     "export": "weights, or training that comes before it",
     "train": "minutes to hours",
+    "compare eval_out/relo eval_out/r1track": "a model's server",
     "quantize B": "training that comes before it",
     "rtsp://": "a camera",
     "csi:": "a camera",

@@ -117,7 +117,12 @@ def test_both_precisions_live_side_by_side(bundle, recording):
 def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     before = sorted(p.name for p in bundle.path.iterdir())
     strict = ParityGate(
-        relative=1e-6, cosine=0.999999, box=1e-6, argmax_agreement=1.0, closed_loop_iou=1.0
+        relative=1e-6,
+        cosine=0.999999,
+        box=1e-6,
+        argmax_agreement=1.0,
+        closed_loop_iou=1.0,
+        choice=1.0,
     )
     monkeypatch.setitem(gate.GATES, "int8", strict)
     with pytest.raises(GateError, match=r"int8 of .* is not kept: found .*offsets cosine 0\.\d+"):
@@ -222,7 +227,7 @@ def test_cells_count_where_float32_holds_its_target(bundle, recording):
         verdict = judge("int8", steps, TrackScore(1.0, STEADY, 0.9))
         failed = any("argmax agreement" in failure for failure in verdict.failures)
         assert failed == (agreement < 0.8)
-        words = f"{agreement:.1%} of the {held.sum()} samples in which float32 holds its target"
+        words = f"{agreement:.1%} of the {held.sum()} samples in which float32 is on its target"
         assert f"same cell chosen in {words}" in verdict.describe()
     assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
 

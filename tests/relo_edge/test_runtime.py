@@ -68,12 +68,14 @@ def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
     "error",
     [BundleError("engine x does not have the tensors"), DeviceError("no"), OSError("libnvinfer")],
 )
-def test_auto_outlives_one_runtimes_fault(demo_bundle, monkeypatch, caplog, error):
+def test_auto_outlives_one_runtimes_fault(demo_bundle, tmp_path, monkeypatch, caplog, error):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
     def fail(_request):
         raise error
 
     monkeypatch.setattr("relo_edge.runtimes.tensorrt.runtime.open_runtime", fail)
-    with caplog.at_level(logging.INFO, "relo_edge"), open_runtime(demo_bundle.path) as runtime:
+    with caplog.at_level(logging.DEBUG, "relo_edge"), open_runtime(demo_bundle.path) as runtime:
         assert runtime.name == "openvino"
     assert str(error) in caplog.text
 

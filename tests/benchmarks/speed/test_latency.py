@@ -211,7 +211,7 @@ def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
     code, out, err = run_verb(capsys, "bench", demo_bundle.path)
     assert code == 0
     assert all(name in out for name in ("pytorch", "onnxruntime", "openvino"))
-    assert "left out onnxruntime-tensorrt" in err
+    assert "left out tensorrt-rtx" in err
 
 
 def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, capsys):

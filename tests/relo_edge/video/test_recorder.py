@@ -315,7 +315,7 @@ def test_source_is_never_overwritten(tmp_path, monkeypatch):
     with pytest.raises(
         InputError, match=r"expected \.csv or \.json or \.jsonl or \.txt or \.mot\.txt"
     ):
-        check_outputs(str(source), Sinks(boxes=[Path("boxes.xml")]))
+        check_outputs(str(source), Sinks(boxes=[Path("boxes.yaml")]))
 
 
 def test_outputs_are_checked_together(tmp_path, monkeypatch):

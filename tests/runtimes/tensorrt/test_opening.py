@@ -119,6 +119,7 @@ def test_without_a_gpu_it_says_so(demo_bundle, monkeypatch, name):
 
 
 def test_the_best_whole_precision_is_chosen(demo_bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     floats = write_plans(demo_bundle, "fp32", [(1, 1)], tmp_path)
     halves = [replace(sidecar, precision="fp16") for sidecar in floats]
     orin = [

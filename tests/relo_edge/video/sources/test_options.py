@@ -1,6 +1,7 @@
 """The door of all sources: what is told apart by name, and what is refused in one line."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ from relo_edge.video.sources.synthetic_camera import CLIP_FRAMES, order_frames
 
 def test_the_synthetic_camera_keeps_its_pace_and_its_clip(monkeypatch):
     waits = []
-    monkeypatch.setattr(synthetic_camera.time, "sleep", waits.append)
-    monkeypatch.setattr(synthetic_camera.time, "monotonic", lambda: sum(waits))
+    clock = SimpleNamespace(sleep=waits.append, monotonic=lambda: sum(waits))
+    monkeypatch.setattr(synthetic_camera, "time", clock)
     with open_source("synthetic:seed=3,size=96x64,fps=100,frames=11") as source:
         assert (source.name, source.fps, source.frame_count, source.live) == (
             "synthetic",
