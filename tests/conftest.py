@@ -63,7 +63,7 @@ def shared_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(shared_folder):
-    """Tests leave the user's cache alone."""
+    """Tests leave the user's cache and records alone."""
     with pytest.MonkeyPatch.context() as patch:
         for kind in ("cache", "state"):
             patch.setenv(f"XDG_{kind.upper()}_HOME", str(shared_folder / kind))
