@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from relo_edge.network.layers import MainBlock, Merge, PatchConv, StageBlock, layer_norm
 from relo_edge.spec import Variant
 
-__all__ = ["Encoder", "build_main_blocks", "build_stages", "foreground_share"]
+__all__ = ["Encoder", "PixelEncoder", "build_main_blocks", "build_stages", "foreground_share"]
 
 
 class PatchEmbed(nn.Module):
@@ -25,7 +25,43 @@ class PatchEmbed(nn.Module):
         return self.proj(pixels)
 
 
-class Encoder(nn.Module):
+class PixelEncoder(nn.Module):
+    """Crops to tokens and the main blocks: what the families' encoders share.
+
+    Parameters are registered by the encoders themselves, in the order of their checkpoints.
+    """
+
+    variant: Variant
+    pos_embed: nn.Parameter
+    template_background_token: nn.Parameter
+    template_foreground_token: nn.Parameter
+    search_token: nn.Parameter
+    patch_embed: nn.Module
+    blocks: nn.ModuleList
+
+    def encode_search(self, pixels: Tensor) -> Tensor:
+        """Normalised search crops [B,H,W,3] → tokens [B,grid²,C]."""
+        position = self.pos_embed[:, : self.variant.search_tokens]
+        return self._encode_pixels(pixels) + position + self.search_token
+
+    def encode_template(self, pixels: Tensor, boxes: Tensor) -> Tensor:
+        """Normalised template crops [N,H,W,3] with their boxes [N,4] → tokens [N,·,C]."""
+        position = self.pos_embed[:, self.variant.search_tokens :]
+        share = foreground_share(boxes, self.variant).unsqueeze(2)
+        role = torch.lerp(self.template_background_token, self.template_foreground_token, share)
+        return self._encode_pixels(pixels) + position + role
+
+    def _encode_pixels(self, pixels: Tensor) -> Tensor:
+        maps = self.patch_embed(pixels)
+        for stage in self.blocks[: -self.variant.depth]:
+            maps = stage(maps)
+        return cast(Tensor, maps.flatten(1, 2))
+
+    def _main_blocks(self) -> nn.ModuleList:
+        return self.blocks[-self.variant.depth :]
+
+
+class Encoder(PixelEncoder):
     """The body of RELO; `blocks` holds stage 1, a merge, stage 2, a merge, and the main blocks."""
 
     def __init__(self, variant: Variant) -> None:
@@ -41,18 +77,6 @@ class Encoder(nn.Module):
         self.patch_embed = PatchEmbed(width // 4)
         self.blocks = nn.ModuleList([*build_stages(variant), *build_main_blocks(variant)])
         self.fc_norm = layer_norm(width)
-
-    def encode_search(self, pixels: Tensor) -> Tensor:
-        """Normalised search crops [B,H,W,3] → tokens [B,grid²,C]."""
-        position = self.pos_embed[:, : self.variant.search_tokens]
-        return self._encode_pixels(pixels) + position + self.search_token
-
-    def encode_template(self, pixels: Tensor, boxes: Tensor) -> Tensor:
-        """Normalised template crops [N,H,W,3] with their boxes [N,4] → tokens [N,·,C]."""
-        position = self.pos_embed[:, self.variant.search_tokens :]
-        share = foreground_share(boxes, self.variant).unsqueeze(2)
-        role = torch.lerp(self.template_background_token, self.template_foreground_token, share)
-        return self._encode_pixels(pixels) + position + role
 
     def forward(
         self, search: Tensor, templates: Tensor, state: Tensor, has_history: Tensor
@@ -72,15 +96,6 @@ class Encoder(nn.Module):
             wanted = self.variant.search_tokens if last else tokens.shape[1]
             tokens = block(tokens, propagated, wanted)
         return self.fc_norm(tokens), torch.stack(entries, dim=1)
-
-    def _encode_pixels(self, pixels: Tensor) -> Tensor:
-        maps = self.patch_embed(pixels)
-        for stage in self.blocks[: -self.variant.depth]:
-            maps = stage(maps)
-        return cast(Tensor, maps.flatten(1, 2))
-
-    def _main_blocks(self) -> nn.ModuleList:
-        return self.blocks[-self.variant.depth :]
 
 
 def foreground_share(boxes: Tensor, variant: Variant) -> Tensor:

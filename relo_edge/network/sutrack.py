@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from relo_edge.network.clip_text import CLIP_CONTEXT, ClipText
-from relo_edge.network.encoder import build_main_blocks, build_stages, foreground_share
+from relo_edge.network.encoder import PixelEncoder, build_main_blocks, build_stages
 from relo_edge.network.heads import BoxDecoder
 from relo_edge.network.layers import PatchConv, layer_norm
 from relo_edge.spec import PIXEL_MEAN, PIXEL_STD, SIZE_FLOOR, Variant
@@ -43,7 +43,7 @@ class _PatchEmbed(nn.Module):
         return self.proj(torch.cat([pixels, pixels], dim=3))
 
 
-class SuTrackEncoder(nn.Module):
+class SuTrackEncoder(PixelEncoder):
     """The one-stream encoder: search, templates, a class token and a text token."""
 
     def __init__(self, variant: Variant) -> None:
@@ -59,18 +59,6 @@ class SuTrackEncoder(nn.Module):
         self.blocks = nn.ModuleList([*build_stages(variant), *build_main_blocks(variant)])
         self.fc_norm = layer_norm(width)
 
-    def encode_search(self, pixels: Tensor) -> Tensor:
-        """Normalised search crops [B,H,W,3] → tokens [B,grid²,C]."""
-        position = self.pos_embed[:, : self.variant.search_tokens]
-        return self._encode_pixels(pixels) + position + self.search_token
-
-    def encode_template(self, pixels: Tensor, boxes: Tensor) -> Tensor:
-        """Normalised template crops [N,H,W,3] with their boxes [N,4] → tokens [N,·,C]."""
-        position = self.pos_embed[:, self.variant.search_tokens :]
-        share = foreground_share(boxes, self.variant).unsqueeze(2)
-        role = torch.lerp(self.template_background_token, self.template_foreground_token, share)
-        return self._encode_pixels(pixels) + position + role
-
     def forward(self, search: Tensor, templates: Tensor, text: Tensor) -> Tensor:
         """Search tokens, templates' tokens and the text token [B,1,C] → final search tokens.
 
@@ -81,18 +69,12 @@ class SuTrackEncoder(nn.Module):
         constants = (self.cls_token.expand(batch, -1, -1), text.expand(batch, -1, -1))
         tokens = torch.cat([search, templates, *constants], dim=1)
         nothing = tokens[:, :0]
-        for index, block in enumerate(self.blocks[-self.variant.depth :], start=1):
+        for index, block in enumerate(self._main_blocks(), start=1):
             last = index == self.variant.depth
             wanted = self.variant.search_tokens if last else tokens.shape[1]
             tokens = block(tokens, nothing, wanted)
         normed: Tensor = self.fc_norm(tokens)
         return normed
-
-    def _encode_pixels(self, pixels: Tensor) -> Tensor:
-        maps: Tensor = self.patch_embed(pixels)
-        for stage in self.blocks[: -self.variant.depth]:
-            maps = stage(maps)
-        return maps.flatten(1, 2)
 
 
 class _EncoderHolder(nn.Module):
