@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import multiprocessing
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +21,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "hel
 from harness import Attack, Outcome, try_attack  # noqa: E402
 
 from relo_edge.export.demo import find_demo_bundle  # noqa: E402
+from relo_edge.host.cpu import count_cores  # noqa: E402
 
 KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs", "sources", "web")
 
@@ -30,7 +32,7 @@ def main() -> int:
     find_demo_bundle()  # the attacks copy it
     results = {}
     for kind in options.kinds:
-        results[kind] = list(_try_kind(kind, options.seconds, options.only))
+        results[kind] = _try_kind(kind, options.seconds, options.only)
         if not options.json:
             _print_kind(kind, results[kind])
     failed = [outcome for outcomes in results.values() for outcome in outcomes if outcome.faults]
@@ -53,16 +55,33 @@ def _read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _try_kind(kind: str, seconds: float | None, only: str) -> Iterator[Outcome]:
+def _try_kind(kind: str, seconds: float | None, only: str) -> list[Outcome]:
     attacks: list[Attack] = list(importlib.import_module(kind).list_attacks())
     attacks = [attack for attack in attacks if only in attack.name]
     if seconds is not None:
         random.Random(0).shuffle(attacks)  # the same share each time
-    end = time.monotonic() + seconds if seconds is not None else None
-    for attack in attacks:
-        if end is not None and time.monotonic() > end:
-            return
-        yield try_attack(kind, attack)
+    end = time.monotonic() + seconds if seconds is not None else float("inf")
+
+    def try_next(number: int) -> Outcome | None:
+        return try_attack(kind, attacks[number]) if time.monotonic() < end else None
+
+    outcomes = _share_out(try_next, len(attacks))
+    return [outcome for outcome in outcomes if outcome]
+
+
+def _share_out(act: Callable[[int], Outcome | None], count: int) -> list[Outcome | None]:
+    """Outcomes in order, by a fork for each core: an attack waits more than it computes."""
+    global _act
+    _act = act  # a fork inherits it; it cannot be pickled
+    with multiprocessing.get_context("fork").Pool(count_cores()) as pool:
+        return pool.map(_call, range(count), chunksize=1)
+
+
+def _call(number: int) -> Outcome | None:
+    return _act(number)
+
+
+_act: Callable[[int], Outcome | None]
 
 
 def _print_kind(kind: str, outcomes: list[Outcome]) -> None:
