@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from relo_edge.benchmarks.accuracy.workers import (
-    PATIENCE,
+    POLL_SECONDS,
     Crew,
     PeerCrew,
     SequenceTracker,
@@ -64,7 +64,7 @@ def track_on_ray(
             pool.submit(lambda actor, value: actor.track.remote(value), sequence)
         while pool.has_next() and not stop.is_set():
             try:
-                name, tracked = pool.get_next_unordered(timeout=PATIENCE)
+                name, tracked = pool.get_next_unordered(timeout=POLL_SECONDS)
             except TimeoutError:
                 continue
             except ray.exceptions.RayTaskError as error:

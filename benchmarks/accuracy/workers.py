@@ -38,7 +38,7 @@ __all__ = [
     "track_sequence",
 ]
 
-PATIENCE = 0.2
+POLL_SECONDS = 0.2
 """Seconds between looks at whether the user wants to stop."""
 
 
@@ -197,7 +197,7 @@ def _start(tracker: SequenceTracker, frame: Frame, sequence: ImageSequence) -> B
 
 
 def _await_any(pending: dict[Future[TrackedSequence | None], ImageSequence]) -> set[Any]:
-    return wait(pending, PATIENCE, FIRST_COMPLETED).done
+    return wait(pending, POLL_SECONDS, FIRST_COMPLETED).done
 
 
 _tracker: SequenceTracker | None = None

@@ -19,7 +19,7 @@ BITS = 24
 BLOCK = 16
 """Pixels of a bit: so large that JPEG leaves it."""
 
-PATIENCE = 60.0
+ANSWER_SECONDS = 60.0
 """Seconds in which an answer has to come."""
 
 
@@ -69,11 +69,11 @@ class SoakViewer:
     def ask(self, do: str, **fields: object) -> dict[str, Any]:
         """The answer to a command."""
         self._asked += 1
-        number, end = self._asked, time.monotonic() + PATIENCE
+        number, end = self._asked, time.monotonic() + ANSWER_SECONDS
         self._line.send(json.dumps({"do": do, "id": number, **fields}))
         while number not in self._answers:
             if time.monotonic() > end:
-                raise SourceError(f"no answer to {do}", found=f"{PATIENCE:g} s of waiting")
+                raise SourceError(f"no answer to {do}", found=f"{ANSWER_SECONDS:g} s of waiting")
             self._hear(1.0)
         return self._answers.pop(number)
 

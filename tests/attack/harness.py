@@ -26,7 +26,7 @@ from relo_edge.host.terminal import print_error
 Act = Callable[[], object]
 
 CPU_SECONDS = 10.0
-PATIENCE = 40.0
+CLOCK_SECONDS = 40.0
 """Seconds by the clock, on a machine that is busy with other things, too."""
 MEGABYTES = 2000
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -127,7 +127,7 @@ def _run_fork(act: Act, folder: Path, log: Path) -> tuple[int | None, float, int
     child = os.fork()
     if not child:
         _become_child(act, folder, log)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + CLOCK_SECONDS
     while True:
         late = time.monotonic() > end
         if late:

@@ -148,11 +148,11 @@ class Tab:
     def _press(self, places, release):
         for index, (x, y) in enumerate(places):
             kind = "mouseMoved" if index else "mousePressed"
-            self._mouse(kind, x, y)
+            self.mouse(kind, x, y)
         if release:
-            self._mouse("mouseReleased", *places[-1])
+            self.mouse("mouseReleased", *places[-1])
 
-    def _mouse(self, kind, x, y):
+    def mouse(self, kind, x, y):
         self.send(
             "Input.dispatchMouseEvent",
             type=kind,

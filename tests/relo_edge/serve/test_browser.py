@@ -71,7 +71,7 @@ def test_a_tap_or_a_drag_taken_back_starts_nothing(browser, server):
         tab.drag((0.5, 0.5), (0.501, 0.501))
         tab.drag((0.2, 0.2), (0.6, 0.6), release=False)
         tab.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
-        tab._mouse("mouseReleased", 10, 10)
+        tab.mouse("mouseReleased", 10, 10)
         tab.until("document.getElementById('delay').textContent.endsWith('ms')")
         assert server.worker.state["targets"] == []
 
@@ -85,7 +85,7 @@ def test_the_picture_stands_still_while_a_box_is_drawn(browser, server):
         frames, still = server.worker.frames, tab.ask(look)
         wait_for(lambda: server.worker.frames > frames + 10)
         assert tab.ask(look) == still
-        tab._mouse("mouseReleased", *_middle(tab))
+        tab.mouse("mouseReleased", *_middle(tab))
         tab.until(f"{look} !== {still!r}")
         tab.until(f"{ROWS} === 1")
 
