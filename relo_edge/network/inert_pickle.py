@@ -86,7 +86,7 @@ class InertUnpickler:
                 if self._left < 0:
                     raise ValueError("a pickle without end")
                 value = self._step(opcode, argument)
-        except (LookupError, ValueError) as error:
+        except (LookupError, ValueError, MemoryError) as error:  # a length may promise anything
             raise ValueError(DAMAGED) from error
         return value
 

@@ -208,6 +208,14 @@ def test_a_short_pickle_takes_little(greedy, tmp_path):
     assert peak < 1 << 20
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("opcode", [b"\x8d", b"\x8e"], ids=["text", "bytes"])
+def test_a_length_may_promise_more_than_any_memory(opcode, kind, tmp_path):
+    path = write_file(tmp_path / "file", kind, opcode + struct.pack("<Q", 1 << 62) + b"x")
+    with pytest.raises(ValueError, match="damaged"):
+        read_torch_file(path)
+
+
 def test_a_pickle_without_end_is_given_up(tmp_path, monkeypatch):
     path = write_file(tmp_path / "file", "zip", b"}0" * 50 + b"}")
     assert read_torch_file(path) == {}
