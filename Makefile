@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PARALLEL := --numprocesses=2 --dist=worksteal --max-worker-restart=0
 WORKSHOPS := benchmarks calibration export runtimes training
 PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
@@ -22,10 +23,10 @@ demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
 test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
 	$(PIP) install --editable '.[dev]'
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that take seconds
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile -m 'not slow and not gpu'
+	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu'
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow
 	$(PIP) install --editable '.[dev]' --config-settings editable_mode=strict

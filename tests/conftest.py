@@ -6,6 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+# Before a library counts the cores: each worker of a parallel run, and its children, keep to one.
+if (WORKER := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    CORES = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {CORES[int(WORKER.removeprefix("gw")) % len(CORES)]})
+
 import pytest
 import torch
 from error_form import find_faults
