@@ -24,8 +24,9 @@ from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
-# A run under nohup ignores it, and so would every child.
+# A run under nohup or in a script's background ignores these, and so would every child.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 silence_libraries()  # some tests import these libraries themselves
 

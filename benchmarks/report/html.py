@@ -1,4 +1,4 @@
-"""One HTML file that shows what was measured; it needs nothing but a browser."""
+"""One self-contained HTML file that shows what was measured."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def make_report(findings: Findings) -> str:
 
 
 def _draw_head(findings: Findings) -> str:
-    """The verdict in one sentence, and the fastest way that deserves it."""
+    """The verdict in one sentence, and the fastest runtime that passed."""
     rows = findings.bench["rows"] if findings.bench else []
     proofs = [(_name(row), row["parity"]["passed"]) for row in rows if row["parity"]]
     proofs += [(_name(parity), parity["passed"]) for parity in findings.parities]
@@ -116,7 +116,7 @@ def _draw_bench(bench: Plain) -> Iterator[str]:
 
 
 def _draw_table(rows: Iterable[Plain]) -> str:
-    """Speed with its proof first, so that a narrow screen shows both."""
+    """The speed table, parity beside it, so that a narrow screen shows both."""
     titles = ("p50 ms", "p90 ms", "p99 ms", "FPS", "ratio", "start ms", "peak MB")
     head = '<th></th><th class="words">parity</th>' + "".join(f"<th>{t}</th>" for t in titles)
     lines, notes = [f"<tr>{head}</tr>"], []

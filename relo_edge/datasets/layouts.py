@@ -46,11 +46,11 @@ class Layout:
     shape: str
     fits: Callable[[Path], bool]
     find: Callable[[Path], list[Path]]
-    """A file or a folder for each video; nothing of them is read."""
+    """A file or folder for each video; none is opened."""
     read: Callable[[Path, float], list[ImageSequence]]
     """The targets of one of those."""
     find_training: Callable[[Path], list[Path]] | None = None
-    """What to learn from, where it lies beside what is judged by."""
+    """The training videos, where the dataset has a training part."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Dataset:
 
     @property
     def settings(self) -> str:
-        """Whose tracker settings the release uses on it."""
+        """The tracker settings that the release uses on it."""
         return self.layout if self.layout in DATASETS else "default"
 
 
@@ -155,7 +155,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "plain": Layout("NAME/groundtruth.txt beside images", _is_plain, find_plain, read_plain),
     }
 )
-"""In the order in which they are looked for: the first that fits is taken."""
+"""In order of preference: the first layout that fits is used."""
 
 
 def read_dataset(folder: Path, layout: str | None = None, origin: float = 0.0) -> Dataset:
@@ -196,7 +196,7 @@ def find_videos(folder: Path) -> tuple[str, list[Path]]:
 
 @contextmanager
 def _look_into(folder: Path) -> Iterator[None]:
-    """What is no folder, or keeps us out, is told in one line."""
+    """Report a missing or unreadable folder in one line."""
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
         raise InputError(f"dataset {str(folder)!r}", found=found, expected="a folder")

@@ -1,4 +1,4 @@
-"""All that doctor looks at, collected as recorded text, so that it can be judged anywhere."""
+"""Everything doctor looks at, recorded as text, so that tests can judge any machine."""
 
 from __future__ import annotations
 
