@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = [
     "SMALLEST",
     "Box",
     "CropWindow",
+    "box_in_frame",
     "box_in_template",
     "box_iou",
     "box_to_image",
@@ -28,6 +30,7 @@ __all__ = [
     "is_usable",
     "place_crop",
     "read_box",
+    "resize_frame",
 ]
 
 Box = tuple[float, float, float, float]
@@ -89,6 +92,20 @@ def box_to_image(predicted: NDArray[np.float32], previous: Box, scale: float, si
     cx += previous[0] + 0.5 * previous[2] - half_side
     cy += previous[1] + 0.5 * previous[3] - half_side
     return (cx - 0.5 * width, cy - 0.5 * height, width, height)
+
+
+def resize_frame(frame: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The whole frame as a square, averaged where it shrinks; its shape is not kept."""
+    resized = cv2.resize(np.ascontiguousarray(frame), (size, size), interpolation=cv2.INTER_AREA)
+    return resized.astype(np.uint8, copy=False)
+
+
+def box_in_frame(box: Sequence[float] | Floats, picture: tuple[int, int]) -> NDArray[np.float32]:
+    """The box's centre and size as shares of a picture's width and height."""
+    x, y, width, height = box
+    across, down = picture
+    middle = ((x + width / 2) / across, (y + height / 2) / down)
+    return np.array([*middle, width / across, height / down], np.float32)
 
 
 def clip_box(box: Box, frame_width: int, frame_height: int, margin: float) -> Box:

@@ -41,6 +41,7 @@ HEAVY = {
 # whoever trains.
 MADE_OF_TORCH = {
     "clip_text.py",
+    "drlt.py",
     "encoder.py",
     "heads.py",
     "layers.py",

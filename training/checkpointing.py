@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from relo_edge.errors import CheckpointError
+from relo_edge.errors import CheckpointError, SourceError
 from relo_edge.host.files import replace_file, write_text
-from relo_edge.network.relo import Relo
 
-__all__ = ["RunState"]
+__all__ = ["RunState", "make_run_folder"]
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 
 FIX = "train into another folder, or delete the file to begin again"
 BROKEN = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError)
+
+
+def make_run_folder(folder: Path) -> None:
+    """The folder of a run, made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"folder {str(folder)!r} cannot be made"
+        raise SourceError(what, found=error.strerror) from error
 
 
 @dataclass
@@ -54,7 +62,7 @@ class RunState:
         """The CSV log, one line every few steps."""
         return self.folder / f"{self.stage}-{LOG}"
 
-    def restore(self, network: Relo) -> bool:
+    def restore(self, network: nn.Module) -> bool:
         """Resume an interrupted run; False when the folder holds none."""
         if not self.checkpoint.exists():
             self.log.unlink(missing_ok=True)  # of a run whose checkpoint was deleted
@@ -128,7 +136,7 @@ class RunState:
             writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), file=sys.stderr)
 
-    def save(self, network: Relo, optimizer: Optimizer) -> None:
+    def save(self, network: nn.Module, optimizer: Optimizer) -> None:
         """Replace the checkpoint atomically."""
         content = {
             "net": network.state_dict(),

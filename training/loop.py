@@ -7,21 +7,24 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from relo_edge.errors import CheckpointError
 from relo_edge.host.signals import catch_interrupt
-from relo_edge.network.relo import Relo
 from relo_edge.training.checkpointing import RunState
 from relo_edge.training.processes import Processes
 
 __all__ = ["LoopSettings", "Stage", "run_loop"]
 
 
-class Stage(Protocol):
+Network = TypeVar("Network", bound=nn.Module)
+Taught = TypeVar("Taught", bound=nn.Module, contravariant=True)
+
+
+class Stage(Protocol[Taught]):
     """A stage: which parameters learn, and from what loss."""
 
     name: str
@@ -30,16 +33,16 @@ class Stage(Protocol):
     def has_policy(self) -> bool:
         """Whether the trained weights can track."""
 
-    def group_parameters(self, network: Relo) -> list[dict[str, object]]:
+    def group_parameters(self, network: Taught) -> list[dict[str, object]]:
         """Optimiser groups, each with the `scale` of its learning rate; freezes the rest."""
 
-    def set_mode(self, network: Relo) -> None:
+    def set_mode(self, network: Taught) -> None:
         """Training mode for what learns, evaluation mode for what is frozen."""
 
-    def learn(self, network: Relo, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def learn(self, network: Taught, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, and figures to show."""
 
-    def finish(self, network: Relo, batch: Any) -> None:
+    def finish(self, network: Taught, batch: Any) -> None:
         """Prepare the trained weights for tracking."""
 
 
@@ -60,11 +63,13 @@ class LoopSettings:
     """Batches to a step, one after the other."""
     seed: int = 0
     """Seed of what a stage samples."""
+    decay: float = 0.0
+    """The share of the rate that is left at the end of an exponential decay; 0 for a cosine."""
 
 
 def run_loop(
-    network: Relo,
-    stage: Stage,
+    network: Network,
+    stage: Stage[Network],
     clips: Iterator[Any],
     settings: LoopSettings,
     run_state: RunState,
@@ -111,8 +116,8 @@ def run_loop(
 
 
 def _gather_gradients(
-    network: Relo,
-    stage: Stage,
+    network: Network,
+    stage: Stage[Network],
     clips: Iterator[Any],
     settings: LoopSettings,
     run_state: RunState,
@@ -133,12 +138,12 @@ def _gather_gradients(
         (loss / settings.accumulate).backward()
         for name, value in {"loss": loss.detach(), **shown}.items():
             sums[name] = sums.get(name, 0.0) + value.detach().float() / settings.accumulate
-        seen += len(batch.templates) * together.world
+        seen += len(batch.boxes) * together.world
     return together.average_figures(sums), seen
 
 
 def _save(
-    network: Relo, optimizer: torch.optim.Optimizer, run_state: RunState, together: Processes
+    network: nn.Module, optimizer: torch.optim.Optimizer, run_state: RunState, together: Processes
 ) -> None:
     """The first process writes the checkpoint."""
     together.average_statistics(network)
@@ -157,7 +162,9 @@ def _demand_finite(norm: Tensor, step: int) -> None:
 
 
 def anneal(step: int, settings: LoopSettings) -> float:
-    """Linear warm-up, then a cosine down to a hundredth."""
+    """Linear warm-up, then a cosine down to a hundredth, or the exponential decay asked for."""
     rise = min(1.0, (step + 1) / max(1, settings.warm_steps))
+    if settings.decay:
+        return float(rise * settings.decay ** min(1.0, step / settings.steps))
     fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / settings.steps)))
     return rise * max(0.01, fall)

@@ -26,7 +26,7 @@ LONGEST_INTERVAL = 7
 class Recipe:
     """A stage with the clips it sees and the loop it runs in."""
 
-    stage: Stage
+    stage: Stage[Relo]
     clips: ClipSettings
     loop: LoopSettings
 

@@ -10,7 +10,7 @@ from relo_edge.training.reinforce import ALGORITHMS
 
 __all__ = ["STAGES", "TrainRequest"]
 
-STAGES = ("warmup", "reinforce", "slt", "qat")
+STAGES = ("warmup", "reinforce", "slt", "qat", "drlt")
 NEEDS_WEIGHTS = {
     "reinforce": "run the warmup stage first and give its checkpoint with --from",
     "slt": "run the warmup stage first and give its checkpoint with --from",
@@ -24,9 +24,9 @@ class TrainRequest:
     """One stage of training; None leaves a choice to the stage's recipe.
 
     Args:
-        stage: warmup, reinforce, slt or qat.
+        stage: warmup, reinforce, slt, qat or drlt.
         output: the run's folder.
-        variant: t256, b256, l256 or demo.
+        variant: t256, b256, l256 or demo; drlt or demo (drlt-demo) for drlt.
         checkpoint: weights to start from; fresh ones if None.
         textures: videos that synthetic clips are painted with.
         cutouts: COCO folders whose objects and pictures synthetic clips are made of.
@@ -104,7 +104,9 @@ class TrainRequest:
         for option, (given, stage) in only.items():
             if given and self.stage != stage:
                 raise InputError(option, found=f"with {self.stage}", expected=f"with {stage}")
-        if self.fresh_policy and self.stage in ("qat", "slt"):
+        if self.stage == "drlt":
+            self._check_drlt()
+        if self.fresh_policy and self.stage in ("qat", "slt", "drlt"):
             found = f"with {self.stage}"
             raise InputError("--fresh-policy", found=found, expected="with warmup or reinforce")
         if self.checkpoint is None:
@@ -116,6 +118,19 @@ class TrainRequest:
                 raise InputError(
                     self.stage, found="no weights", expected="trained weights", fix=fix
                 )
+
+    def _check_drlt(self) -> None:
+        """Its clips are drawn as whole frames, and it begins with fresh weights."""
+        refused = {
+            "--from": self.checkpoint,
+            "--textures": self.textures,
+            "--cutouts": self.cutouts,
+            "--data": self.data,
+        }
+        for option, given in refused.items():
+            if given:
+                fix = "leave the option out: the stage draws its own clips for fresh weights"
+                raise InputError(option, found="with drlt", expected="another stage", fix=fix)
 
     def _check_data(self) -> None:
         if self.synthetic is not None and not self.data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from relo_edge.errors import SourceError
 from relo_edge.graphs.int8_ranges import Int8Ranges, write_ranges
 from relo_edge.host.files import hash_file
 from relo_edge.host.locks import lock_output
@@ -21,12 +20,13 @@ from relo_edge.host.progress import show_progress
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.spec import Variant, find_variant
-from relo_edge.training.checkpointing import RunState
+from relo_edge.training.checkpointing import RunState, make_run_folder
 from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
 from relo_edge.training.cutouts import check_folders, read_photos
 from relo_edge.training.data import TrainingData, open_training_data
-from relo_edge.training.held_out import HeldOutTrial, build_held_out_atlas, try_held_out
+from relo_edge.training.drlt_run import run_drlt
+from relo_edge.training.held_out import build_held_out_atlas, try_held_out
 from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.loop import Stage, run_loop
 from relo_edge.training.pack_weights import pack_weights
@@ -38,6 +38,7 @@ from relo_edge.training.recipes import choose_recipe
 from relo_edge.training.requests import STAGES, TrainRequest
 from relo_edge.training.synthetic_batches import ClipSettings, name_lost_workers
 from relo_edge.training.textures import Atlas, build_atlas
+from relo_edge.training.train_result import TrainResult
 
 __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
 
@@ -50,50 +51,13 @@ RANGE_BATCHES = 4
 """Steps' worth of clips on which ranges are looked up."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """A run's files, length and accuracy."""
-
-    stage: str
-    variant: str
-    checkpoint: Path
-    steps: int
-    clips: int
-    hours: float
-    finished: bool
-    trial: Trial | None
-    """Accuracy on held-out synthetic clips; None for weights without a policy."""
-    ranges: Path | None = None
-    """INT8 ranges for `quantize --ranges`, from qat alone."""
-    held_out: HeldOutTrial | None = None
-    """Accuracy on held-out objects; None without cut-outs."""
-    rank: int = 0
-    """Rank of this process among several."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        paths = {"checkpoint": str(self.checkpoint), "ranges": self.ranges and str(self.ranges)}
-        plain = asdict(self) | paths
-        del plain["rank"]
-        return plain
-
-    def describe(self) -> str:
-        """For a reader."""
-        end = "done" if self.finished else "interrupted, the same command goes on"
-        head = (
-            f"{self.stage} of {self.variant}: {self.steps} steps, {self.clips} clips, "
-            f"{self.hours:.2f} hours, {end}"
-        )
-        trials = [one.describe() for one in (self.trial, self.held_out) if one]
-        files = [self.checkpoint, self.ranges] if self.ranges else [self.checkpoint]
-        return "\n".join([head, *trials, *map(str, files)])
-
-
 def run_training(request: TrainRequest) -> TrainResult:
     """Train one stage, or go on where the output folder says it stopped."""
     if request.threads:
         torch.set_num_threads(request.threads)
     with join_processes() as processes:
+        if request.stage == "drlt":
+            return run_drlt(request, processes)
         return _run_stage(request, processes)
 
 
@@ -103,7 +67,7 @@ def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
     network = _start_network(request).to(device)
     recipe = choose_recipe(request, network, processes.world)
     training_data = _open_data(request, recipe.clips, network.variant)
-    _make_folder(request.output)
+    make_run_folder(request.output)
     run_state = RunState(request.output, request.stage, _identify(request, training_data.sources))
     if run_state.restore(network) and processes.leads:
         log.info("going on after step %d", run_state.step)
@@ -130,7 +94,11 @@ def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
 
 
 def _publish(
-    request: TrainRequest, stage: Stage, network: Relo, run_state: RunState, result: TrainResult
+    request: TrainRequest,
+    stage: Stage[Relo],
+    network: Relo,
+    run_state: RunState,
+    result: TrainResult,
 ) -> TrainResult:
     """The files and trials of a run that has ended, finished or not."""
     files = [run_state.checkpoint]
@@ -160,14 +128,6 @@ def _write_card(request: TrainRequest, run_state: RunState) -> dict[str, str]:
         "start": str(run_state.identity["start"] or "fresh weights"),
     }
     return card | {name: names for name, names in named.items() if names}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        what = f"folder {str(folder)!r} cannot be made"
-        raise SourceError(what, found=error.strerror) from error
 
 
 def _open_data(request: TrainRequest, settings: ClipSettings, variant: Variant) -> TrainingData:

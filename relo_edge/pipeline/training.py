@@ -18,7 +18,7 @@ def train(stage: str, output: str | Path, **options: Any) -> TrainResult:
     """Train one stage, or go on with the run that the folder holds.
 
     Args:
-        stage: warmup, reinforce, slt or qat.
+        stage: warmup, reinforce, slt, qat or drlt.
         output: the run's folder.
         **options: the other fields of `relo_edge.training.requests.TrainRequest`.
 

@@ -128,12 +128,14 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
 @app.command(epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT")
 def train(
-    stage: Annotated[str, typer.Argument(help="warmup, reinforce, slt or qat.")],
+    stage: Annotated[str, typer.Argument(help="warmup, reinforce, slt, qat or drlt.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the run; train_out/STAGE if absent."),
     ] = None,
-    variant: Annotated[str, typer.Option(help="t256, b256, l256 or demo.")] = "demo",
+    variant: Annotated[
+        str, typer.Option(help="t256, b256, l256 or demo; drlt or drlt-demo for drlt.")
+    ] = "demo",
     checkpoint: Annotated[
         Path | None,
         typer.Option("--from", help="Checkpoint to start from; fresh weights if absent."),
@@ -186,7 +188,7 @@ def train(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Train one stage: warmup, reinforce, slt, or qat for INT8. The same command resumes it."""
+    """Train one stage; qat is for INT8, drlt for DRLT. The same command resumes it."""
     from relo_edge.pipeline.training import train as run
 
     result = run(
