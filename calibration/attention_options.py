@@ -17,9 +17,9 @@ from relo_edge.calibration.fp16 import Fp16Graph, convert_fp16
 from relo_edge.calibration.fp16_ranges import Range, measure_ranges
 from relo_edge.calibration.hazards import LARGEST_HALF, STEEPEST_LOGIT
 from relo_edge.calibration.recording import Recording
-from relo_edge.contract import EngineGraph
+from relo_edge.contract import STEP, EngineGraph, list_graphs
 from relo_edge.host.progress import show_progress
-from relo_edge.spec import Variant
+from relo_edge.spec import TrackerVariant
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,7 +35,7 @@ LOGITS = {SOFTMAX: 2 * STEEPEST_LOGIT, UNFUSED: 2 * LARGEST_HALF}
 
 
 def convert_attention(
-    model: ModelProto, variant: Variant, ranges: Mapping[str, Range], option: str
+    model: ModelProto, variant: TrackerVariant, ranges: Mapping[str, Range], option: str
 ) -> Fp16Graph:
     """The graph in half, its attention by one of ATTENTION_OPTIONS."""
     plain = convert_fp16(model, variant, ranges)
@@ -60,10 +60,10 @@ def write_attention_options(
     source = bundle.graph("step", "fp32" if precision == "fp16" else precision)
     with show_progress(f"ranges of {source.name}", unit="samples") as advance:
         ranges = measure_ranges(source, recording.step_feeds(), advance)
-    template = bundle.engine_graph("template", precision)
+    once = {name: bundle.engine_graph(name, precision) for name in list_graphs(bundle.variant)[:-1]}
     for option in ATTENTION_OPTIONS:
         converted = convert_attention(onnx.load(source), bundle.variant, ranges, option)
         path = folder / "step.onnx"
         onnx.save(converted.model, path)
         step = EngineGraph(path, converted.state_dtype, converted.kept)
-        yield option, {"template": template, "step": step}
+        yield option, {**once, STEP: step}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.plan import Run
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import list_graphs
 from relo_edge.errors import BundleError, InputError
 from relo_edge.host.files import write_text
 
@@ -25,7 +25,7 @@ Identity = dict[str, list[list[str]]]
 
 def describe_recording(bundle: Bundle, runs: Sequence[Run]) -> Identity:
     """The graphs, clips and plan that decide a recording's content."""
-    graphs = [bundle.manifest["graphs"]["fp32"][name] for name in GRAPHS]
+    graphs = [bundle.manifest["graphs"]["fp32"][name] for name in list_graphs(bundle.variant)]
     clips = list(dict.fromkeys(run.clip for run in runs))
     plan = json.dumps([[clips.index(run.clip), run.to_dict()] for run in runs])
     title = f"{len(runs)} runs of {sum(run.length for run in runs)} frames"

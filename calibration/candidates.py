@@ -22,7 +22,7 @@ from relo_edge.calibration.verdict import (
     measure_outputs,
     measure_track,
 )
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import STEP, describe_graph, list_graphs
 from relo_edge.errors import GateError
 from relo_edge.host.progress import show_progress
 
@@ -111,7 +111,7 @@ def write_candidate(
 
     folder.mkdir()
     graphs = {}
-    for name in GRAPHS:
+    for name in list_graphs(bundle.variant):
         source = bundle.graph(name)
         graphs[name] = f"{name}.{precision}.onnx" if name in models else source.name
         if name in models:
@@ -147,7 +147,8 @@ def judge_candidate(
     feeds = islice(recording.step_feeds(), 0, None, every)
     held = islice(mark_held(recording), 0, None, every)
     graphs = bundle.graph("step"), candidate.graph("step", precision)
-    steps = measure_outputs(*graphs, feeds, held, candidate.state_dtype(precision))
+    contract = describe_graph(bundle.variant, STEP, candidate.state_dtype(precision))
+    steps = measure_outputs(*graphs, contract, feeds, held)
     with show_progress(f"judging {method}", frames) as advance:
         track = measure_track(candidate, precision, recording, advance)
     verdict = judge(gate or precision, steps, track)

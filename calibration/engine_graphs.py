@@ -14,7 +14,7 @@ from relo_edge.bundle import Bundle, describe_files
 from relo_edge.calibration.fp16 import Fp16Graph, convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.calibration.recording import Recording
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import list_graphs
 from relo_edge.host.progress import show_progress
 
 __all__ = ["add_engine_graphs", "halve_remainder"]
@@ -26,7 +26,7 @@ def halve_remainder(bundle: Bundle, precision: str, recording: Recording) -> dic
 
     feeds = {"template": recording.template_feeds, "step": recording.step_feeds}
     converted = {}
-    for name in GRAPHS:
+    for name in list_graphs(bundle.variant):
         path = bundle.graph(name, precision)
         with show_progress(f"ranges of {path.name}", unit="samples") as advance:
             ranges = measure_ranges(path, feeds[name](), advance)

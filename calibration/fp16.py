@@ -21,7 +21,7 @@ from relo_edge.calibration.fp16_ranges import FLOAT, Range, find_floats
 from relo_edge.calibration.hazards import find_float32_nodes
 from relo_edge.calibration.norms import fold_norms
 from relo_edge.contract import describe_graph
-from relo_edge.spec import Variant
+from relo_edge.spec import TrackerVariant
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -31,7 +31,6 @@ __all__ = ["Fp16Graph", "convert_fp16"]
 HALF = 10  # TensorProto.FLOAT16, without importing onnx for it
 DTYPES = {"float32": FLOAT, "float16": HALF}
 SUFFIXES = {FLOAT: "float", HALF: "half", BFLOAT16: "bfloat16"}
-STATE = "temporal_tokens_out"
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ class Fp16Graph:
     kept: Mapping[str, str]
     """The nodes that stay in float32, and why."""
     state_dtype: str
-    """The type of the temporal state at the interface: float16, unless its range forbids it."""
+    """The type of the state at the interface: float16, unless its range forbids it."""
 
 
 def convert_fp16(
     model: ModelProto,
-    variant: Variant,
+    variant: TrackerVariant,
     ranges: Mapping[str, Range],
     *,
     bf16_attention: bool = False,
@@ -67,7 +66,11 @@ def convert_fp16(
         for logits, softmax, mix in list_attentions(source):
             kept.setdefault(softmax, SOFTMAX_REASON)
             types = {logits: BFLOAT16, softmax: FLOAT, mix: BFLOAT16} | types
-    state_dtype = "float32" if _name_maker(source, STATE) in kept else "float16"
+    states = [s.after.name for s in describe_graph(variant, source.graph.name).states]
+    makers = [name for state in states if (name := _name_maker(source, state))]
+    state_dtype = "float32" if kept.keys() & makers else "float16"
+    if state_dtype == "float32":
+        types |= dict.fromkeys(makers, FLOAT)  # all of the state has one type
     inputs = describe_graph(variant, source.graph.name, state_dtype).inputs
     fed = {spec.name: DTYPES[spec.dtype] for spec in inputs if spec.dtype in DTYPES}
     writer = _TypedWriter(source, dict.fromkeys(floats, FLOAT) | fed)

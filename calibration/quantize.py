@@ -40,7 +40,7 @@ from relo_edge.calibration.sensitivity import (
 from relo_edge.calibration.smoothing import list_norms, smooth_norms
 from relo_edge.calibration.thresholds import METHODS, Spread, collect_peaks, collect_spreads
 from relo_edge.clips.clip import find_clips
-from relo_edge.contract import GRAPHS, PIXEL_REACH, PIXELS
+from relo_edge.contract import PIXEL_REACH, PIXELS, list_graphs
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.host.files import find_cache
 from relo_edge.host.progress import show_progress
@@ -161,7 +161,7 @@ def quantize_fp16(
 
     feeds = {"template": recording.template_feeds, "step": recording.step_feeds}
     converted = {}
-    for name in GRAPHS:
+    for name in list_graphs(bundle.variant):
         path = bundle.graph(name)
         with show_progress(f"ranges of {path.name}", unit="samples") as advance:
             ranges = measure_ranges(path, feeds[name](), advance)

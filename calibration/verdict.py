@@ -13,6 +13,7 @@ import numpy as np
 from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
+from relo_edge.contract import GraphContract
 from relo_edge.geometry import Floats
 from relo_edge.graphs.sessions import open_exposed
 from relo_edge.measures.accuracy import measure_auc
@@ -41,13 +42,8 @@ __all__ = [
 ]
 
 
-# What the bundle's outputs are made of: an average over them would hide the loss of one.
-OUTPUTS = {
-    "policy_logits": "policy_logits",
-    "sizes": "size/map",
-    "offsets": "offset/map",
-    "temporal_tokens": "temporal_tokens_out",
-}
+# What a box is made of, where there is a map: an average over boxes would hide the loss of one.
+BOX_MAPS = {"sizes": "size/map", "offsets": "offset/map"}
 
 
 @dataclass(frozen=True)
@@ -132,27 +128,51 @@ class Verdict:
 
 
 def measure_outputs(
-    float_graph: Path, graph: Path, feeds: Iterable[Feeds], held: Iterable[bool], state_dtype: str
+    float_graph: Path,
+    graph: Path,
+    contract: GraphContract,
+    feeds: Iterable[Feeds],
+    held: Iterable[bool],
 ) -> StepScore:
     """Both graphs on the same samples; the cells count where the float tracker `held` its target.
 
-    Where it has lost it, its cells are near ties, as in `score_track`.
+    Where it has lost it, its cells are near ties, as in `score_track`. The contract is that of the
+    second graph, which may carry its state in another type.
     """
-    reference, candidate = (open_exposed(path, OUTPUTS.values()) for path in (float_graph, graph))
-    names = list(OUTPUTS.values())
-    tallies = {name: ErrorTally() for name in OUTPUTS}
+    outputs = list_judged(contract)
+    names = list(outputs.values())
+    reference, candidate = (open_exposed(path, names) for path in (float_graph, graph))
+    tallies = {name: ErrorTally() for name in outputs}
     agreed = []
     for sample in feeds:
         want = reference.run(names, sample)
-        fed = {**sample, "temporal_tokens": sample["temporal_tokens"].astype(state_dtype)}
+        fed = {s.name: sample[s.name].astype(s.dtype, copy=False) for s in contract.inputs}
         got = candidate.run(names, fed)
         for tally, one, other in zip(tallies.values(), want, got, strict=True):
             tally.add(one, other)
-        cells = [int(np.argmax(logits[0] * sample["window"])) for logits in (want[0], got[0])]
-        agreed.append(cells[0] == cells[1])
+        agreed.append(
+            _choose_cell(contract, want[0], sample) == _choose_cell(contract, got[0], sample)
+        )
     errors = {name: tally.sum_up() for name, tally in tallies.items()}
     judged = select_on_target(np.array(agreed), np.fromiter(held, np.bool_))
     return StepScore(errors, float(judged.mean()), len(judged), len(agreed))
+
+
+def list_judged(contract: GraphContract) -> dict[str, str]:
+    """By name in a verdict, the tensors that are judged: the map's first, or else the box."""
+    states = {state.before.name: state.after.name for state in contract.states}
+    cells = contract.find_output("map")
+    if cells is None:
+        return {spec.name: spec.name for spec in contract.list_outputs("box", "score")} | states
+    return {cells.name: cells.name} | BOX_MAPS | states
+
+
+def _choose_cell(contract: GraphContract, scores: Floats, sample: Feeds) -> int:
+    """The cell of a map; without one there is but one place to look at."""
+    window = contract.find_input("shared")
+    if contract.find_output("map") is None or window is None:
+        return 0
+    return int(np.argmax(scores[0] * sample[window.name]))
 
 
 def mark_held(recording: Recording) -> Iterator[bool]:

@@ -17,9 +17,17 @@ from relo_edge.spec import Variant
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["build_step_graph", "build_template_graph"]
+__all__ = ["build_graphs", "build_step_graph", "build_template_graph", "describe_origin"]
 
 BODY = "encoder.body"
+
+
+def build_graphs(variant: Variant, weights: Scope) -> dict[str, ModelProto]:
+    """All graphs of a bundle."""
+    return {
+        "template": build_template_graph(variant, weights),
+        "step": build_step_graph(variant, weights),
+    }
 
 
 def build_template_graph(variant: Variant, weights: Scope) -> ModelProto:
@@ -34,7 +42,7 @@ def build_template_graph(variant: Variant, weights: Scope) -> ModelProto:
     change = graph.weight("role/change", body["template_foreground_token"] - background)
     role = graph.add("Mul", "role", [share, change])
     graph.add("Add", "template_tokens", [encoded, role])
-    return graph.build(describe_graph(variant, "template"), _describe_origin(variant, "template"))
+    return graph.build(describe_graph(variant, "template"), describe_origin(variant, "template"))
 
 
 def build_step_graph(variant: Variant, weights: Scope) -> ModelProto:
@@ -47,7 +55,7 @@ def build_step_graph(variant: Variant, weights: Scope) -> ModelProto:
     logits, sizes, offsets = add_heads(graph, variant, weights, tokens)
     graph.reshape("policy_logits", logits, 0, variant.grid, variant.grid)
     add_choice(graph, variant, logits, sizes, offsets, "window")
-    return graph.build(describe_graph(variant, "step"), _describe_origin(variant, "step"))
+    return graph.build(describe_graph(variant, "step"), describe_origin(variant, "step"))
 
 
 def _add_main_blocks(graph: GraphBuilder, variant: Variant, body: Scope, search: str) -> str:
@@ -116,13 +124,17 @@ def _add_span_share(
     return graph.add("ReduceMean", name, [inside, graph.indices(2)], keepdims=0)
 
 
-def _describe_origin(variant: Variant, graph: str) -> dict[str, str]:
+def describe_origin(variant: Variant, graph: str) -> dict[str, str]:
     """Metadata for readers who have the file without its bundle."""
-    return {
+    told = {
         "relo_edge.graph": graph,
         "relo_edge.variant": variant.name,
         "relo_edge.spec": json.dumps(variant.to_dict()),
         "relo_edge.pixels": "RGB uint8, normalised inside the graph",
-        "relo_edge.state": "temporal_tokens_out of one frame is temporal_tokens of the next; "
-        "with has_history 0 the state is ignored",
     }
+    if variant.temporal_tokens:
+        told["relo_edge.state"] = (
+            "temporal_tokens_out of one frame is temporal_tokens of the next; "
+            "with has_history 0 the state is ignored"
+        )
+    return told

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import platform
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.bundle import FORMAT, Bundle, describe_files, open_bundle, write_manifest
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import list_graphs
 from relo_edge.errors import GateError, InputError, MissingDependency
 from relo_edge.export.folding import Scope
-from relo_edge.export.graphs import build_step_graph, build_template_graph
 from relo_edge.export.verification import FrameErrors, verify_graphs
+from relo_edge.families.registry import find_family
 from relo_edge.host.files import publish_folder
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ __all__ = ["check_output", "export_bundle"]
 log = logging.getLogger("relo_edge")
 
 TOOLS = ("relo-edge", "torch", "onnx", "onnxruntime", "numpy")
-FILES = {name: f"{name}.onnx" for name in GRAPHS}
-BUILDERS = {"template": build_template_graph, "step": build_step_graph}
 
 
 def export_bundle(checkpoint: Checkpoint, output: Path, *, replace: bool = False) -> Bundle:
@@ -65,9 +64,10 @@ def _write_graphs(checkpoint: Checkpoint, folder: Path) -> None:
     import onnx
 
     weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
-    for name, build in BUILDERS.items():
-        path = folder / FILES[name]
-        onnx.save(build(checkpoint.variant, weights), path)
+    builders = import_module(find_family(checkpoint.variant.family).builders)
+    for name, model in builders.build_graphs(checkpoint.variant, weights).items():
+        path = folder / f"{name}.onnx"
+        onnx.save(model, path)
         _check_graph(path)
 
 
@@ -82,25 +82,27 @@ def _check_graph(path: Path) -> None:
 
 
 def _verify_bundle(checkpoint: Checkpoint, folder: Path) -> list[FrameErrors]:
-    from relo_edge.network.relo import build_network
-
-    return verify_graphs(folder, build_network(checkpoint.variant, checkpoint.weights))
+    variant = checkpoint.variant
+    network = find_family(variant.family).build_network(variant, checkpoint.weights)
+    return verify_graphs(folder, variant, network)
 
 
 def _describe_bundle(
     checkpoint: Checkpoint, folder: Path, errors: list[FrameErrors]
 ) -> dict[str, Any]:
+    files = {name: f"{name}.onnx" for name in list_graphs(checkpoint.variant)}
     return {
         "format": FORMAT,
+        "family": checkpoint.variant.family,
         "variant": checkpoint.variant.to_dict(),
         "checkpoint": {
             "path": str(checkpoint.path.resolve()),
             "sha256": checkpoint.sha256,
         },
         "tools": _list_versions(),
-        "graphs": {"fp32": FILES},
+        "graphs": {"fp32": files},
         "state_dtype": {"fp32": "float32"},
-        "files": describe_files(folder, *FILES.values()),
+        "files": describe_files(folder, *files.values()),
         "parity": {"fp32": {"against": "pytorch", "frames": [e.to_dict() for e in errors]}},
     }
 

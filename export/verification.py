@@ -2,215 +2,254 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import STEP, TEMPLATE, GraphContract, describe_graph, list_graphs
 from relo_edge.errors import GateError
-from relo_edge.geometry import box_in_template, crop_into, hann_window, place_crop, read_box
+from relo_edge.families.motion import Motion, RgbCropper
+from relo_edge.families.registry import find_family
+from relo_edge.geometry import read_box
 from relo_edge.graphs.sessions import open_session
-from relo_edge.spec import Variant
+from relo_edge.spec import TrackerVariant
 from relo_edge.synthetic.clip import make_clip
 
 if TYPE_CHECKING:
-    from relo_edge.network.relo import Relo
+    from relo_edge.families.family import ReferenceNetwork
 
 __all__ = ["TOLERANCE", "FrameErrors", "verify_graphs"]
 
-# Of logits, boxes and state; relative where a trained network's entries exceed 1.
+# Of maps, boxes and state; relative where a trained network's entries exceed 1.
 TOLERANCE = 1e-4
 FRAMES = 10
 TARGETS = 2
 RESTARTS = {4: [1], 7: [0, 1]}  # frame → targets that start anew there
 
 Array = NDArray[np.float32]
+Outputs = dict[str, Array]
 
 
 @dataclass(frozen=True)
 class FrameErrors:
-    """The errors of one frame of the rollout, each the largest over its targets."""
+    """The errors of one frame of the rollout by tensor, each the largest over its targets."""
 
     frame: int
     restarted: tuple[int, ...]
-    policy_logits: float
-    box: float
-    temporal_tokens: float
+    errors: Mapping[str, float]
 
     @property
     def worst(self) -> float:
-        """The largest of the three."""
-        return max(self.policy_logits, self.box, self.temporal_tokens)
+        """The largest; NaN if one is."""
+        return float(np.max(list(self.errors.values())))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for the manifest."""
-        return asdict(self)
+        return {"frame": self.frame, "restarted": self.restarted, **self.errors}
 
 
 @dataclass
 class _Rollout:
-    """The same crops through graph and network; each carries its own state."""
+    """The same pictures through graph and network; each carries its own state."""
 
-    variant: Variant
-    window: Array
-    graph_state: Array
-    network_state: Array
+    contract: GraphContract
+    targets: Outputs
+    shared: Array | None
+    graph_state: Outputs
+    network_state: Outputs
     has_history: Array
 
+    def list_feeds(self, pixels: NDArray[np.uint8], state: Outputs) -> dict[str, NDArray[Any]]:
+        """What a step is fed, by role."""
+        feeds: dict[str, NDArray[Any]] = {self.contract.pixels.name: pixels}
+        feeds |= self.targets | state
+        feeds |= {spec.name: self.has_history for spec in self.contract.list_inputs("fresh")}
+        if self.shared is not None:
+            feeds |= {spec.name: self.shared for spec in self.contract.list_inputs("shared")}
+        return feeds
 
-def verify_graphs(folder: Path, network: Relo) -> list[FrameErrors]:
+    def carry(self, outputs: Outputs) -> Outputs:
+        """The state of the next step."""
+        return {s.before.name: outputs[s.after.name] for s in self.contract.states}
+
+
+def verify_graphs(
+    folder: Path, variant: TrackerVariant, network: ReferenceNetwork
+) -> list[FrameErrors]:
     """Errors frame by frame; raises when one is beyond tolerance or the state has no effect."""
-    template, step = (open_session(folder / f"{name}.onnx") for name in ("template", "step"))
-    variant = network.variant
-    crops = _Crops(variant)
-    tokens = _compare_templates(template, network, crops)
-    window = hann_window(variant.grid, variant.protocol().window_factor)
+    sessions = {name: open_session(folder / f"{name}.onnx") for name in list_graphs(variant)}
+    step, contract = sessions[STEP], describe_graph(variant, STEP)
+    motion = find_family(variant.family).motion(variant, variant.protocol())
+    views = _Views(motion)
+    targets = _describe_targets(contract, views)
+    if TEMPLATE in sessions:
+        targets |= _compare_templates(variant, sessions[TEMPLATE], network, views)
     # A first frame must ignore whatever the buffers hold.
-    garbage = np.full((TARGETS, *variant.state_shape), 1e3, np.float32)
-    rollout = _Rollout(variant, window, garbage, garbage.copy(), np.zeros(TARGETS, np.float32))
+    garbage = {
+        s.before.name: np.full(s.before.at_batch(TARGETS), 1e3, np.float32) for s in contract.states
+    }
+    history = np.zeros(TARGETS, np.float32)
+    rollout = _Rollout(contract, targets, motion.shared, garbage, dict(garbage), history)
     errors = []
-    for frame, searches in enumerate(crops.searches()):
+    for frame, pixels in enumerate(views.pixels()):
         restarted = tuple(RESTARTS.get(frame, []))
         rollout.has_history[list(restarted)] = 0
-        errors.append(_compare_step(step, network, rollout, tokens, searches, frame, restarted))
+        errors.append(_compare_step(step, network, rollout, pixels, frame, restarted))
         _check_errors(errors[-1])
-    _check_state_matters(step, rollout, tokens, searches)
+    _check_state_matters(step, rollout, pixels)
     return errors
 
 
-class _Crops:
-    """Template and search crops of two synthetic clips, around their true boxes."""
+class _Views:
+    """Template and step pixels of two synthetic clips, around their true boxes."""
 
-    def __init__(self, variant: Variant) -> None:
-        self._variant, self._protocol = variant, variant.protocol()
-        self._clips = [make_clip(seed, frames=FRAMES) for seed in range(TARGETS)]
+    def __init__(self, motion: Motion) -> None:
+        self.motion = motion
+        self.clips = [make_clip(seed, frames=FRAMES) for seed in range(TARGETS)]
 
     def templates(self) -> tuple[NDArray[np.uint8], Array]:
         """Each clip's first crop, repeated for every template, with its box."""
-        size = self._variant.template_size
         crops, boxes = [], []
-        for clip in self._clips:
-            box = read_box(clip.boxes[0])
-            window = place_crop(box, self._protocol.template_factor, size)
-            frame = next(iter(clip.frames()))
-            crop = crop_into(np.empty((size, size, 3), np.uint8), frame, window)
-            crops += [crop] * self._variant.templates
-            boxes += [box_in_template(box, window, size)] * self._variant.templates
+        for clip in self.clips:
+            frame, crop = next(iter(clip.frames())), np.empty(self.motion.template_pixels, np.uint8)
+            box = self.motion.crop_template(crop, frame, read_box(clip.boxes[0]), RgbCropper())
+            crops += [crop] * self.motion.templates
+            boxes += [box] * self.motion.templates
         return np.stack(crops), np.stack(boxes)
 
-    def searches(self) -> Iterator[NDArray[np.uint8]]:
-        """Frame by frame, one search crop of each clip."""
-        size, factor = self._variant.search_size, self._protocol.search_factor
-        frames = zip(*(clip.frames() for clip in self._clips), strict=True)
+    def pixels(self) -> Iterator[NDArray[np.uint8]]:
+        """Frame by frame, what a step is fed of each clip."""
+        frames = zip(*(clip.frames() for clip in self.clips), strict=True)
         for index, pictures in enumerate(frames):
-            crops = np.empty((TARGETS, size, size, 3), np.uint8)
-            for crop, clip, picture in zip(crops, self._clips, pictures, strict=True):
-                crop_into(crop, picture, place_crop(read_box(clip.boxes[index]), factor, size))
-            yield crops
+            pixels = np.empty((TARGETS, *self.motion.pixels), np.uint8)
+            for view, clip, picture in zip(pixels, self.clips, pictures, strict=True):
+                box = read_box(clip.boxes[index])
+                self.motion.fill_pixels(view, picture, box, 1.0, RgbCropper())
+            yield pixels
 
 
-def _compare_templates(session: Any, network: Relo, crops: _Crops) -> Array:
-    """Template tokens of both targets, once they agree with the network's."""
+def _describe_targets(contract: GraphContract, views: _Views) -> Outputs:
+    """The target tensors that no graph makes: the first target's own, the second's disturbed."""
+    size = views.clips[0].size
+    told = [views.motion.describe_target(read_box(c.boxes[0]), size) for c in views.clips]
+    noise = np.random.default_rng(0)
+    found = {}
+    for spec in contract.list_inputs("target"):
+        if spec.name in told[0]:
+            found[spec.name] = np.stack([one[spec.name] for one in told])
+            found[spec.name][1] += noise.normal(0, 0.1, spec.at_batch(1)[1:]).astype(np.float32)
+    return found
+
+
+def _compare_templates(
+    variant: TrackerVariant, session: Any, network: ReferenceNetwork, views: _Views
+) -> Outputs:
+    """What the template graph makes of both targets, once it agrees with the network's."""
     import torch
 
-    pictures, boxes = crops.templates()
-    tokens: Array = session.run(None, {"template": pictures, "box": boxes})[0]
+    contract = describe_graph(variant, TEMPLATE)
+    pictures, boxes = views.templates()
+    (given,) = contract.list_inputs("given")
+    names = [spec.name for spec in contract.outputs]
+    made = session.run(names, {contract.pixels.name: pictures, given.name: boxes})
     with torch.inference_mode():
         reference = network.encode_template(torch.from_numpy(pictures), torch.from_numpy(boxes))
-    error = _relative_error(tokens, reference.numpy())
-    if not error <= TOLERANCE:
-        raise GateError(
-            "template graph differs from the network",
-            found=f"{error:.1e}",
-            expected=f"{TOLERANCE:.0e}",
-        )
-    return tokens.reshape(TARGETS, network.variant.template_tokens, network.variant.width)
+    found = {}
+    for name, part in zip(names, made, strict=True):
+        error = _relative_error(part, reference[name].numpy())
+        if not error <= TOLERANCE:
+            raise GateError(
+                "template graph differs from the network",
+                found=f"{error:.1e}",
+                expected=f"{TOLERANCE:.0e}",
+            )
+        found[name] = part.reshape(TARGETS, -1, *part.shape[2:])
+    return found
 
 
 def _compare_step(
     session: Any,
-    network: Relo,
+    network: ReferenceNetwork,
     rollout: _Rollout,
-    tokens: Array,
-    searches: NDArray[np.uint8],
+    pixels: NDArray[np.uint8],
     frame: int,
     restarted: tuple[int, ...],
 ) -> FrameErrors:
     import torch
 
-    box, score, logits, state = _run_step(session, rollout, tokens, searches, rollout.graph_state)
+    contract = rollout.contract
+    got = _run_step(session, rollout, pixels, rollout.graph_state)
     with torch.inference_mode():
-        maps, new_state = network(
-            *map(torch.from_numpy, (searches, tokens, rollout.network_state, rollout.has_history))
-        )
-    reference = maps.policy_logits.numpy()
-    errors = FrameErrors(
-        frame,
-        restarted,
-        _relative_error(logits, reference),
-        _box_error(box, score, maps, rollout),
-        _relative_error(state, new_state.numpy()),
-    )
-    rollout.graph_state, rollout.network_state = state, new_state.numpy()
+        feeds = rollout.list_feeds(pixels, rollout.network_state)
+        answer = network.step({name: torch.from_numpy(array) for name, array in feeds.items()})
+    want = {name: tensor.numpy() for name, tensor in answer.items()}
+    errors = {
+        s.name: _relative_error(got[s.name], want[s.name]) for s in contract.list_outputs("map")
+    }
+    errors["box"] = _box_error(contract, got, want, rollout.shared)
+    for state in contract.states:
+        name = state.after.name
+        errors[state.before.name] = _relative_error(got[name], want[name])
+    rollout.graph_state, rollout.network_state = rollout.carry(got), rollout.carry(want)
     rollout.has_history[:] = 1
-    return errors
+    return FrameErrors(frame, restarted, errors)
 
 
 def _run_step(
-    session: Any, rollout: _Rollout, tokens: Array, searches: NDArray[np.uint8], state: Array
-) -> list[Array]:
-    feeds = {
-        "search": searches,
-        "template_tokens": tokens,
-        "temporal_tokens": state,
-        "has_history": rollout.has_history,
-        "window": rollout.window,
-    }
-    outputs = ["box", "score", "policy_logits", "temporal_tokens_out"]
-    answer: list[Array] = session.run(outputs, feeds)
-    return answer
+    session: Any, rollout: _Rollout, pixels: NDArray[np.uint8], state: Outputs
+) -> Outputs:
+    names = [spec.name for spec in rollout.contract.outputs]
+    answer = session.run(names, rollout.list_feeds(pixels, state))
+    return dict(zip(names, answer, strict=True))
 
 
-def _box_error(box: Array, score: Array, maps: Any, rollout: _Rollout) -> float:
-    """The error of box and score by the maps; any cell that ties within tolerance may win."""
-    grid = rollout.variant.grid
-    cells = np.stack(np.meshgrid(np.arange(grid), np.arange(grid)))
-    centres = (maps.offsets.numpy() + cells) / grid
-    every = np.concatenate([centres, maps.sizes.numpy()], axis=1).reshape(len(box), 4, -1)
-    windowed = (maps.policy_logits.numpy() * rollout.window).reshape(len(box), -1)
+def _box_error(contract: GraphContract, got: Outputs, want: Outputs, window: Array | None) -> float:
+    """The error of box and score; with a map, any cell that ties within tolerance may win."""
+    (box,) = contract.list_outputs("box")
+    score, cells = contract.find_output("score"), contract.find_output("map")
+    if cells is None or score is None or window is None:
+        plain = contract.list_outputs("box", "score")
+        return max(_relative_error(got[s.name], want[s.name]) for s in plain)
+    grid = window.shape[0]
+    places = np.stack(np.meshgrid(np.arange(grid), np.arange(grid)))
+    centres = (want["offsets"] + places) / grid
+    boxes = got[box.name]
+    every = np.concatenate([centres, want["sizes"]], axis=1).reshape(len(boxes), 4, -1)
+    windowed = (want[cells.name] * window).reshape(len(boxes), -1)
     best = windowed.max(axis=1, keepdims=True)
     scale = np.maximum(1, np.abs(windowed).max(axis=1, keepdims=True))
     tied = windowed >= best - TOLERANCE * scale
-    distance = np.abs(every - box[:, :, None]).max(axis=1)
+    distance = np.abs(every - boxes[:, :, None]).max(axis=1)
     nearest = np.where(tied, distance, np.inf).min(axis=1)
-    return float(max(nearest.max(), (np.abs(score - best[:, 0]) / scale[:, 0]).max()))
+    return float(max(nearest.max(), (np.abs(got[score.name] - best[:, 0]) / scale[:, 0]).max()))
 
 
 def _check_errors(errors: FrameErrors) -> None:
     # `not <=` also catches NaN.
     if not errors.worst <= TOLERANCE:
-        found = {k: f"{v:.1e}" for k, v in errors.to_dict().items() if isinstance(v, float)}
         raise GateError(
             f"step graph differs from the network in frame {errors.frame}",
-            found=", ".join(f"{name} {value}" for name, value in found.items()),
+            found=", ".join(f"{name} {value:.1e}" for name, value in errors.errors.items()),
             expected=f"at most {TOLERANCE:.0e}",
             fix="this is a fault of the export; nothing was published",
         )
 
 
-def _check_state_matters(
-    session: Any, rollout: _Rollout, tokens: Array, searches: NDArray[np.uint8]
-) -> None:
-    """Swap the states: a state that constant folding removed would pass all other checks."""
-    logits = _run_step(session, rollout, tokens, searches, rollout.graph_state)[2]
-    other = _run_step(session, rollout, tokens, searches, rollout.graph_state[::-1].copy())[2]
-    if np.array_equal(logits, other):
-        raise GateError(
-            "step graph ignores temporal_tokens", found="the same logits for two states"
-        )
+def _check_state_matters(session: Any, rollout: _Rollout, pixels: NDArray[np.uint8]) -> None:
+    """Swap each state: one that constant folding removed would pass all other checks."""
+    told = rollout.contract.find_output("map") or rollout.contract.list_outputs("box")[0]
+    right = _run_step(session, rollout, pixels, rollout.graph_state)[told.name]
+    for state in rollout.contract.states:
+        name = state.before.name
+        swapped = rollout.graph_state | {name: rollout.graph_state[name][::-1].copy()}
+        if np.array_equal(right, _run_step(session, rollout, pixels, swapped)[told.name]):
+            raise GateError(
+                f"step graph ignores {name}", found=f"the same {told.name} for two states"
+            )
 
 
 def _relative_error(got: Array, reference: Array) -> float:

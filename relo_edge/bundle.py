@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from relo_edge.contract import GRAPHS, EngineGraph
+from relo_edge.contract import EngineGraph, list_graphs
 from relo_edge.errors import BundleError, InputError, ReloError
+from relo_edge.families.registry import FAMILIES, find_family
 from relo_edge.graphs.structure import check_structure
 from relo_edge.host.files import (
     describe_kind,
@@ -23,8 +25,8 @@ from relo_edge.host.files import (
     write_text,
 )
 from relo_edge.host.json_files import read_json
-from relo_edge.spec import VARIANTS, Variant
-from relo_edge.validation.manifest import FORMAT, check_manifest
+from relo_edge.spec import TrackerVariant
+from relo_edge.validation.manifest import FORMAT, check_graphs, check_manifest
 from relo_edge.validation.schema import Mismatch
 
 __all__ = [
@@ -49,7 +51,7 @@ class Bundle:
     """A bundle whose manifest has been read and found sound; files are checked as they are used."""
 
     path: Path
-    variant: Variant
+    variant: TrackerVariant
     manifest: Mapping[str, Any]
 
     @property
@@ -170,6 +172,8 @@ def open_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{file} cannot be read", found=error, expected="JSON") from None
     _check_manifest(file, manifest)
     bundle = Bundle(path, _read_variant(file, manifest), manifest)
+    with _explain_mismatch(file):
+        check_graphs(manifest, list_graphs(bundle.variant))
     for name in (MANIFEST, *manifest["files"]):
         check_place(path, path / name)
     return bundle
@@ -294,8 +298,14 @@ def _check_manifest(file: Path, manifest: Any) -> None:
             expected=f"{FORMAT} or older",
             fix="update relo-edge, or export again with this version",
         )
+    with _explain_mismatch(file):
+        check_manifest(manifest)
+
+
+@contextmanager
+def _explain_mismatch(file: Path) -> Iterator[None]:
     try:
-        check_manifest(manifest, GRAPHS)
+        yield
     except Mismatch as error:
         raise BundleError(
             f"{file} is damaged, {error.place}",
@@ -305,12 +315,21 @@ def _check_manifest(file: Path, manifest: Any) -> None:
         ) from None
 
 
-def _read_variant(file: Path, manifest: Mapping[str, Any]) -> Variant:
+def _read_variant(file: Path, manifest: Mapping[str, Any]) -> TrackerVariant:
+    name = manifest.get("family", next(iter(FAMILIES)))
+    if name not in FAMILIES:
+        raise BundleError(
+            f"{file}: family",
+            found=repr(name),
+            expected=" | ".join(FAMILIES),
+            fix="update relo-edge",
+        )
+    family = find_family(name)
     try:
-        variant = Variant.from_dict(manifest["variant"])
+        variant = family.read_variant(manifest["variant"])
     except (AttributeError, KeyError, TypeError, ValueError, ReloError) as error:
         raise BundleError(f"{file}: variant", found=error, expected="a variant's sizes") from None
-    known = VARIANTS.get(variant.name)
+    known = family.variants.get(variant.name)
     if known is not None and known.to_dict() != variant.to_dict():
         plain, expected = variant.to_dict(), known.to_dict()
         key = next(key for key in expected if plain.get(key) != expected[key])

@@ -1,4 +1,4 @@
-"""The two graphs as every tool sees them: tensor names, types and shapes. Public API."""
+"""A tracker's graphs as every tool sees them: tensor names, types, shapes and roles. Public API."""
 
 from __future__ import annotations
 
@@ -7,27 +7,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relo_edge.errors import BundleError
-from relo_edge.spec import Variant
+from relo_edge.spec import TrackerVariant
 
 __all__ = [
     "BATCH",
-    "GRAPHS",
+    "INPUT_ROLES",
+    "OUTPUT_ROLES",
     "PIXELS",
     "PIXEL_REACH",
+    "STEP",
+    "TEMPLATE",
     "EngineGraph",
     "GraphContract",
+    "StateTensor",
     "TensorSpec",
     "check_graph",
     "describe_graph",
+    "list_graphs",
 ]
 
 BATCH = "batch"
-GRAPHS = ("template", "step")
+TEMPLATE, STEP = "template", "step"
+"""The graph that is run once a template, where there are templates; and the one of every frame."""
+
 PIXELS = "pixels/centred"
 """The tensor of pixels less 128."""
 
 PIXEL_REACH = 127.0
 """What becomes 127 of them in INT8: they are whole numbers, so steps of one lose nothing."""
+
+INPUT_ROLES = ("pixels", "given", "target", "state", "fresh", "shared")
+"""`pixels` are new in every call; `given` is what a target's own graph is told beside them;
+`target` is set once a target, or with a new template, and kept by the runtime; `state` is carried
+from step to step; `fresh` is 0 in a target's first frame and 1 afterwards; `shared` is one for all
+targets."""
+
+OUTPUT_ROLES = ("box", "score", "map", "state", "target")
+"""`target` is what a target's own graph makes: part of the input of that name."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +53,21 @@ class TensorSpec:
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    role: str = ""
+    partner: str = ""
+    """Of a state's input: the output that it is in the next step."""
 
     def at_batch(self, batch: int) -> tuple[int, ...]:
         """The shape once the batch is known."""
         return tuple(batch if size == BATCH else int(size) for size in self.shape)
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """A tensor that is carried: where it goes in, and where it comes out."""
+
+    before: TensorSpec
+    after: TensorSpec
 
 
 @dataclass(frozen=True)
@@ -49,6 +76,33 @@ class GraphContract:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+    def list_inputs(self, *roles: str) -> tuple[TensorSpec, ...]:
+        """The inputs of these roles, role by role."""
+        return tuple(spec for role in roles for spec in self.inputs if spec.role == role)
+
+    def list_outputs(self, *roles: str) -> tuple[TensorSpec, ...]:
+        """The outputs of these roles, role by role."""
+        return tuple(spec for role in roles for spec in self.outputs if spec.role == role)
+
+    def find_input(self, role: str) -> TensorSpec | None:
+        """The input of a role that a graph has once at most."""
+        return next(iter(self.list_inputs(role)), None)
+
+    def find_output(self, role: str) -> TensorSpec | None:
+        """The same for an output."""
+        return next(iter(self.list_outputs(role)), None)
+
+    @property
+    def pixels(self) -> TensorSpec:
+        """The input of pixels, which every graph that runs on frames has."""
+        return self.list_inputs("pixels")[0]
+
+    @property
+    def states(self) -> tuple[StateTensor, ...]:
+        """What is carried from step to step, in the order of the inputs."""
+        outputs = {spec.name: spec for spec in self.outputs}
+        return tuple(StateTensor(one, outputs[one.partner]) for one in self.list_inputs("state"))
 
 
 @dataclass(frozen=True)
@@ -61,35 +115,29 @@ class EngineGraph:
     """The nodes that stay in float32, and why."""
 
 
-def describe_graph(variant: Variant, graph: str, state_dtype: str = "float32") -> GraphContract:
-    """The contract of `template` or `step`; half-precision graphs may carry such a state."""
-    if graph == "template":
-        return _describe_template(variant)
-    side, grid = variant.search_size, variant.grid
-    state = (BATCH, *variant.state_shape)
-    tokens = (BATCH, variant.template_tokens, variant.width)
-    return GraphContract(
-        inputs=(
-            TensorSpec("search", "uint8", (BATCH, side, side, 3)),
-            TensorSpec("template_tokens", "float32", tokens),
-            TensorSpec("temporal_tokens", state_dtype, state),
-            TensorSpec("has_history", "float32", (BATCH,)),
-            TensorSpec("window", "float32", (grid, grid)),
-        ),
-        outputs=(
-            TensorSpec("box", "float32", (BATCH, 4)),
-            TensorSpec("score", "float32", (BATCH,)),
-            TensorSpec("policy_logits", "float32", (BATCH, grid, grid)),
-            TensorSpec("temporal_tokens_out", state_dtype, state),
-        ),
-    )
+def describe_graph(
+    variant: TrackerVariant, graph: str, state_dtype: str = "float32"
+) -> GraphContract:
+    """The contract of one of a variant's graphs; half-precision graphs may carry such a state."""
+    from relo_edge.families.registry import find_family  # families are made of these classes
+
+    return find_family(variant.family).contract(variant, graph, state_dtype)
+
+
+def list_graphs(variant: TrackerVariant) -> tuple[str, ...]:
+    """The graphs that every precision of a variant has; the step is the last."""
+    from relo_edge.families.registry import find_family
+
+    return find_family(variant.family).graphs
 
 
 Shapes = Mapping[str, Sequence[object]]
 """By tensor; a dimension without a number is any other object."""
 
 
-def check_graph(path: Path, variant: Variant, graph: str, inputs: Shapes, outputs: Shapes) -> None:
+def check_graph(
+    path: Path, variant: TrackerVariant, graph: str, inputs: Shapes, outputs: Shapes
+) -> None:
     """Compare a graph's own inputs and outputs with the variant of its manifest.
 
     Args:
@@ -116,23 +164,11 @@ def check_graph(path: Path, variant: Variant, graph: str, inputs: Shapes, output
 
 
 def _refuse_tensor(
-    path: Path, variant: Variant, spec: TensorSpec, found: Sequence[object]
+    path: Path, variant: TrackerVariant, spec: TensorSpec, found: Sequence[object]
 ) -> BundleError:
     return BundleError(
         f"{path} is not of the manifest's variant, {variant.name}: {spec.name}",
         found=list(found) or "no such tensor",
         expected=list(spec.shape),
         fix="export the checkpoint again",
-    )
-
-
-def _describe_template(variant: Variant) -> GraphContract:
-    side = variant.template_size
-    tokens = (BATCH, variant.tokens_per_template, variant.width)
-    return GraphContract(
-        inputs=(
-            TensorSpec("template", "uint8", (BATCH, side, side, 3)),
-            TensorSpec("box", "float32", (BATCH, 4)),
-        ),
-        outputs=(TensorSpec("template_tokens", "float32", tokens),),
     )

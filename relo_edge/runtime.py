@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle, open_bundle
+from relo_edge.contract import GraphContract
 from relo_edge.errors import (
     BundleError,
     InputError,
@@ -24,7 +25,7 @@ from relo_edge.errors import (
     RuntimeUnavailable,
 )
 from relo_edge.host.measured import list_measurements
-from relo_edge.spec import Variant
+from relo_edge.spec import TrackerVariant
 
 __all__ = [
     "RUNTIMES",
@@ -72,27 +73,44 @@ class StepResult:
     boxes: NDArray[np.float32]
     """[n,4] cx, cy, w, h relative to the search crop."""
     scores: NDArray[np.float32]
-    """[n] windowed logit of the chosen cell."""
-    policy_logits: NDArray[np.float32]
-    """[n,grid,grid] before the window."""
+    """[n] windowed value of the chosen cell; NaN where the family gives no score."""
+    maps: NDArray[np.float32] | None = None
+    """[n,grid,grid] before the window, such as RELO's policy logits; None where there is none."""
+
+    @classmethod
+    def from_outputs(
+        cls, contract: GraphContract, outputs: Mapping[str, NDArray[np.float32]]
+    ) -> StepResult:
+        """By role, from a step graph's outputs."""
+        boxes = outputs[contract.list_outputs("box")[0].name]
+        score, scores = contract.find_output("score"), np.full(len(boxes), np.nan, np.float32)
+        cells = contract.find_output("map")
+        return cls(
+            boxes,
+            outputs[score.name] if score else scores,
+            outputs[cells.name] if cells else None,
+        )
 
 
 class Runtime(Protocol):
     """One opened bundle: up to `batch` targets, each in a slot that keeps its templates and state.
 
-    A slot's template tokens and temporal state stay on the runtime's own device between calls.
+    A slot's target tensors and state stay on the runtime's own device between calls.
     """
 
     name: str
     precision: str
     device: str
-    variant: Variant
+    variant: TrackerVariant
     batch: int
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
         """Keep an RGB crop, its box (x, y, w, h) normalised, as the slot's template `index`."""
+
+    def set_target(self, slot: int, name: str, values: NDArray[np.float32]) -> None:
+        """Set a target tensor that no template makes, without its batch."""
 
     def forget(self, slot: int) -> None:
         """Drop the slot's history: its next step is a first frame."""
@@ -106,13 +124,17 @@ class Runtime(Protocol):
     def step(
         self,
         slots: Sequence[int],
-        searches: NDArray[np.uint8],
-        window: NDArray[np.float32],
+        pixels: NDArray[np.uint8],
+        shared: NDArray[np.float32] | None,
     ) -> StepResult:
-        """Localize one RGB search crop for each slot named, and carry those slots' state on."""
+        """Localize the target of each slot named, and carry those slots' state on.
 
-    def read_state(self, slot: int) -> NDArray[np.float32]:
-        """A copy of the slot's temporal tokens [depth,T,C]; slow, for parity."""
+        `pixels` are RGB, one picture for each slot; `shared` is the window, None for a family
+        whose step takes none.
+        """
+
+    def read_state(self, slot: int) -> dict[str, NDArray[np.float32]]:
+        """A copy of what the slot carries, by the inputs' names; slow, for parity."""
 
     def close(self) -> None:
         """Give back what the runtime holds; closing twice is fine, using it afterwards an error."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from relo_edge.errors import InputError
 
@@ -19,6 +19,7 @@ __all__ = [
     "SIZE_FLOOR",
     "VARIANTS",
     "TrackerProtocol",
+    "TrackerVariant",
     "Variant",
     "find_variant",
 ]
@@ -75,9 +76,52 @@ class TrackerProtocol:
             raise InputError("update threshold", found=self.update_threshold, expected="a number")
 
 
+Found = TypeVar("Found", bound="TrackerVariant")
+
+
+class TrackerVariant:
+    """What every family's variants have: a dataclass of sizes with these fields among them."""
+
+    name: str
+    family: str
+    protocols: Mapping[str, TrackerProtocol]
+
+    def protocol(self, dataset: str = "default") -> TrackerProtocol:
+        """The settings for a dataset; the default ones where the release names none."""
+        if dataset not in DATASETS:
+            raise InputError(
+                "protocol", found=dataset or "an empty name", expected=" | ".join(DATASETS)
+            )
+        return self.protocols.get(dataset, self.protocols["default"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for a manifest, which names the family beside it."""
+        plain = {key: _flatten(value) for key, value in vars(self).items() if key != "protocols"}
+        del plain["family"]
+        plain["protocols"] = {name: asdict(p) for name, p in self.protocols.items()}
+        return plain
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Read-only mappings cannot be pickled, and processes that are not forked must be sent this.
+        return type(self).from_dict, (self.to_dict(), self.family)
+
+    @classmethod
+    def from_dict(cls: type[Found], plain: Mapping[str, Any], family: str = "relo") -> Found:
+        """The variant that a manifest describes."""
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
+        values["protocols"] = {n: TrackerProtocol(**p) for n, p in plain["protocols"].items()}
+        build: Any = cls
+        found: Found = build(**values, family=family)
+        return found
+
+
+def _flatten(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 @dataclass(frozen=True)
-class Variant:
-    """One trained architecture: the dimensions from which every shape follows."""
+class Variant(TrackerVariant):
+    """A one-stream encoder on crops: the dimensions from which every shape follows."""
 
     name: str
     width: int
@@ -155,35 +199,6 @@ class Variant:
     def state_shape(self) -> tuple[int, int, int]:
         """Temporal state of one target: an entry for each main block."""
         return (self.depth, self.temporal_tokens, self.width)
-
-    def protocol(self, dataset: str = "default") -> TrackerProtocol:
-        """The settings for a dataset; the default ones where the release names none."""
-        if dataset not in DATASETS:
-            raise InputError(
-                "protocol", found=dataset or "an empty name", expected=" | ".join(DATASETS)
-            )
-        return self.protocols.get(dataset, self.protocols["default"])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for a manifest."""
-        plain = {key: value for key, value in vars(self).items() if key != "protocols"}
-        if self.family == "relo":
-            del plain["family"]  # what format 1 of the manifest does not name
-        plain["stage_blocks"] = list(self.stage_blocks)
-        plain["protocols"] = {name: asdict(p) for name, p in self.protocols.items()}
-        return plain
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Read-only mappings cannot be pickled, and processes that are not forked must be sent this.
-        return Variant.from_dict, (self.to_dict(),)
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Variant:
-        """The variant a manifest describes."""
-        values = dict(plain)
-        values["stage_blocks"] = tuple(values["stage_blocks"])
-        values["protocols"] = {n: TrackerProtocol(**p) for n, p in values["protocols"].items()}
-        return cls(**values)
 
 
 def _spell(name: str) -> str:

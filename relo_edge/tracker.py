@@ -10,19 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import STEP, describe_graph
 from relo_edge.errors import InputError
-from relo_edge.geometry import (
-    Box,
-    CropWindow,
-    box_in_template,
-    box_to_image,
-    check_box,
-    check_frame,
-    clip_box,
-    crop_into,
-    hann_window,
-    place_crop,
-)
+from relo_edge.families.motion import RgbCropper
+from relo_edge.families.registry import find_family
+from relo_edge.geometry import Box, CropWindow, check_box, check_frame, crop_into
 from relo_edge.host.opencv import cv2
 from relo_edge.lost import LostRule, Recovery
 from relo_edge.runtime import Runtime
@@ -36,13 +28,16 @@ Color = Literal["bgr", "rgb"]
 
 @dataclass(frozen=True)
 class Track:
-    """Where a target is in one frame; all numbers are finite.
+    """Where a target is in one frame; the box is finite.
 
     Attributes:
         box: x, y, w, h in pixels; x and y are the top left corner, counted from 0.
-        score: the windowed policy logit of the chosen cell, as in the release.
-        confidence: the policy's probability within the 3x3 cells around the chosen one.
-        lost: whether the lost rule calls the target lost; it never changes the box.
+        score: the windowed value of the chosen cell, as in the release; NaN where the family
+            gives none.
+        confidence: how sure the tracker is, as a policy tells it: its probability within the 3x3
+            cells around the chosen one. NaN for a family without a policy.
+        lost: whether the lost rule calls the target lost; it never changes the box. Without a
+            confidence nothing is called lost.
     """
 
     box: Box
@@ -53,11 +48,11 @@ class Track:
 
 @dataclass(frozen=True, eq=False)
 class SearchView:
-    """The search window of the last frame, and the policy map over it."""
+    """The search window of the last frame, and the map over it."""
 
     window: CropWindow
-    policy: NDArray[np.float32]
-    """[grid,grid] logits before the window."""
+    logits: NDArray[np.float32]
+    """[grid,grid] before the window: the larger, the likelier."""
 
 
 @dataclass(eq=False)
@@ -115,6 +110,12 @@ class _Cropper:
         scratch = self.scratch[size]
         cv2.cvtColor(crop_into(scratch, frame, window), cv2.COLOR_BGR2RGB, dst=target)
 
+    def shrink(self, frame: Frame, target: Frame) -> None:
+        """Fill `target` with the whole RGB frame."""
+        RgbCropper().shrink(frame, target)
+        if self.color == "bgr":
+            cv2.cvtColor(target, cv2.COLOR_BGR2RGB, dst=target)
+
 
 class MultiTracker:
     """Several targets in the same frames, added and removed at any time, stepped as one batch.
@@ -149,16 +150,21 @@ class MultiTracker:
         variant = runtime.variant
         self.runtime = runtime
         self.protocol = protocol or variant.protocol()
+        self.motion = find_family(variant.family).motion(variant, self.protocol)
+        if recovery is not None and not self.motion.has_confidence:
+            raise InputError(
+                f"{variant.name} cannot tell that a target is lost, so none is searched for",
+                fix="leave recovery out",
+            )
         self.lost_rule = lost_rule or LostRule()
         self.recovery = recovery
         self.views: dict[int, SearchView] = {}
-        self._window = hann_window(variant.grid, self.protocol.window_factor)
+        self._has_score = describe_graph(variant, STEP).find_output("score") is not None
         self._cropper = _Cropper(color)
         self._targets: dict[int, _Target] = {}
         self._next_id = 0
-        side = variant.search_size
-        self._searches = np.empty((runtime.batch, side, side, 3), np.uint8)
-        self._template = np.empty((variant.template_size, variant.template_size, 3), np.uint8)
+        self._pixels = np.empty((runtime.batch, *self.motion.pixels), np.uint8)
+        self._template = np.empty(self.motion.template_pixels, np.uint8)
 
     def __len__(self) -> int:
         return len(self._targets)
@@ -189,10 +195,13 @@ class MultiTracker:
             )
         target = _Target(free[0], box, box)
         _holders.setdefault(self.runtime, {})[target.slot] = weakref.ref(target)
-        for index in range(self.runtime.variant.templates):
+        size = (frame.shape[1], frame.shape[0])
+        for index in range(self.motion.templates):
             self._encode_template(frame, target, index)
+        for name, values in self.motion.describe_target(box, size).items():
+            self.runtime.set_target(target.slot, name, values)
         self.runtime.forget(target.slot)
-        self._cropper.size = (frame.shape[1], frame.shape[0])
+        self._cropper.size = size
         self._targets[self._next_id] = target
         self._next_id += 1
         return self._next_id - 1
@@ -218,7 +227,7 @@ class MultiTracker:
 
         Returns:
             By target number, where it is. Where the network's answer is not finite, the target
-            keeps its box and temporal state, and its score and confidence are 0.
+            keeps its box and state, and its score and confidence, where the family has them, are 0.
 
         Raises:
             InputError: a frame of another size, or a runtime that another tracker has used.
@@ -228,21 +237,23 @@ class MultiTracker:
             return {}
         targets = list(self._targets.values())
         self._check_slots(targets)
-        searches = self._searches[: len(targets)]
-        windows = [self._crop_search(frame, t, s) for t, s in zip(targets, searches, strict=True)]
-        step = self.runtime.step([t.slot for t in targets], searches, self._window)
+        pixels = self._pixels[: len(targets)]
+        windows = [self._fill_pixels(frame, t, p) for t, p in zip(targets, pixels, strict=True)]
+        step = self.runtime.step([t.slot for t in targets], pixels, self.motion.shared)
         tracks = {}
         for row, (name, target) in enumerate(self._targets.items()):
             predicted, score = step.boxes[row], float(step.scores[row])
-            confidence = measure_confidence(step.policy_logits[row], self._window)
-            self.views[name] = SearchView(windows[row], step.policy_logits[row])
-            finite = math.isfinite(confidence + score) and bool(np.isfinite(predicted).all())
+            scores = None if step.maps is None else step.maps[row]
+            confidence = self.motion.measure_confidence(scores)
+            self._note_view(name, windows[row], scores)
+            finite = self._is_finite(predicted, score, confidence)
             if not finite:
-                score = confidence = 0.0
+                score = 0.0 if self._has_score else math.nan
+                confidence = 0.0 if self.motion.has_confidence else math.nan
             lost = self._search_again(target, confidence)
             if not lost:
                 if finite:
-                    self._move_target(frame, target, predicted, windows[row].scale)
+                    self._move_target(frame, target, predicted, windows[row])
                 lost = self._judge_lost(target, confidence, finite)
             if not finite or (self.recovery and target.in_doubt):
                 self.runtime.rewind(target.slot)
@@ -260,16 +271,22 @@ class MultiTracker:
                 fix="open one for each, or track all targets with one MultiTracker",
             )
 
-    def _crop_search(self, frame: Frame, target: _Target, search: Frame) -> CropWindow:
-        factor = self.protocol.search_factor
+    def _fill_pixels(self, frame: Frame, target: _Target, pixels: Frame) -> CropWindow | None:
+        widen = 1.0
         if self.recovery and target.searches is not None:
-            factor *= self.recovery.widen(target.searches)
-            # A crop that shows the whole frame need not be wider.
-            largest = 2 * max(frame.shape) / math.sqrt(target.box[2] * target.box[3])
-            factor = min(factor, max(largest, self.protocol.search_factor))
-        window = place_crop(target.box, factor, search.shape[0])
-        self._cropper.crop(frame, window, search)
-        return window
+            widen = self.recovery.widen(target.searches)
+        return self.motion.fill_pixels(pixels, frame, target.box, widen, self._cropper)
+
+    def _note_view(
+        self, name: int, window: CropWindow | None, scores: NDArray[np.float32] | None
+    ) -> None:
+        if window is not None and scores is not None:
+            self.views[name] = SearchView(window, self.motion.list_logits(scores))
+
+    def _is_finite(self, box: NDArray[np.float32], score: float, confidence: float) -> bool:
+        """Of what the family gives at all."""
+        told = [score] * self._has_score + [confidence] * self.motion.has_confidence
+        return all(map(math.isfinite, told)) and bool(np.isfinite(box).all())
 
     def _search_again(self, target: _Target, confidence: float) -> bool:
         """Whether a lost target stays lost; one that is found is tracked on from there."""
@@ -282,15 +299,19 @@ class MultiTracker:
         return True
 
     def _move_target(
-        self, frame: Frame, target: _Target, predicted: NDArray[np.float32], scale: float
+        self,
+        frame: Frame,
+        target: _Target,
+        predicted: NDArray[np.float32],
+        window: CropWindow | None,
     ) -> None:
-        size = self.runtime.variant.search_size
-        box = box_to_image(predicted, target.box, scale, size)
-        height, width = frame.shape[:2]
-        target.box = clip_box(box, width, height, self.protocol.margin)
+        size = (frame.shape[1], frame.shape[0])
+        target.box = self.motion.locate(predicted, target.box, window, size)
         target.frames += 1
 
     def _judge_lost(self, target: _Target, confidence: float, finite: bool) -> bool:
+        if not self.motion.has_confidence:
+            return False
         doubtful = not finite or confidence < self.lost_rule.threshold
         target.doubtful = target.doubtful + 1 if doubtful else 0
         if not doubtful:
@@ -302,17 +323,14 @@ class MultiTracker:
 
     def _update_template(self, frame: Frame, target: _Target, score: float) -> None:
         """Replace the oldest template but the first, where the protocol's settings allow."""
-        spare = self.runtime.variant.templates - 1
+        spare = self.motion.templates - 1
         due = target.frames % self.protocol.update_interval == 0
-        if spare and due and score > self.protocol.update_threshold:
+        if spare > 0 and due and score > self.protocol.update_threshold:
             self._encode_template(frame, target, 1 + target.template_updates % spare)
             target.template_updates += 1
 
     def _encode_template(self, frame: Frame, target: _Target, index: int) -> None:
-        size = self.runtime.variant.template_size
-        window = place_crop(target.box, self.protocol.template_factor, size)
-        self._cropper.crop(frame, window, self._template)
-        box = box_in_template(target.box, window, size)
+        box = self.motion.crop_template(self._template, frame, target.box, self._cropper)
         self.runtime.encode_template(target.slot, index, self._template, box)
 
 
@@ -380,12 +398,3 @@ class Tracker:
         if self._target is None:
             raise InputError("the tracker has no target", fix="call init(frame, box) first")
         return self._targets.update(frame)[self._target]
-
-
-def measure_confidence(logits: NDArray[np.float32], window: NDArray[np.float32]) -> float:
-    """The policy's probability within one cell of the chosen one; NaN for such logits."""
-    with np.errstate(invalid="ignore"):
-        row, column = divmod(int(np.argmax(logits * window)), logits.shape[1])
-        weights = np.exp(logits - logits.max())
-        near = weights[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-        return float(near.sum() / weights.sum())

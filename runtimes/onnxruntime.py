@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS, check_graph
+from relo_edge.contract import STEP, TEMPLATE, check_graph, list_graphs
 from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import RuntimeRequest
-from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
+from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime
 
-__all__ = ["OUTPUTS", "OnnxRuntime", "open_runtime"]
-
-OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
+__all__ = ["OnnxRuntime", "open_runtime"]
 
 
 def open_runtime(request: RuntimeRequest) -> OnnxRuntime:
@@ -34,25 +29,22 @@ class OnnxRuntime(SlotwiseRuntime):
     ) -> None:
         super().__init__(bundle.variant, batch, bundle.state_dtype(precision))
         self.precision = precision
-        self._template, self._step = (
-            _open_checked(bundle, name, precision, threads) for name in GRAPHS
-        )
-
-    def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
-        tokens: Array = self._template.run(None, {"template": template, "box": box})[0]
-        return tokens
-
-    def _run_step(self, slot: Slot, search: NDArray[np.uint8], window: Array) -> Answer:
-        feeds = {
-            "search": search,
-            "template_tokens": slot.templates,
-            "temporal_tokens": slot.states[slot.turn],
-            "has_history": slot.has_history,
-            "window": window,
+        self._graphs = {
+            name: _open_checked(bundle, name, precision, threads)
+            for name in list_graphs(bundle.variant)
         }
-        box, score, logits, state = self._step.run(OUTPUTS, feeds)
-        slot.states[1 - slot.turn] = state
-        return box, score, logits
+        self._outputs = [spec.name for spec in self.contract.outputs]
+
+    def _run_template(self, feeds: Feeds) -> Answer:
+        graph = self._graphs[TEMPLATE]
+        names = [value.name for value in graph.get_outputs()]
+        return dict(zip(names, graph.run(names, feeds), strict=True))
+
+    def _run_step(self, slot: Slot, feeds: Feeds) -> Answer:
+        answer = dict(zip(self._outputs, self._graphs[STEP].run(self._outputs, feeds), strict=True))
+        for state in self.contract.states:
+            slot.next_state[state.before.name] = answer[state.after.name]
+        return answer
 
 
 def _open_checked(bundle: Bundle, name: str, precision: str, threads: int | None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import describe_graph
-from relo_edge.errors import RuntimeUnavailable
+from relo_edge.contract import STEP, TEMPLATE, TensorSpec, describe_graph, list_graphs
+from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.graphs.sessions import import_onnxruntime
 from relo_edge.runtime import (
     ClosedOnExit,
@@ -30,7 +30,7 @@ from relo_edge.runtimes.gpu_providers import (
     list_precisions,
     open_gpu_session,
 )
-from relo_edge.runtimes.onnxruntime import OUTPUTS
+from relo_edge.runtimes.one_by_one import find_target
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]
 
@@ -39,7 +39,6 @@ log = logging.getLogger("relo_edge")
 WARM_UP = 3
 """Runs in each direction when a runtime opens: onnxruntime captures a CUDA graph in the second."""
 
-STATE = "temporal_tokens"
 Array = NDArray[np.float32]
 
 
@@ -74,71 +73,99 @@ class OnnxGpuRuntime(ClosedOnExit):
         self._onnxruntime = import_onnxruntime()
         opening = Opening(name, provider, precision, batch, cuda_graph=device == "cuda")
         alone = replace(opening, batch=1, cuda_graph=False)
-        self._template = open_gpu_session(bundle.graph("template", precision), alone)
-        step = describe_graph(bundle.variant, "step", bundle.state_dtype(precision))
-        self._host = {s.name: np.zeros(s.at_batch(batch), s.dtype) for s in step.inputs}
+        self._template = None
+        if TEMPLATE in list_graphs(bundle.variant):
+            self._template = open_gpu_session(bundle.graph(TEMPLATE, precision), alone)
+        self.contract = step = describe_graph(bundle.variant, STEP, bundle.state_dtype(precision))
+        self._pixels, self._shared = step.pixels.name, step.find_input("shared")
+        self._has_history = np.zeros(batch, np.float32)
+        self._host = {
+            s.name: np.zeros(s.at_batch(batch), s.dtype)
+            for s in step.list_inputs("pixels", "target", "shared")
+        }
         self._inputs = {name: self._send(array) for name, array in self._host.items()}
-        self._states = [self._inputs.pop(STATE), self._send(self._host[STATE])]
+        self._inputs |= {s.name: self._send(self._has_history) for s in step.list_inputs("fresh")}
+        self._states = [
+            {s.before.name: self._send_zeros(s.before, batch) for s in step.states}
+            for _ in range(2)
+        ]
         self._outputs = {
-            s.name: self._send(np.zeros(s.at_batch(batch), s.dtype))
-            for s in step.outputs
-            if s.name != f"{STATE}_out"
+            s.name: self._send_zeros(s, batch) for s in step.list_outputs("box", "score", "map")
         }
         self._turn, self._last = 0, LastStep()
-        self._open_steps(bundle.graph("step", precision), opening)
+        self._open_steps(bundle.graph(STEP, precision), opening)
 
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: Array
     ) -> None:
         """Keep the template's tokens in the slot; templates change rarely, so all are sent anew."""
         self._check([slot])
-        tokens = self._template.run(None, {"template": template[None], "box": box[None]})[0]
-        rows = self.variant.tokens_per_template
-        host = self._host["template_tokens"]
-        host[slot, index * rows : (index + 1) * rows] = tokens[0]
-        self._inputs["template_tokens"].update_inplace(host)
+        if self._template is None:
+            raise InputError(f"{self.variant.name} has no templates", fix="set its target tensors")
+        made = describe_graph(self.variant, TEMPLATE)
+        (given,) = made.list_inputs("given")
+        names = [spec.name for spec in made.outputs]
+        feeds = {made.pixels.name: template[None], given.name: box[None]}
+        for name, part in zip(names, self._template.run(names, feeds), strict=True):
+            rows = part.shape[1]
+            self._host[name][slot, index * rows : (index + 1) * rows] = part[0]
+            self._inputs[name].update_inplace(self._host[name])
+
+    def set_target(self, slot: int, name: str, values: Array) -> None:
+        """Keep the tensor in the slot."""
+        self._check([slot])
+        host = self._host[find_target(self.contract, name).name]
+        host[slot] = values
+        self._inputs[name].update_inplace(host)
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
         self._check([slot])
-        self._host["has_history"][slot] = 0
+        self._has_history[slot] = 0
         self._last.drop(slot)
 
     def rewind(self, slot: int) -> None:
         """Turn back where the last step stands for no other slot; else copy the state before it."""
         self._check([slot])
         had_history = self._last.take_back(slot)
-        self._host["has_history"][slot] = had_history
+        self._has_history[slot] = had_history
         if not self._last:
             self._turn = 1 - self._turn
         elif had_history:
             self._copy_states([slot], self._states[1 - self._turn], self._states[self._turn])
 
-    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
-        """Localize one search crop for each slot and keep its new state."""
+    def step(
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: Array | None
+    ) -> StepResult:
+        """Localize the target of each slot and keep its new state."""
         rows = list(slots)
         self._check(rows)
         self._last.clear()
-        self._host["search"][rows] = searches
-        self._inputs["search"].update_inplace(self._host["search"])
-        self._inputs["has_history"].update_inplace(self._host["has_history"])
-        if not np.array_equal(window, self._host["window"]):
-            self._host["window"][...] = window
-            self._inputs["window"].update_inplace(self._host["window"])
+        self._host[self._pixels][rows] = pixels
+        self._inputs[self._pixels].update_inplace(self._host[self._pixels])
+        for spec in self.contract.list_inputs("fresh"):
+            self._inputs[spec.name].update_inplace(self._has_history)
+        if (
+            self._shared
+            and shared is not None
+            and not np.array_equal(shared, self._host[self._shared.name])
+        ):
+            self._host[self._shared.name][...] = shared
+            self._inputs[self._shared.name].update_inplace(self._host[self._shared.name])
         self._run_step(self._turn)
         self._keep_idle_states(rows)
         self._turn = 1 - self._turn
         for row in rows:
-            self._last.note(row, self._host["has_history"][row])
-        self._host["has_history"][rows] = 1
-        box, score, logits = (self._outputs[name].numpy()[rows] for name in OUTPUTS[:3])
-        return StepResult(box, score, logits)
+            self._last.note(row, self._has_history[row])
+        self._has_history[rows] = 1
+        answers = {name: value.numpy()[rows] for name, value in self._outputs.items()}
+        return StepResult.from_outputs(self.contract, answers)
 
-    def read_state(self, slot: int) -> Array:
-        """A copy of the slot's temporal tokens, brought from the device."""
+    def read_state(self, slot: int) -> dict[str, Array]:
+        """A copy of what the slot carries, brought from the device."""
         self._check([slot])
-        state: Array = self._states[self._turn].numpy()[slot].astype(np.float32)
-        return state
+        states = self._states[self._turn].items()
+        return {name: value.numpy()[slot].astype(np.float32) for name, value in states}
 
     def close(self) -> None:
         """Give the device memory back, the sessions' with it."""
@@ -156,16 +183,17 @@ class OnnxGpuRuntime(ClosedOnExit):
 
     def _keep_idle_states(self, rows: list[int]) -> None:
         """Carry over targets that sat this step out."""
-        idle = [i for i in range(self.batch) if i not in rows and self._host["has_history"][i]]
+        idle = [i for i in range(self.batch) if i not in rows and self._has_history[i]]
         if idle:
             self._copy_states(idle, self._states[self._turn], self._states[1 - self._turn])
 
     @staticmethod
-    def _copy_states(rows: list[int], source: Any, target: Any) -> None:
+    def _copy_states(rows: list[int], source: Mapping[str, Any], target: Mapping[str, Any]) -> None:
         """By way of the host: onnxruntime copies no part of a tensor, and it is rare."""
-        state = target.numpy()
-        state[rows] = source.numpy()[rows]
-        target.update_inplace(state)
+        for name, kept in target.items():
+            state = kept.numpy()
+            state[rows] = source[name].numpy()[rows]
+            kept.update_inplace(state)
 
     def _open_steps(self, graph: Path, opening: Opening) -> None:
         """Sessions, bindings and graphs; where no CUDA graph is to be had, without and said."""
@@ -193,11 +221,16 @@ class OnnxGpuRuntime(ClosedOnExit):
         binding = self._steps[turn].io_binding()
         for name, value in self._inputs.items():
             binding.bind_ortvalue_input(name, value)
-        binding.bind_ortvalue_input(STATE, self._states[turn])
         for name, value in self._outputs.items():
             binding.bind_ortvalue_output(name, value)
-        binding.bind_ortvalue_output(f"{STATE}_out", self._states[1 - turn])
+        for state in self.contract.states:
+            name = state.before.name
+            binding.bind_ortvalue_input(name, self._states[turn][name])
+            binding.bind_ortvalue_output(state.after.name, self._states[1 - turn][name])
         return binding
+
+    def _send_zeros(self, spec: TensorSpec, batch: int) -> Any:
+        return self._send(np.zeros(spec.at_batch(batch), spec.dtype))
 
     def _send(self, array: NDArray[Any]) -> Any:
         return self._onnxruntime.OrtValue.ortvalue_from_numpy(array.copy(), self.device, 0)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS, check_graph
+from relo_edge.contract import STEP, TEMPLATE, check_graph, list_graphs
 from relo_edge.errors import BundleError, MissingDependency, ReloError, RuntimeUnavailable
 from relo_edge.host.telemetry import import_silenced
 from relo_edge.runtime import RuntimeRequest
-from relo_edge.runtimes.one_by_one import Answer, Array, Slot, SlotwiseRuntime
+from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime
 
 __all__ = ["OpenVinoRuntime", "import_openvino", "open_runtime", "supports_bf16"]
 
@@ -56,28 +55,28 @@ class OpenVinoRuntime(SlotwiseRuntime):
             config["INFERENCE_NUM_THREADS"] = str(threads)
         self._tensor = openvino.Tensor
         core = openvino.Core()
-        self._template, self._step = (
-            _compile_graph(core, bundle, name, stored, config) for name in GRAPHS
-        )
+        self._graphs = {
+            name: _compile_graph(core, bundle, name, stored, config)
+            for name in list_graphs(bundle.variant)
+        }
 
-    def _run_template(self, template: NDArray[np.uint8], box: Array) -> Array:
-        self._template.set_tensor("template", self._share(template))
-        self._template.set_tensor("box", self._share(box))
-        self._template.infer()
-        tokens: Array = self._template.get_tensor("template_tokens").data
-        return tokens
+    def _run_template(self, feeds: Feeds) -> Answer:
+        graph = self._graphs[TEMPLATE]
+        for name, array in feeds.items():
+            graph.set_tensor(name, self._share(array))
+        graph.infer()
+        return {port.get_any_name(): graph.get_tensor(port).data for port in graph.model_outputs}
 
-    def _run_step(self, slot: Slot, search: NDArray[np.uint8], window: Array) -> Answer:
-        step = self._step
-        step.set_tensor("search", self._share(search))
-        step.set_tensor("template_tokens", self._share(slot.templates))
-        step.set_tensor("temporal_tokens", self._share(slot.states[slot.turn]))
-        step.set_tensor("temporal_tokens_out", self._share(slot.states[1 - slot.turn]))
-        step.set_tensor("has_history", self._share(slot.has_history))
-        step.set_tensor("window", self._share(window))
+    def _run_step(self, slot: Slot, feeds: Feeds) -> Answer:
+        step = self._graphs[STEP]
+        for name, array in feeds.items():
+            step.set_tensor(name, self._share(array))
+        for state in self.contract.states:
+            after = slot.next_state[state.before.name]
+            step.set_tensor(state.after.name, self._share(after))
         step.infer()
-        box, score, logits = (step.get_tensor(n).data for n in ("box", "score", "policy_logits"))
-        return box, score, logits
+        plain = self.contract.list_outputs("box", "score", "map")
+        return {spec.name: step.get_tensor(spec.name).data for spec in plain}
 
     def _share(self, array: NDArray[Any]) -> Any:
         return self._tensor(array, shared_memory=True)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import STEP, TEMPLATE, describe_graph, list_graphs
 from relo_edge.errors import InputError, MissingDependency
+from relo_edge.families.registry import find_family
 from relo_edge.host.files import hash_file
 from relo_edge.runtime import (
     ClosedOnExit,
@@ -20,13 +22,13 @@ from relo_edge.runtime import (
     check_slots,
     demand_open,
 )
-from relo_edge.spec import Variant
+from relo_edge.runtimes.one_by_one import find_target
+from relo_edge.spec import TrackerVariant
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from relo_edge.network.checkpoint import Checkpoint
-    from relo_edge.network.relo import FrameMaps
 
 __all__ = ["PytorchRuntime", "find_checkpoint", "open_runtime"]
 
@@ -78,7 +80,7 @@ class PytorchRuntime(ClosedOnExit):
 
     def __init__(
         self,
-        variant: Variant,
+        variant: TrackerVariant,
         weights: Mapping[str, Tensor],
         *,
         batch: int = 1,
@@ -87,19 +89,24 @@ class PytorchRuntime(ClosedOnExit):
     ) -> None:
         import torch
 
-        from relo_edge.network.relo import build_network
-
         if threads:
             torch.set_num_threads(threads)
         self.variant = variant
         self.batch = batch
         self.device = device
         self._torch = torch
-        self._network = build_network(variant, weights).to(device)
-        tokens = (batch, variant.templates, variant.tokens_per_template, variant.width)
-        self._templates = torch.zeros(tokens, device=device)
+        self._network = find_family(variant.family).build_network(variant, weights)
+        self._network.module.to(device)
+        self.contract = step = describe_graph(variant, STEP)
+        self._targets = {
+            s.name: torch.zeros(s.at_batch(batch), device=device)
+            for s in step.list_inputs("target")
+        }
         # Used in turn, each slot on its own, so that a step can be taken back.
-        self._states = torch.zeros((2, batch, *variant.state_shape), device=device)
+        self._states = {
+            s.before.name: torch.zeros((2, *s.before.at_batch(batch)), device=device)
+            for s in step.states
+        }
         self._turns = [0] * batch
         self._has_history = np.zeros(batch, np.float32)
         self._last = LastStep()
@@ -107,13 +114,20 @@ class PytorchRuntime(ClosedOnExit):
     def encode_template(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
-        """Keep the template's tokens in the slot."""
+        """Keep what the network makes of it in its place in the slot."""
         self._check([slot])
+        if TEMPLATE not in list_graphs(self.variant):
+            raise InputError(f"{self.variant.name} has no templates", fix="set its target tensors")
         with self._torch.inference_mode(), self._without_tf32():
-            tokens = self._network.encode_template(
-                self._send(template[None]), self._send(box[None])
-            )
-            self._templates[slot, index] = tokens[0]
+            made = self._network.encode_template(self._send(template[None]), self._send(box[None]))
+            for name, part in made.items():
+                rows = part.shape[1]
+                self._targets[name][slot, index * rows : (index + 1) * rows] = part[0]
+
+    def set_target(self, slot: int, name: str, values: NDArray[np.float32]) -> None:
+        """Keep the tensor in the slot."""
+        self._check([slot])
+        self._targets[find_target(self.contract, name).name][slot] = self._send(values)
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
@@ -130,52 +144,54 @@ class PytorchRuntime(ClosedOnExit):
     def step(
         self,
         slots: Sequence[int],
-        searches: NDArray[np.uint8],
-        window: NDArray[np.float32],
+        pixels: NDArray[np.uint8],
+        shared: NDArray[np.float32] | None,
     ) -> StepResult:
-        """Localize one search crop for each slot and keep its new state."""
+        """Localize the target of each slot and keep its new state."""
         rows = list(slots)
         self._check(rows)
         turns = [self._turns[row] for row in rows]
         had_history = self._has_history[rows]
         self._last.clear()
         with self._torch.inference_mode(), self._without_tf32():
-            maps, state = self._network(
-                self._send(searches),
-                self._templates[rows].flatten(1, 2),
-                self._states[turns, rows],
-                self._send(had_history),
-            )
-            self._states[[1 - turn for turn in turns], rows] = state
+            feeds = self._list_feeds(rows, pixels, shared)
+            feeds |= {name: state[turns, rows] for name, state in self._states.items()}
+            answer = self._network.step(feeds)
+            for state in self.contract.states:
+                other = [1 - turn for turn in turns], rows
+                self._states[state.before.name][other] = answer[state.after.name]
             for row, turn, had in zip(rows, turns, had_history, strict=True):
                 self._turns[row] = 1 - turn
                 self._last.note(row, had)
             self._has_history[rows] = 1
-            return self._decode_boxes(maps, self._send(window))
+            plain = self.contract.list_outputs("box", "score", "map")
+            told = {spec.name: answer[spec.name].cpu().numpy() for spec in plain}
+            return StepResult.from_outputs(self.contract, told)
 
-    def read_state(self, slot: int) -> NDArray[np.float32]:
-        """A copy of the slot's temporal tokens."""
+    def read_state(self, slot: int) -> dict[str, NDArray[np.float32]]:
+        """A copy of what the slot carries."""
         self._check([slot])
-        state: NDArray[np.float32] = self._states[self._turns[slot], slot].cpu().numpy().copy()
-        return state
+        turn = self._turns[slot]
+        return {name: s[turn, slot].cpu().numpy().copy() for name, s in self._states.items()}
 
-    def write_state(self, slot: int, state: NDArray[np.float32]) -> None:
+    def write_state(self, slot: int, state: Mapping[str, NDArray[np.float32]]) -> None:
         """Give the slot this history, whatever it had: for a diagnosis that makes mistakes."""
         demand_open(self.name, self._turns)
-        self._states[self._turns[slot], slot] = self._send(state)
+        for name, values in state.items():
+            self._states[name][self._turns[slot], slot] = self._send(values)
         self._has_history[slot] = 1
         self._last.drop(slot)
 
     def compile_network(self) -> None:
         """Let torch.compile have the network; the next frames take as long as it needs."""
         self.name = "pytorch-compile"
-        self._network.compile()
+        self._network.module.compile()
 
     def close(self) -> None:
         """Give up weights and buffers, so that a GPU has their memory back."""
         self._turns.clear()
         self._last.clear()
-        for held in ("_network", "_templates", "_states"):
+        for held in ("_network", "_targets", "_states"):
             self.__dict__.pop(held, None)
 
     @contextmanager
@@ -199,15 +215,18 @@ class PytorchRuntime(ClosedOnExit):
     def _send(self, array: NDArray[np.generic]) -> Tensor:
         return self._torch.from_numpy(array).to(self.device)
 
-    def _decode_boxes(self, maps: FrameMaps, window: Tensor) -> StepResult:
-        """The box of the cell where the windowed logit is greatest."""
-        grid = self.variant.grid
-        scores, cells = (maps.policy_logits * window).flatten(1).max(dim=1)
-        picked = cells.view(-1, 1, 1).expand(-1, 2, 1)
-        sizes = maps.sizes.flatten(2).gather(2, picked).squeeze(2)
-        offsets = maps.offsets.flatten(2).gather(2, picked).squeeze(2)
-        corners = self._torch.stack([cells % grid, cells // grid], dim=1)
-        boxes = self._torch.cat([(corners + offsets) / grid, sizes], dim=1)
-        return StepResult(
-            boxes.cpu().numpy(), scores.cpu().numpy(), maps.policy_logits.cpu().numpy()
-        )
+    def _list_feeds(
+        self,
+        rows: Sequence[int],
+        pixels: NDArray[np.uint8],
+        shared: NDArray[np.float32] | None,
+    ) -> dict[str, Tensor]:
+        """What the step takes but for the state, by role."""
+        contract = self.contract
+        feeds = {contract.pixels.name: self._send(pixels)}
+        feeds |= {name: kept[rows] for name, kept in self._targets.items()}
+        fresh = self._send(self._has_history[rows])
+        feeds |= {spec.name: fresh for spec in contract.list_inputs("fresh")}
+        if shared is not None:
+            feeds |= {s.name: self._send(shared) for s in contract.list_inputs("shared")}
+        return feeds

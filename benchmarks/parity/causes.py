@@ -14,17 +14,14 @@ from relo_edge.benchmarks.parity.output_mistakes import (
     explain_map,
     explain_score,
 )
-from relo_edge.benchmarks.parity.paired_runtime import FramePair, FrameRecord
+from relo_edge.benchmarks.parity.paired_runtime import FramePair, FrameRecord, list_judged
 from relo_edge.benchmarks.parity.pixel_mistakes import list_input_mistakes
-from relo_edge.benchmarks.parity.probes import ProbeRun, Stepper
+from relo_edge.benchmarks.parity.probes import FIRST, ProbeRun, Stepper
 from relo_edge.benchmarks.parity.state_mistakes import list_state_mistakes
 from relo_edge.measures.gates import ParityGate, judge_outputs
 from relo_edge.measures.tensor_errors import ErrorTally
-from relo_edge.spec import Variant
 
 __all__ = ["Cause", "find_causes"]
-
-FEEDBACK = ("policy_logits", "temporal_tokens")
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,18 @@ class _Case:
     """A failed candidate's probes beside the reference that made them."""
 
     reference: Stepper
-    variant: Variant
     run: ProbeRun
     gate: ParityGate
+
+    @property
+    def told(self) -> str:
+        """The output that tells most: the map, or the box where there is none."""
+        return self.judged[0]
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """It and the state: what the next frame depends on."""
+        return list_judged(self.run.contract)
 
     def differs(self, pairs: Sequence[FramePair], name: str) -> bool:
         """Whether an output is beyond the gate in these frames."""
@@ -75,7 +81,6 @@ class _Case:
 
 def find_causes(
     reference: Stepper,
-    variant: Variant,
     run: ProbeRun,
     records: Sequence[FrameRecord],
     gate: ParityGate,
@@ -84,18 +89,18 @@ def find_causes(
 
     The records are those of the clips' frames, for faults that no probe shows.
     """
-    case = _Case(reference, variant, run, gate)
+    case = _Case(reference, run, gate)
     causes = _find_broken_numbers(run)
-    if not causes and case.differs(case.select(fresh=True), "policy_logits"):
+    if not causes and case.differs(case.select(fresh=True), case.told):
         causes = [_judge_inputs(case)]
     if not causes:
         causes = _judge_state(case)
-    if not causes:
+    if not causes and run.pairs[0].cells:
         causes = _judge_choice(case)
         causes += _judge_boxes(case, [cause.what for cause in causes])
     if not causes and run.slots:
         causes = _judge_slots(case)
-    return tuple(causes or [_judge_clips(records, gate)])
+    return tuple(causes or [_judge_clips(records, case)])
 
 
 def _sum_up(pairs: Sequence[FramePair], name: str) -> ErrorTally:
@@ -117,16 +122,21 @@ def _find_broken_numbers(run: ProbeRun) -> list[Cause]:
 def _judge_inputs(case: _Case) -> Cause:
     """The first frames are wrong already: pixels, the template's box, weights."""
     fresh = [(s, p) for s, p in zip(case.run.steps, case.run.pairs, strict=True) if p.fresh]
-    fresh = [(step, pair) for step, pair in fresh if step.templates]
+    fresh = [(step, pair) for step, pair in fresh if step.label == FIRST]
     pairs = [pair for _, pair in fresh]
-    found = explain_map(case.run.pairs)
+    found = explain_map(case.run.pairs) if case.run.pairs[0].cells else None
     found = found or explain_outputs(
-        case.reference, [step for step, _ in fresh], pairs, list_input_mistakes()
+        case.run.contract,
+        case.reference,
+        [step for step, _ in fresh],
+        pairs,
+        list_input_mistakes(),
+        [case.told],
     )
     found = found or _explain_state(case)
     if found is not None:
         return Cause.from_explanation(found)
-    wrong = [step.scene for step, pair in fresh if case.differs([pair], "policy_logits")]
+    wrong = [step.scene for step, pair in fresh if case.differs([pair], case.told)]
     where = "" if len(wrong) == len(fresh) else f" on these targets: {', '.join(wrong)}"
     what = f"first frames are wrong{where}; no known mistake with what goes in explains it"
     return Cause("weights", f"{what}: other weights, or a layer at fault", exact=False)
@@ -138,9 +148,9 @@ def _explain_state(case: _Case) -> Explanation | None:
     # The second target shows what the first has left behind.
     count = sum(chosen) + 1
     steps, pairs = case.run.steps[:count], case.run.pairs[:count]
-    for names in (FEEDBACK, FEEDBACK[:1]):
-        mistakes = list_state_mistakes(case.variant)
-        found = explain_outputs(case.reference, steps, pairs, mistakes, names)
+    for names in (case.judged, case.judged[:1]):
+        mistakes = list_state_mistakes(case.run.contract)
+        found = explain_outputs(case.run.contract, case.reference, steps, pairs, mistakes, names)
         if found is not None:
             return found
     return None
@@ -150,20 +160,21 @@ def _judge_state(case: _Case) -> list[Cause]:
     """First frames are right; what is wrong only after them comes from what is kept."""
     later = case.select(fresh=False)
     fresh = case.select(fresh=True)
-    if not any(case.differs(pairs, name) for pairs in (fresh, later) for name in FEEDBACK):
+    if not any(case.differs(pairs, name) for pairs in (fresh, later) for name in case.judged):
         return []
     found = _explain_state(case)
     if found is not None:
         return [Cause.from_explanation(found)]
-    if not any(pair.candidate["temporal_tokens"].any() for pair in case.run.pairs):
+    states = case.judged[1:]
+    if states and not any(p.candidate[name].any() for p in case.run.pairs for name in states):
         return [Cause("temporal state", "all zeros: what the graph gives out is not kept")]
     labels = [
         step.label
         for step, pair in zip(case.run.steps, case.run.pairs, strict=True)
-        if any(case.differs([pair], name) for name in FEEDBACK)
+        if any(case.differs([pair], name) for name in case.judged)
     ]
     what = f"first frames agree, these do not: {', '.join(dict.fromkeys(labels))}"
-    if case.differs(fresh, "temporal_tokens"):
+    if any(case.differs(fresh, name) for name in states):
         what = "the first frame's logits agree, the state that it leaves behind does not"
     return [Cause("temporal state", what, exact=False)]
 
@@ -184,7 +195,10 @@ def _judge_boxes(case: _Case, likely: Sequence[str]) -> list[Cause]:
     pairs = case.run.pairs
     if max(pair.measure_error("box") for pair in pairs) <= case.gate.box:
         return []
-    found = [explain_cells(case.reference, case.run.steps, pairs, likely), explain_box(pairs)]
+    found = [
+        explain_cells(case.run.contract, case.reference, case.run.steps, pairs, likely),
+        explain_box(pairs),
+    ]
     known = [explanation for explanation in found if explanation is not None]
     if known:
         return [Cause.from_explanation(min(known, key=lambda one: one.left))]
@@ -195,36 +209,36 @@ def _judge_boxes(case: _Case, likely: Sequence[str]) -> list[Cause]:
 def _judge_slots(case: _Case) -> list[Cause]:
     """Right alone, wrong beside another target."""
     slots = case.run.slots
-    if not any(case.differs(slots, name) for name in FEEDBACK) and not any(
+    if not any(case.differs(slots, name) for name in case.judged) and not any(
         pair.measure_error("box") > case.gate.box for pair in slots
     ):
         return []
     mates = [slots[row ^ 1] for row in range(len(slots))]
     crossed = [
-        _measure_crossed(pair, mate) < case.gate.relative
+        _measure_crossed(pair, mate, case.told) < case.gate.relative
         for pair, mate in zip(slots, mates, strict=True)
     ]
     if any(crossed):
         return [Cause("slots", "two targets' answers are swapped")]
     fresh = [pair for pair in slots if pair.fresh]
-    if case.differs(fresh, "policy_logits"):
+    if case.differs(fresh, case.told):
         return [Cause("slots", "two targets' templates or crops are mixed up")]
     return [Cause("slots", "two targets' temporal states are mixed up")]
 
 
-def _measure_crossed(pair: FramePair, mate: FramePair) -> float:
-    want, got = mate.reference["policy_logits"], pair.candidate["policy_logits"]
+def _measure_crossed(pair: FramePair, mate: FramePair, name: str) -> float:
+    want, got = mate.reference[name], pair.candidate[name]
     return float(np.abs(want - got).max()) / max(float(np.abs(want).max()), 1e-12)
 
 
-def _judge_clips(records: Sequence[FrameRecord], gate: ParityGate) -> Cause:
+def _judge_clips(records: Sequence[FrameRecord], case: _Case) -> Cause:
     """Every probe is right: what is wrong needs more frames than those."""
     for number, record in enumerate(records):
         if not record.finite:
             what = f"an output is not finite from frame {number + 1} of the clips on"
             return Cause("numbers", f"{what}: an overflow, or a broken kernel")
     for number, record in enumerate(records):
-        if any(not record.errors[name] <= gate.relative for name in FEEDBACK):
+        if any(not record.errors[name] <= case.gate.relative for name in case.judged):
             what = f"right in every probe, wrong from frame {number + 1} of the clips on"
             return Cause("many frames", f"{what}: something that adds up, or happens only then")
     what = "outputs agree on the same crops; small differences decide between cells of like value"

@@ -80,7 +80,7 @@ def compare_runtimes(
 
 
 def _choose_steps(run: ProbeRun) -> list[ProbeStep]:
-    """The first steps of the target on which the logits are most wrong."""
-    errors = [pair.measure_error("policy_logits") for pair in run.pairs]
+    """The first steps of the target on which the map, or the box, is most wrong."""
+    errors = [pair.measure_error(pair.cells or "box") for pair in run.pairs]
     worst = run.steps[max(range(len(errors)), key=errors.__getitem__)].scene
     return [step for step in run.steps if step.scene == worst][:3]

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.benchmarks.parity.paired_runtime import list_judged
 from relo_edge.benchmarks.parity.probes import ProbeStep
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import (
+    STEP,
+    TEMPLATE,
+    GraphContract,
+    describe_graph,
+    list_graphs,
+)
 from relo_edge.errors import PrecisionError
 from relo_edge.graphs.sessions import Exposed, open_exposed
-from relo_edge.spec import Variant
+from relo_edge.spec import TrackerVariant
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -113,7 +120,7 @@ def check_side(bundle: Bundle, precision: str) -> GraphSide:
 
 
 def walk_layers(
-    variant: Variant,
+    variant: TrackerVariant,
     steps: Sequence[ProbeStep],
     reference: GraphSide,
     candidate: GraphSide,
@@ -122,25 +129,24 @@ def walk_layers(
     """Run both sides' graphs on one target's first steps, with the same state."""
     every: list[LayerError] = []
     tensors, largest = 0, 0.0
-    templates: list[Feeds] = [
-        {"template": t.crop[None], "box": t.box[None]} for t in steps[0].templates
-    ]
-    tokens: list[NDArray[Any]] = []
-    for graph in GRAPHS:
+    contract = describe_graph(variant, STEP, candidate.bundle.state_dtype(candidate.precision))
+    targets: Feeds = {name: values[None] for name, values in steps[0].targets.items()}
+    for graph in list_graphs(variant):
         one, other = (
             open_exposed(side.bundle.graph(graph, side.precision))
             for side in (reference, candidate)
         )
-        if graph == "template":
+        if graph == TEMPLATE:
+            made = describe_graph(variant, TEMPLATE)
+            templates = list(_list_templates(made, steps))
+            targets |= _encode_templates(made, one, templates)
             feeds: Iterator[Feeds] = iter(templates)
-            tokens = [one.run(["template_tokens"], fed)[0] for fed in templates]
         else:
-            feeds = _list_steps(variant, steps, one, np.concatenate(tokens, axis=1))
-        half = candidate.bundle.state_dtype(candidate.precision)
-        errors = _compare_tensors(one, other, feeds, half, advance)
+            feeds = _list_steps(contract, steps, one, targets)
+        errors = _compare_tensors(contract, one, other, feeds, advance)
         tensors += len(errors)
         every += _trace_errors(graph, one.model, errors)
-        largest = errors.get("policy_logits", 0.0)
+        largest = errors.get(list_judged(contract)[0], 0.0)
     floor = max(FLOOR, largest / 100)
     births = [e for e in every if e.error > floor and e.error > JUMP * e.before][:SHOWN]
     rest = sorted((e for e in every if e not in births), key=lambda e: -e.added)
@@ -148,38 +154,57 @@ def walk_layers(
     return LayerWalk(candidate.precision, tensors, tuple(births), tuple(growth))
 
 
+def _list_templates(made: GraphContract, steps: Sequence[ProbeStep]) -> Iterator[Feeds]:
+    """What the template graph is fed, a template at a time."""
+    (given,) = made.list_inputs("given")
+    for template in steps[0].templates:
+        yield {made.pixels.name: template.crop[None], given.name: template.box[None]}
+
+
+def _encode_templates(made: GraphContract, reference: Exposed, templates: Sequence[Feeds]) -> Feeds:
+    """The target tensors that the reference's graph makes of all templates."""
+    names = [spec.name for spec in made.outputs]
+    parts = zip(*(reference.run(names, fed) for fed in templates), strict=True)
+    return {name: np.concatenate(p, axis=1) for name, p in zip(names, parts, strict=True)}
+
+
 def _list_steps(
-    variant: Variant, steps: Sequence[ProbeStep], reference: Exposed, tokens: NDArray[Any]
+    contract: GraphContract, steps: Sequence[ProbeStep], reference: Exposed, targets: Feeds
 ) -> Iterator[Feeds]:
     """What the step graph is fed, the reference's own state coming back."""
-    state = np.zeros((1, *variant.state_shape), np.float32)
+    states = [(state.before, state.after.name) for state in contract.states]
+    carried: Feeds = {spec.name: np.zeros(spec.at_batch(1), np.float32) for spec, _ in states}
     for step in steps[:STEPS]:
-        feeds = {
-            "search": step.search[None],
-            "template_tokens": tokens,
-            "temporal_tokens": state,
-            "has_history": np.array([not step.forget], np.float32),
-            "window": step.window,
-        }
+        feeds: Feeds = {contract.pixels.name: step.search[None], **targets, **carried}
+        fresh = np.array([not step.forget], np.float32)
+        feeds |= {spec.name: fresh for spec in contract.list_inputs("fresh")}
+        if step.window is not None:
+            feeds |= {spec.name: step.window for spec in contract.list_inputs("shared")}
         yield feeds
-        state = reference.run(["temporal_tokens_out"], feeds)[0]
+        if states:
+            left = reference.run([name for _, name in states], feeds)
+            carried = {spec.name: one for (spec, _), one in zip(states, left, strict=True)}
 
 
 def _compare_tensors(
+    contract: GraphContract,
     reference: Exposed,
     candidate: Exposed,
     feeds: Iterator[Feeds],
-    state_dtype: str,
     advance: Callable[[], None],
 ) -> dict[str, float]:
-    """The relative error of every tensor that both have, in the reference's order."""
+    """The relative error of every tensor that both have, in the reference's order.
+
+    The contract is that of the candidate's step, which may carry its state in another type.
+    """
     shared = set(candidate.tensors)
     names = [name for name in reference.tensors if name in shared]
     sums = {name: np.zeros(2) for name in names}
     for fed in feeds:
         other = dict(fed)
-        if "temporal_tokens" in fed:
-            other["temporal_tokens"] = fed["temporal_tokens"].astype(state_dtype)
+        for spec in contract.list_inputs("state"):
+            if spec.name in fed:
+                other[spec.name] = fed[spec.name].astype(spec.dtype)
         for start in range(0, len(names), AT_ONCE):
             group = names[start : start + AT_ONCE]
             pairs = zip(reference.run(group, fed), candidate.run(group, other), strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast, runtime_checkable
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from relo_edge.benchmarks.parity.paired_runtime import FramePair, Outputs, collect_outputs
 from relo_edge.benchmarks.parity.probes import ProbeStep, Stepper, TemplateInput
+from relo_edge.contract import GraphContract
 
-__all__ = ["EXPLAINS", "Explanation", "Mistake", "StateRule", "explain_outputs", "replay"]
+__all__ = ["EXPLAINS", "Explanation", "Mistake", "State", "StateRule", "explain_outputs", "replay"]
 
 EXPLAINS = 4
 """A mistake that leaves less than this part of the error is what happened."""
@@ -22,7 +23,8 @@ PROVES = 1000
 
 Array = NDArray[np.float32]
 PixelChange = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-StateRule = Callable[[list[Array], list[Array]], "Array | None"]
+State = Mapping[str, Array]
+StateRule = Callable[[list[State], list[State]], "State | None"]
 """The states that the target's frames and that all frames so far left behind → the one that the
 next frame is given; None for a first frame."""
 
@@ -31,7 +33,7 @@ next frame is given; None for a first frame."""
 class WritableState(Protocol):
     """A reference whose state can be set, as the network in PyTorch."""
 
-    def write_state(self, slot: int, state: Array) -> None: ...
+    def write_state(self, slot: int, state: State) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +62,12 @@ class Explanation:
 
 
 def explain_outputs(
+    contract: GraphContract,
     reference: Stepper,
     steps: Sequence[ProbeStep],
     pairs: Sequence[FramePair],
     mistakes: Iterable[Mistake],
-    names: Sequence[str] = ("policy_logits",),
+    names: Sequence[str],
 ) -> Explanation | None:
     """The mistake that explains these outputs of the steps best, if one does."""
     error = max(pair.measure_error(name) for pair in pairs for name in names)
@@ -73,7 +76,7 @@ def explain_outputs(
         if not _can_make(reference, mistake):
             continue
         left = 0.0
-        for pair, answer in zip(pairs, replay(reference, steps, mistake), strict=True):
+        for pair, answer in zip(pairs, replay(contract, reference, steps, mistake), strict=True):
             left = max(left, *(_measure_left(pair, answer, name) for name in names))
             if not left < error / EXPLAINS:
                 break
@@ -84,10 +87,12 @@ def explain_outputs(
     return best
 
 
-def replay(reference: Stepper, steps: Sequence[ProbeStep], mistake: Mistake) -> Iterator[Outputs]:
+def replay(
+    contract: GraphContract, reference: Stepper, steps: Sequence[ProbeStep], mistake: Mistake
+) -> Iterator[Outputs]:
     """The reference's answers to the steps, with the mistake made in each."""
-    past: list[Array] = []
-    every: list[Array] = []
+    past: list[State] = []
+    every: list[State] = []
     taken = _delay_updates(steps) if mistake.delays_update else steps
     for number, step in enumerate(taken):
         _prepare(reference, step, mistake, first=number == 0)
@@ -102,10 +107,10 @@ def replay(reference: Stepper, steps: Sequence[ProbeStep], mistake: Mistake) -> 
             if state is not None:
                 cast(WritableState, reference).write_state(0, state)
         answer = reference.step([0], _change(step.search, mistake.search)[None], step.window)
-        outputs = collect_outputs(answer, 0, reference.read_state(0))
-        past.append(outputs["temporal_tokens"])
-        every.append(outputs["temporal_tokens"])
-        yield outputs
+        left = reference.read_state(0)
+        past.append(left)
+        every.append(left)
+        yield collect_outputs(contract, answer, 0, left)
 
 
 def _measure_left(pair: FramePair, answer: Outputs, name: str) -> float:
@@ -119,6 +124,8 @@ def _prepare(reference: Stepper, step: ProbeStep, mistake: Mistake, first: bool)
         box = template.box if mistake.template_box is None else mistake.template_box(template.box)
         crop = _change(template.crop, mistake.template)
         reference.encode_template(0, template.place, crop, box.astype(np.float32))
+    for name, values in step.targets.items():
+        reference.set_target(0, name, values)
     if step.forget:
         reference.forget(0)
     if step.rewind and not mistake.skips_rewind and mistake.state is None:

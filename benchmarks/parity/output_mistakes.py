@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from relo_edge.benchmarks.parity.mistakes import EXPLAINS, Explanation
 from relo_edge.benchmarks.parity.paired_runtime import FramePair, Outputs
 from relo_edge.benchmarks.parity.probes import ProbeStep, Stepper, run_script
+from relo_edge.contract import GraphContract
 
 __all__ = ["explain_box", "explain_cells", "explain_map", "explain_score"]
 
@@ -62,9 +63,9 @@ class _BoxView:
 
 def explain_map(pairs: Sequence[FramePair]) -> Explanation | None:
     """Logits that are the right ones, changed after the network."""
-    wants = [pair.reference["policy_logits"].astype(np.float64) for pair in pairs]
-    gots = [pair.candidate["policy_logits"].astype(np.float64) for pair in pairs]
-    windows = [pair.window.astype(np.float64) for pair in pairs]
+    wants = [_read_map(pair, "reference") for pair in pairs]
+    gots = [_read_map(pair, "candidate") for pair in pairs]
+    windows = [_read_window(pair.window) for pair in pairs]
     error = _measure_largest(wants, gots)
     changes: dict[str, list[Array]] = {
         "the window is applied to them": [w * v for w, v in zip(wants, windows, strict=True)],
@@ -100,6 +101,7 @@ def explain_score(steps: Sequence[ProbeStep], pairs: Sequence[FramePair]) -> Exp
 
 
 def explain_cells(
+    contract: GraphContract,
     reference: Stepper,
     steps: Sequence[ProbeStep],
     pairs: Sequence[FramePair],
@@ -116,7 +118,7 @@ def explain_cells(
         if what in CELL_RULES:
             chosen = tuple(int(np.argmax(CELL_RULES[what](view))) for view in views)
             cells.setdefault(chosen, what)
-    grid = pairs[0].window.shape[0]
+    grid = len(_read_window(pairs[0].window))
     moves = {
         "the next cell to the right is read": [cell + 1 for cell in right],
         "the next cell to the left is read": [cell - 1 for cell in right],
@@ -133,7 +135,9 @@ def explain_cells(
         if row == right:
             continue
         left[what] = 0.0
-        for pair, answer in zip(pairs, _ask_cells(reference, steps, pairs, row), strict=True):
+        for pair, answer in zip(
+            pairs, _ask_cells(contract, reference, steps, pairs, row), strict=True
+        ):
             wrong = float(np.abs(answer["box"] - pair.candidate["box"]).max())
             left[what] = max(left[what], wrong)
             if not left[what] < error / EXPLAINS:
@@ -149,7 +153,7 @@ def explain_box(pairs: Sequence[FramePair]) -> Explanation | None:
     error = max(pair.measure_error("box") for pair in agreed)
     wants = [pair.reference["box"].astype(np.float64) for pair in agreed]
     gots = np.array([pair.candidate["box"].astype(np.float64) for pair in agreed])
-    grid = agreed[0].window.shape[0]
+    grid = len(_read_window(agreed[0].window))
     views = [
         _BoxView(want, np.array(divmod(pair.reference_cell, grid)[::-1]), grid)
         for want, pair in zip(wants, agreed, strict=True)
@@ -192,27 +196,42 @@ def _list_views(
     pairs: Sequence[FramePair],
     side: Literal["reference", "candidate"],
 ) -> list[_MapView]:
-    protocol = next(step.window for step in steps if step.plain_window).astype(np.float64)
+    protocol = next(_read_window(step.window) for step in steps if step.plain_window)
     views, before = [], protocol
     for pair in pairs:
-        window = pair.window.astype(np.float64)
-        logits = getattr(pair, side)["policy_logits"].astype(np.float64)
-        views.append(_MapView(logits, window, before, protocol))
+        window = _read_window(pair.window)
+        views.append(_MapView(_read_map(pair, side), window, before, protocol))
         before = window
     return views
 
 
+def _read_map(pair: FramePair, side: Literal["reference", "candidate"]) -> Array:
+    outputs: Outputs = getattr(pair, side)
+    assert pair.cells is not None
+    return outputs[pair.cells].astype(np.float64)
+
+
+def _read_window(window: NDArray[np.float32] | None) -> Array:
+    """Where there is a map there is a window."""
+    assert window is not None
+    return window.astype(np.float64)
+
+
 def _ask_cells(
-    reference: Stepper, steps: Sequence[ProbeStep], pairs: Sequence[FramePair], cells: Sequence[int]
+    contract: GraphContract,
+    reference: Stepper,
+    steps: Sequence[ProbeStep],
+    pairs: Sequence[FramePair],
+    cells: Sequence[int],
 ) -> Iterator[Outputs]:
     """What the reference says of these cells: a window that leaves nothing else makes it choose."""
     forced = []
     for step, pair, cell in zip(steps, pairs, cells, strict=True):
-        window = np.zeros_like(step.window)
-        logit = pair.reference["policy_logits"].flat[cell]
+        window = np.zeros_like(_read_window(step.window), np.float32)
+        logit = _read_map(pair, "reference").flat[cell]
         window.flat[cell] = 1 if logit > 0 else -1
         forced.append(replace(step, window=window))
-    return run_script(reference, forced)
+    return run_script(contract, reference, forced)
 
 
 def _choose(part: str, error: float, left: dict[str, float]) -> Explanation | None:

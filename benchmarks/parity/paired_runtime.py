@@ -9,11 +9,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import STEP, GraphContract, describe_graph
 from relo_edge.measures.gates import GATES
 from relo_edge.measures.tensor_errors import ErrorTally
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
-__all__ = ["FramePair", "FrameRecord", "Outputs", "PairedRuntime", "collect_outputs"]
+__all__ = [
+    "FramePair",
+    "FrameRecord",
+    "Outputs",
+    "PairedRuntime",
+    "collect_outputs",
+    "list_judged",
+    "name_map",
+]
 
 KEPT_PAIRS = 6
 """Frames whose tensors are kept: a large variant's states of a long clip would fill the memory."""
@@ -30,16 +39,24 @@ class FramePair:
 
     reference: Outputs
     candidate: Outputs
-    window: Array
+    window: Array | None
     fresh: bool
     """Whether the target had no history yet."""
     tolerance: float
     """How far a score of this precision may be from its map's windowed logit, by rounding."""
+    cells: str | None
+    """The name of the map; None where there is none, and with it no cell to choose."""
 
     @property
     def reference_cell(self) -> int:
         """The cell with the reference's largest windowed logit."""
-        return int(np.argmax(self.reference["policy_logits"] * self.window))
+        return int(np.argmax(self.apply_window(self.reference)))
+
+    def apply_window(self, side: Outputs) -> Array:
+        """A side's windowed map."""
+        assert self.cells is not None
+        assert self.window is not None
+        return np.asarray(side[self.cells] * self.window)
 
     @property
     def candidate_cell(self) -> int:
@@ -48,7 +65,7 @@ class FramePair:
         The score is the windowed logit of the chosen cell. Where several cells come that close to
         the score, the box decides whether the reference's cell is the one.
         """
-        windowed = (self.candidate["policy_logits"] * self.window).ravel()
+        windowed = self.apply_window(self.candidate).ravel()
         distance = np.abs(windowed - self.candidate["score"][0])
         distance[~np.isfinite(distance)] = np.inf
         nearest, expected = int(np.argmin(distance)), self.reference_cell
@@ -56,18 +73,20 @@ class FramePair:
             return nearest
         others = distance <= self.tolerance * self._find_largest()
         alone = np.count_nonzero(others) == 1
-        near = self.measure_error("box") < 0.5 / self.window.shape[0]
+        near = self.measure_error("box") < 0.5 / np.sqrt(windowed.size)
         return expected if alone or near or nearest == expected else nearest
 
     @property
     def same_cell(self) -> bool:
-        """Whether both chose the same cell."""
-        return self.candidate_cell == self.reference_cell
+        """Whether both chose the same cell; they do where there is no choice."""
+        return self.cells is None or self.candidate_cell == self.reference_cell
 
     @property
     def margin(self) -> float:
         """By how much the reference prefers its cell to the next best."""
-        windowed = np.sort((self.reference["policy_logits"] * self.window).ravel())
+        if self.cells is None:
+            return 0.0
+        windowed = np.sort(self.apply_window(self.reference).ravel())
         return float(windowed[-1] - windowed[-2])
 
     @property
@@ -81,13 +100,17 @@ class FramePair:
 
         A window never exceeds 1, so this is at most the error of the logits if the score is right.
         """
+        if self.cells is None:
+            return self.measure_error("score") if "score" in self.reference else 0.0
         error = np.abs(self.candidate["score"][0] - self.reference["score"][0])
-        return float(error) / max(float(np.abs(self.reference["policy_logits"]).max()), 1e-12)
+        return float(error) / max(float(np.abs(self.reference[self.cells]).max()), 1e-12)
 
     @property
     def choice_error(self) -> float:
         """How far the score is from the largest windowed logit of the candidate's own map."""
-        best = (self.candidate["policy_logits"] * self.window).max()
+        if self.cells is None:
+            return 0.0
+        best = self.apply_window(self.candidate).max()
         return float(np.abs(self.candidate["score"][0] - best)) / self._find_largest()
 
     def measure_error(self, name: str) -> float:
@@ -97,7 +120,8 @@ class FramePair:
         return float(np.abs(want - got).max()) / largest
 
     def _find_largest(self) -> float:
-        return max(float(np.abs(self.candidate["policy_logits"]).max()), 1e-12)
+        assert self.cells is not None
+        return max(float(np.abs(self.candidate[self.cells]).max()), 1e-12)
 
 
 @dataclass(frozen=True)
@@ -142,6 +166,7 @@ class PairedRuntime(ClosedOnExit):
         self.device = self.candidate.device
         self.variant = self.reference.variant
         self.batch = min(self.reference.batch, self.candidate.batch)
+        self.contract = describe_graph(self.variant, STEP)
         self._known: set[int] = set()
         self._known_before: set[int] = set()
 
@@ -149,6 +174,11 @@ class PairedRuntime(ClosedOnExit):
         """In both."""
         self.reference.encode_template(slot, index, template, box)
         self.candidate.encode_template(slot, index, template, box)
+
+    def set_target(self, slot: int, name: str, values: Array) -> None:
+        """In both."""
+        self.reference.set_target(slot, name, values)
+        self.candidate.set_target(slot, name, values)
 
     def forget(self, slot: int) -> None:
         """In both."""
@@ -163,20 +193,21 @@ class PairedRuntime(ClosedOnExit):
         if slot not in self._known_before:
             self._known.discard(slot)
 
-    def step(self, slots: Sequence[int], searches: Pixels, window: Array) -> StepResult:
+    def step(self, slots: Sequence[int], pixels: Pixels, shared: Array | None) -> StepResult:
         """Step both on the same crops; each carries its own state."""
         fresh = not self._known.intersection(slots)
-        answer = self.reference.step(slots, searches, window)
-        other = self.candidate.step(slots, searches, window)
+        answer = self.reference.step(slots, pixels, shared)
+        other = self.candidate.step(slots, pixels, shared)
         self._known_before = set(self._known)
         self._known.update(slots)
         for row, slot in enumerate(slots):
             pair = FramePair(
-                collect_outputs(answer, row, self.reference.read_state(slot)),
-                collect_outputs(other, row, self.candidate.read_state(slot)),
-                window,
+                collect_outputs(self.contract, answer, row, self.reference.read_state(slot)),
+                collect_outputs(self.contract, other, row, self.candidate.read_state(slot)),
+                shared,
                 fresh,
                 GATES[self.precision].choice,
+                name_map(self.contract),
             )
             self._record_pair(pair)
         return answer
@@ -189,7 +220,7 @@ class PairedRuntime(ClosedOnExit):
         if len(self.pairs) < KEPT_PAIRS:
             self.pairs.append(pair)
 
-    def read_state(self, slot: int) -> Array:
+    def read_state(self, slot: int) -> Outputs:
         """The reference's."""
         return self.reference.read_state(slot)
 
@@ -197,11 +228,25 @@ class PairedRuntime(ClosedOnExit):
         """The two belong to whoever opened them."""
 
 
-def collect_outputs(answer: StepResult, row: int, state: Array) -> Outputs:
+def collect_outputs(
+    contract: GraphContract, answer: StepResult, row: int, state: Outputs
+) -> Outputs:
     """One row of a runtime's answer, and its target's new state."""
-    return {
-        "box": answer.boxes[row],
-        "score": answer.scores[row : row + 1],
-        "policy_logits": answer.policy_logits[row],
-        "temporal_tokens": state,
-    }
+    outputs = {"box": answer.boxes[row]}
+    if contract.find_output("score"):
+        outputs["score"] = answer.scores[row : row + 1]
+    cells = name_map(contract)
+    if cells is not None and answer.maps is not None:
+        outputs[cells] = answer.maps[row]
+    return outputs | state
+
+
+def name_map(contract: GraphContract) -> str | None:
+    """What the graph calls its map, where it has one."""
+    found = contract.find_output("map")
+    return found.name if found else None
+
+
+def list_judged(contract: GraphContract) -> tuple[str, ...]:
+    """The outputs that are judged as tensors: the map, or the box without one, and the state."""
+    return (name_map(contract) or "box", *(state.before.name for state in contract.states))

@@ -6,29 +6,31 @@ candidate and, for a diagnosis, on the reference with a mistake made on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.benchmarks.parity.paired_runtime import FramePair, Outputs, collect_outputs
-from relo_edge.clips.hard_targets import HARD_TARGETS, make_hard_clip
-from relo_edge.geometry import (
-    Box,
-    box_in_template,
-    crop_into,
-    hann_window,
-    place_crop,
-    read_box,
+from relo_edge.benchmarks.parity.paired_runtime import (
+    FramePair,
+    Outputs,
+    collect_outputs,
+    name_map,
 )
+from relo_edge.clips.hard_targets import HARD_TARGETS, make_hard_clip
+from relo_edge.contract import STEP, GraphContract, describe_graph
+from relo_edge.families.motion import Motion, RgbCropper
+from relo_edge.families.registry import find_family
+from relo_edge.geometry import Box, read_box
 from relo_edge.measures.gates import GATES
 from relo_edge.runtime import Runtime, StepResult
-from relo_edge.spec import TrackerProtocol, Variant
+from relo_edge.spec import TrackerVariant
 from relo_edge.video.opening import Frame
 
 __all__ = [
+    "FIRST",
     "SLOTS",
     "ProbeRun",
     "ProbeStep",
@@ -69,8 +71,10 @@ class ProbeStep:
     label: str
     """What the step adds to the one before."""
     search: Pixels
-    window: Array
+    window: Array | None
     templates: tuple[TemplateInput, ...] = ()
+    targets: Mapping[str, Array] = field(default_factory=dict)
+    """Target tensors that no template makes, which are set."""
     forget: bool = False
     rewind: bool = False
     plain_window: bool = False
@@ -89,17 +93,21 @@ class Stepper(Protocol):
     def rewind(self, slot: int) -> None:
         """Take its last step back."""
 
-    def step(self, slots: Sequence[int], searches: Pixels, window: Array) -> StepResult:
-        """Localize one crop for each slot."""
+    def set_target(self, slot: int, name: str, values: Array) -> None:
+        """Set a target tensor that no template makes."""
 
-    def read_state(self, slot: int) -> Array:
-        """Its temporal tokens."""
+    def step(self, slots: Sequence[int], pixels: Pixels, shared: Array | None) -> StepResult:
+        """Localize the target of each slot."""
+
+    def read_state(self, slot: int) -> Outputs:
+        """What it carries."""
 
 
 @dataclass(frozen=True, eq=False)
 class Probes:
     """The scripts and the reference's answers, the same for every candidate."""
 
+    contract: GraphContract
     steps: list[ProbeStep]
     answers: list[Outputs]
     together: list[list[ProbeStep]]
@@ -111,13 +119,14 @@ class Probes:
 class ProbeRun:
     """The steps with what both sides answered to each."""
 
+    contract: GraphContract
     steps: list[ProbeStep]
     pairs: list[FramePair]
     slots: list[FramePair]
     """Two targets stepped together, both in turn; none where the candidate holds one target."""
 
 
-def make_script(variant: Variant) -> list[ProbeStep]:
+def make_script(variant: TrackerVariant) -> list[ProbeStep]:
     """One target after the other: every kind of step on the first, the first few on the rest."""
     steps: list[ProbeStep] = []
     for scene in HARD_TARGETS:
@@ -132,15 +141,16 @@ def count_probe_steps() -> int:
 
 
 def prepare_probes(
-    reference: Stepper, variant: Variant, advance: Callable[[], None] = lambda: None
+    reference: Stepper, variant: TrackerVariant, advance: Callable[[], None] = lambda: None
 ) -> Probes:
     """Run the scripts on the reference."""
-    steps, answers = make_script(variant), []
-    for answer in run_script(reference, steps):
+    contract, steps, answers = describe_graph(variant, STEP), make_script(variant), []
+    for answer in run_script(contract, reference, steps):
         answers.append(answer)
         advance()
     together = _make_together(variant)
-    return Probes(steps, answers, together, [list(run_script(reference, s)) for s in together])
+    told = [list(run_script(contract, reference, script)) for script in together]
+    return Probes(contract, steps, answers, together, told)
 
 
 def run_probes(
@@ -149,33 +159,38 @@ def run_probes(
     """Run the script on the candidate, then two targets together where it holds two."""
     tolerance = GATES[candidate.precision].choice
     pairs = []
-    sides = zip(probes.answers, run_script(candidate, probes.steps), strict=True)
+    cells, script = name_map(probes.contract), run_script(probes.contract, candidate, probes.steps)
+    sides = zip(probes.answers, script, strict=True)
     for step, (want, got) in zip(probes.steps, sides, strict=True):
         fresh = step.label in (FIRST, FORGET)
-        pairs.append(FramePair(want, got, step.window, fresh, tolerance))
+        pairs.append(FramePair(want, got, step.window, fresh, tolerance, cells))
         advance()
     slots = list(_probe_slots(probes, candidate, tolerance)) if candidate.batch > 1 else []
-    return ProbeRun(probes.steps, pairs, slots)
+    return ProbeRun(probes.contract, probes.steps, pairs, slots)
 
 
-def run_script(runtime: Stepper, steps: Sequence[ProbeStep], slot: int = 0) -> Iterator[Outputs]:
+def run_script(
+    contract: GraphContract, runtime: Stepper, steps: Sequence[ProbeStep], slot: int = 0
+) -> Iterator[Outputs]:
     """The runtime's answer to each step, in turn."""
     for step in steps:
         _prepare(runtime, step, slot)
         answer = runtime.step([slot], step.search[None], step.window)
-        yield collect_outputs(answer, 0, runtime.read_state(slot))
+        yield collect_outputs(contract, answer, 0, runtime.read_state(slot))
 
 
 def _prepare(runtime: Stepper, step: ProbeStep, slot: int) -> None:
     for template in step.templates:
         runtime.encode_template(slot, template.place, template.crop, template.box)
+    for name, values in step.targets.items():
+        runtime.set_target(slot, name, values)
     if step.forget:
         runtime.forget(slot)
     if step.rewind:
         runtime.rewind(slot)
 
 
-def _make_together(variant: Variant) -> list[list[ProbeStep]]:
+def _make_together(variant: TrackerVariant) -> list[list[ProbeStep]]:
     """The first steps of two targets, the second with the first one's windows."""
     first, second = (list(_make_scene(scene, variant))[:3] for scene in ("plain", "large"))
     steps = zip(first, second, strict=True)
@@ -192,53 +207,55 @@ def _probe_slots(probes: Probes, candidate: Runtime, tolerance: float) -> Iterat
         window, fresh = together[0].window, together[0].forget
         answer = candidate.step(order, crops, window)
         for place, slot in enumerate(order):
-            got = collect_outputs(answer, place, candidate.read_state(slot))
+            got = collect_outputs(probes.contract, answer, place, candidate.read_state(slot))
             want = probes.together_answers[slot][row]
-            yield FramePair(want, got, window, fresh, tolerance)
+            yield FramePair(want, got, window, fresh, tolerance, name_map(probes.contract))
 
 
-def _make_scene(scene: str, variant: Variant) -> Iterator[ProbeStep]:
+def _make_scene(scene: str, variant: TrackerVariant) -> Iterator[ProbeStep]:
     """Every kind of step on one target."""
     clip = make_hard_clip(scene, FRAMES)
     frames = [np.ascontiguousarray(frame[..., ::-1]) for frame in clip.frames()]
     boxes = [read_box(box) for box in clip.boxes]
-    protocol = variant.protocol()
+    motion = find_family(variant.family).motion(variant, variant.protocol())
     rng = np.random.default_rng((SEED, list(HARD_TARGETS).index(scene)))
 
     def search(number: int) -> Pixels:
-        return _crop(frames[number], boxes[number - 1], protocol.search_factor, variant.search_size)
+        pixels = np.empty(motion.pixels, np.uint8)
+        motion.fill_pixels(pixels, frames[number], boxes[number - 1], 1.0, RgbCropper())
+        return pixels
 
-    def draw() -> Array:
-        return _draw_window(rng, variant.grid)
+    def draw() -> Array | None:
+        return None if motion.shared is None else _draw_window(rng, motion.shared.shape)
 
     first = tuple(
-        _make_template(place, frames[place % 2], boxes[place % 2], protocol, variant)
-        for place in range(variant.templates)
+        _make_template(place, frames[place % 2], boxes[place % 2], motion)
+        for place in range(motion.templates)
     )
-    newest = _make_template(variant.templates - 1, frames[4], boxes[4], protocol, variant)
-    plain = hann_window(variant.grid, protocol.window_factor)
-    yield ProbeStep(scene, FIRST, search(1), plain, first, forget=True, plain_window=True)
+    newest = _make_template(motion.templates - 1, frames[4], boxes[4], motion) if first else None
+    targets = _disturb(motion.describe_target(boxes[0], (frames[0].shape[1], frames[0].shape[0])))
+    again = _disturb(motion.describe_target(boxes[2], (frames[2].shape[1], frames[2].shape[0])))
+    begun = ProbeStep(scene, FIRST, search(1), motion.shared, first, targets, forget=True)
+    yield replace(begun, plain_window=True)
     yield ProbeStep(scene, HISTORY, search(2), draw())
     yield ProbeStep(scene, HISTORY, search(3), draw())
     yield ProbeStep(scene, HISTORY, search(1), draw())
     yield ProbeStep(scene, REWIND, search(4), draw(), rewind=True)
-    yield ProbeStep(scene, UPDATE, search(2), draw(), (newest,))
-    yield ProbeStep(scene, FORGET, search(3), draw(), forget=True)
+    yield ProbeStep(scene, UPDATE, search(2), draw(), (newest,) if newest else ())
+    yield ProbeStep(scene, FORGET, search(3), draw(), targets=again, forget=True)
 
 
-def _make_template(
-    place: int, frame: Frame, box: Box, protocol: TrackerProtocol, variant: Variant
-) -> TemplateInput:
-    size = variant.template_size
-    crop = _crop(frame, box, protocol.template_factor, size)
-    window = place_crop(box, protocol.template_factor, size)
-    return TemplateInput(place, crop, box_in_template(box, window, size))
+def _make_template(place: int, frame: Frame, box: Box, motion: Motion) -> TemplateInput:
+    crop = np.empty(motion.template_pixels, np.uint8)
+    return TemplateInput(place, crop, motion.crop_template(crop, frame, box, RgbCropper()))
 
 
-def _crop(frame: Frame, box: Box, factor: float, size: int) -> Pixels:
-    return crop_into(np.empty((size, size, 3), np.uint8), frame, place_crop(box, factor, size))
+def _disturb(targets: Mapping[str, Array]) -> dict[str, Array]:
+    """What is zero in every target by itself would not be missed."""
+    rng = np.random.default_rng(SEED)
+    return {n: (a + rng.normal(0, 0.1, a.shape)).astype(np.float32) for n, a in targets.items()}
 
 
-def _draw_window(rng: np.random.Generator, grid: int) -> Array:
+def _draw_window(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Weights from 0 to 1 without symmetry or ties, so steep that they often decide alone."""
-    return rng.uniform(0.02, 1, (grid, grid)).astype(np.float32) ** 3
+    return rng.uniform(0.02, 1, shape).astype(np.float32) ** 3

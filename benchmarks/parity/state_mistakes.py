@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.benchmarks.parity.mistakes import Mistake, StateRule
-from relo_edge.spec import Variant
+from relo_edge.benchmarks.parity.mistakes import Mistake, State, StateRule
+from relo_edge.contract import GraphContract
 
 __all__ = ["list_state_mistakes"]
 
@@ -16,22 +17,28 @@ Array = NDArray[np.float32]
 PART = "temporal state"
 
 
-def list_state_mistakes(variant: Variant) -> Iterator[Mistake]:
-    """Which state arrives when, in which order and with which numbers."""
+def list_state_mistakes(contract: GraphContract) -> Iterator[Mistake]:
+    """Which state arrives when, in which order and with which numbers; none without a state."""
     yield Mistake("template", "a new template is not taken over", delays_update=True)
     yield Mistake("template", "a template is only ever set once", keeps_first_template=True)
+    if not contract.states:
+        return
     yield Mistake("rewind", "a step is not taken back", skips_rewind=True)
     yield Mistake(
         PART, "the history does not arrive: every frame is a first frame", state=lambda *_: None
     )
-    zeros = np.zeros(variant.state_shape, np.float32)
+    befores = [state.before for state in contract.states]
+    zeros = {spec.name: np.zeros(spec.at_batch(1)[1:], np.float32) for spec in befores}
     for what, rule in _name_timings(zeros).items():
         yield Mistake(PART, what, state=rule)
-    for what, change in _name_changes(variant).items():
+    for what, change in _name_changes(zeros).items():
         yield Mistake(PART, what, state=_change_last(change))
+    for one, other in combinations(zeros, 2):
+        if zeros[one].shape == zeros[other].shape:
+            yield Mistake(PART, f"{one} and {other} are swapped", state=_swap_tensors(one, other))
 
 
-def _name_timings(zeros: Array) -> dict[str, StateRule]:
+def _name_timings(zeros: State) -> dict[str, StateRule]:
     return {
         "zeros arrive in place of the history": lambda past, _: zeros if past else None,
         "a first frame is given zeros as its history": lambda past, _: past[-1] if past else zeros,
@@ -50,14 +57,18 @@ def _name_timings(zeros: Array) -> dict[str, StateRule]:
     }
 
 
-def _name_changes(variant: Variant) -> dict[str, Callable[[Array], Array]]:
-    depth = variant.depth
-    changes: dict[str, Callable[[Array], Array]] = {
+def _name_changes(zeros: State) -> dict[str, Callable[[Array], Array]]:
+    """A state of three dimensions is one of layers and tokens."""
+    depths = {values.shape[0] for values in zeros.values() if values.ndim == 3}
+    layered: dict[str, Callable[[Array], Array]] = {
         "the order of its layers is reversed": lambda s: s[::-1].copy(),
         "its layers arrive one place late": lambda s: np.roll(s, 1, axis=0),
         "its layers arrive one place early": lambda s: np.roll(s, -1, axis=0),
         "the order of its tokens is reversed": lambda s: s[:, ::-1].copy(),
         "its layers and tokens are swapped": lambda s: s.transpose(1, 0, 2).reshape(s.shape).copy(),
+    }
+    changes: dict[str, Callable[[Array], Array]] = layered if depths else {}
+    changes |= {
         "kept in half precision": lambda s: s.astype(np.float16).astype(np.float32),
         "kept in bfloat16": _round_bfloat16,
         "its sign is flipped": lambda s: -s,
@@ -65,6 +76,7 @@ def _name_changes(variant: Variant) -> dict[str, Callable[[Array], Array]]:
         "it is twice too large": lambda s: np.float32(2) * s,
         "it is half as large": lambda s: np.float32(0.5) * s,
     }
+    depth = max(depths, default=0)
     for layer in range(depth):
         changes[f"layer {layer} of {depth} is missing"] = _drop_layer(layer)
     for layer in range(depth - 1):
@@ -73,7 +85,15 @@ def _name_changes(variant: Variant) -> dict[str, Callable[[Array], Array]]:
 
 
 def _change_last(change: Callable[[Array], Array]) -> StateRule:
-    return lambda past, _: change(past[-1]) if past else None
+    return lambda past, _: {n: change(s) for n, s in past[-1].items()} if past else None
+
+
+def _swap_tensors(one: str, other: str) -> StateRule:
+    def rule(past: list[State], _: list[State]) -> State | None:
+        last = past[-1] if past else None
+        return last and {**last, one: last[other], other: last[one]}
+
+    return rule
 
 
 def _drop_layer(layer: int) -> Callable[[Array], Array]:

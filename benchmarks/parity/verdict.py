@@ -11,7 +11,7 @@ import numpy as np
 
 from relo_edge.benchmarks.parity.causes import Cause, find_causes
 from relo_edge.benchmarks.parity.layer_errors import LayerWalk
-from relo_edge.benchmarks.parity.paired_runtime import FramePair, FrameRecord
+from relo_edge.benchmarks.parity.paired_runtime import FramePair, FrameRecord, list_judged
 from relo_edge.benchmarks.parity.probes import ProbeRun
 from relo_edge.benchmarks.parity.rollout import Rollout
 from relo_edge.benchmarks.parity.worst_frames import Picture, draw_worst_frames
@@ -37,9 +37,6 @@ __all__ = [
     "find_gate",
     "judge_parity",
 ]
-
-JUDGED = ("policy_logits", "temporal_tokens")
-"""Score and box are judged otherwise: see `_list_failures`."""
 
 ENOUGH_ON_TARGET = 0.5
 """The share of frames in which the reference must be on its target for the track to be judged."""
@@ -127,6 +124,10 @@ class ParityResult:
     clips: list[ClipParity]
     pictures: list[Picture]
     """The frames in which the two trackers lie furthest apart."""
+    told: str
+    """The output that tells most: the map, or the box where there is none."""
+    states: tuple[str, ...]
+    """What is carried from frame to frame."""
     layers: LayerWalk | None = None
     """The nodes in which an error begins, when the graphs were compared."""
 
@@ -138,7 +139,9 @@ class ParityResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         layers = self.layers.to_dict() if self.layers else None
-        return {"passed": self.passed, **asdict(replace(self, layers=None)), "layers": layers}
+        plain = asdict(replace(self, layers=None))
+        del plain["told"], plain["states"]
+        return {"passed": self.passed, **plain, "layers": layers}
 
     def describe(self) -> str:
         """A table and a verdict."""
@@ -156,8 +159,13 @@ class ParityResult:
 
     def _describe_drift(self) -> str:
         """How the state's error goes from the first frame to the last."""
-        states = [[f.errors["temporal_tokens"] for f in clip.frames] for clip in self.clips]
-        first, last = max(s[0] for s in states), max(s[-1] for s in states)
+        if not self.states:
+            return "no state is carried from frame to frame"
+        worst = [
+            [max(f.errors[name] for name in self.states) for f in clip.frames]
+            for clip in self.clips
+        ]
+        first, last = max(s[0] for s in worst), max(s[-1] for s in worst)
         return f"state error {first:.1e} after the first frame, {last:.1e} after the last"
 
     def _describe_track(self) -> Iterator[str]:
@@ -176,7 +184,7 @@ class ParityResult:
 
     def _describe_probe(self) -> Iterator[str]:
         probe = self.probe
-        worst = max(probe.outputs[name].relative for name in JUDGED)
+        worst = max(probe.outputs[name].relative for name in (self.told, *self.states))
         targets = "two targets at once" if probe.slots > 1 else "one target at a time"
         yield f"{probe.steps} probes (random windows, hard targets, {targets}): error {worst:.1e}"
 
@@ -217,14 +225,15 @@ def judge_parity(
     score = float(np.max([record.score_error for record in records]))
     choice = float(np.max([record.choice_error for record in records]))
     probe = _measure_probe(run, gate)
-    judged = bool(on_target.mean() >= ENOUGH_ON_TARGET)
-    failures = _list_failures(gate, outputs, box, score, choice)
-    failures += [f"probe: {line}" for line in _judge_probe(gate, probe)]
-    if judged:
+    is_judged = bool(on_target.mean() >= ENOUGH_ON_TARGET)
+    judged = list_judged(run.contract)
+    failures = _list_failures(gate, judged, outputs, box, score, choice)
+    failures += [f"probe: {line}" for line in _judge_probe(gate, judged, probe)]
+    if is_judged:
         failures += judge_track(gate, agreement, iou, sensitivity)
     causes: tuple[Cause, ...] = ()
     if failures:
-        causes = find_causes(paired.reference, candidate.variant, run, records, gate)
+        causes = find_causes(paired.reference, run, records, gate)
         causes = name_node(causes, layers)
     return ParityResult(
         candidate.name,
@@ -233,7 +242,7 @@ def judge_parity(
         outputs,
         agreement,
         len(cells),
-        judged,
+        is_judged,
         box,
         score,
         choice,
@@ -247,6 +256,7 @@ def judge_parity(
         causes,
         [_sum_up(rollout) for rollout in rollouts],
         draw_worst_frames(rollouts),
+        *(judged[0], judged[1:]),
         layers,
     )
 
@@ -310,13 +320,14 @@ def _tally(pairs: Sequence[FramePair], name: str) -> OutputError:
 
 def _list_failures(
     gate: ParityGate,
+    judged: Sequence[str],
     outputs: dict[str, OutputError],
     box: float | None,
     score: float,
     choice: float,
 ) -> list[str]:
     """A score may differ by as much as the logits, and must be the largest of its own map."""
-    failures = judge_outputs(gate, {name: outputs[name] for name in JUDGED})
+    failures = judge_outputs(gate, {name: outputs[name] for name in judged if name != "box"})
     if not score <= gate.relative + gate.choice:
         failures.append(f"score error {score:.1e} > {gate.relative + gate.choice:.0e}")
     if not choice <= gate.choice:
@@ -330,9 +341,9 @@ def _list_failures(
     return failures
 
 
-def _judge_probe(gate: ParityGate, probe: ProbeParity) -> list[str]:
+def _judge_probe(gate: ParityGate, judged: Sequence[str], probe: ProbeParity) -> list[str]:
     return _list_failures(
-        gate, probe.outputs, probe.box_error, probe.score_error, probe.choice_error
+        gate, judged, probe.outputs, probe.box_error, probe.score_error, probe.choice_error
     )
 
 

@@ -27,11 +27,11 @@ class TimedRuntime(ClosedOnExit):
         return getattr(self.inner, name)
 
     def step(
-        self, slots: Sequence[int], searches: NDArray[np.uint8], window: NDArray[np.float32]
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: NDArray[np.float32] | None
     ) -> StepResult:
         """The inner runtime's answer."""
         start = time.perf_counter()
-        answer = self.inner.step(slots, searches, window)
+        answer = self.inner.step(slots, pixels, shared)
         self.steps.append((start, time.perf_counter()))
         return answer
 

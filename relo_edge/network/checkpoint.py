@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import CheckpointError, InputError, MissingDependency
+from relo_edge.families.family import Family
+from relo_edge.families.registry import find_family, list_families, resolve_variant
 from relo_edge.host.files import describe_kind, hash_file
 from relo_edge.network.inert_pickle import Inert, read_torch_file
 from relo_edge.network.safetensors_file import list_safetensors
 from relo_edge.network.stored_tensors import FileBytes, FileState, StoredTensor, read_state
-from relo_edge.spec import VARIANTS, Variant, find_variant
+from relo_edge.spec import TrackerVariant
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Checkpoint", "read_checkpoint"]
 
-RELEASE_FILE = "RELO_ep0090.pth.tar"
-MARKER = "encoder.body.ttokens"  # no other tracker has it, and its shape tells the variants apart
 COUNTER = "num_batches_tracked"  # the only weights that need not be floating-point numbers
 
 
@@ -30,7 +30,7 @@ COUNTER = "num_batches_tracked"  # the only weights that need not be floating-po
 class Checkpoint:
     """Weights that fit their variant exactly: finite, in float32, free of the file."""
 
-    variant: Variant
+    variant: TrackerVariant
     weights: dict[str, Tensor] = field(repr=False)
     path: Path
     state: FileState | None = field(default=None, repr=False)
@@ -56,7 +56,7 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
 
     The file itself tells its variant; asking for another one is an error.
     """
-    path, asked = Path(path), find_variant(variant) if variant else None
+    path, asked = Path(path), resolve_variant(variant) if variant else None
     with _explain_damage(path), _open_file(path) as data:
         found, weights = _read_weights(path, asked, _read_entries(data))
         data.demand_unchanged()
@@ -64,19 +64,20 @@ def read_checkpoint(path: str | Path, variant: str | None = None) -> Checkpoint:
 
 
 def _read_weights(
-    path: Path, asked: Variant | None, entries: dict[str, Any]
-) -> tuple[Variant, dict[str, Tensor]]:
+    path: Path, asked: TrackerVariant | None, entries: dict[str, Any]
+) -> tuple[TrackerVariant, dict[str, Tensor]]:
     """The weights, once names and shapes are those of one variant."""
-    tensors = _check_tensors(path, entries)
-    found = _identify_variant(path, tensors[MARKER].shape)
+    family = _find_family(path, asked, entries)
+    tensors = _check_tensors(path, family, entries)
+    found = _identify_variant(path, family, tensors)
     if asked and asked.name != found.name:
         raise CheckpointError(
             f"{path} holds another variant",
             found=found.name,
             expected=asked.name,
-            fix=f"ask for {found.name}, or give the {RELEASE_FILE} of {asked.name}",
+            fix=f"ask for {found.name}, or give the {_name_release(asked)} of {asked.name}",
         )
-    _check_layout(path, found, tensors)
+    _check_layout(path, family, found, tensors)
     return found, {name: _read_weight(path, name, stored) for name, stored in tensors.items()}
 
 
@@ -97,7 +98,7 @@ def _explain_damage(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{path} is no readable checkpoint",
             found=error,
-            expected=f"{RELEASE_FILE}, a saved state dict, or safetensors",
+            expected="a release's .pth.tar, a saved state dict, or safetensors",
             fix="download the file again",
         ) from error
 
@@ -105,7 +106,7 @@ def _explain_damage(path: Path) -> Iterator[None]:
 def _open_file(path: Path) -> FileBytes:
     if not path.is_file():
         found = describe_kind(path.stat().st_mode) if path.exists() else "no such file"
-        raise InputError(f"{path} cannot be opened", found=found, expected=RELEASE_FILE)
+        raise InputError(f"{path} cannot be opened", found=found, expected="a checkpoint")
     return FileBytes(path)
 
 
@@ -125,50 +126,66 @@ def _read_entries(data: FileBytes) -> dict[str, Any]:
     return entries
 
 
-def _check_tensors(path: Path, entries: dict[str, Any]) -> dict[str, StoredTensor]:
-    """A trained RELO's tensors and nothing else, or a word on what the file holds instead."""
-    if MARKER not in entries:
-        first_names = ", ".join(_quote_name(name) for name in list(entries)[:3])
-        raise CheckpointError(
-            f"{path} holds no RELO weights",
-            found=first_names or "nothing",
-            expected=MARKER,
-            fix=f"weights of SUTrack or another tracker do not fit, give {RELEASE_FILE}",
-        )
-    for name, entry in entries.items():
+def _find_family(path: Path, asked: TrackerVariant | None, entries: dict[str, Any]) -> Family:
+    """The family whose marker is there; the one asked for comes first."""
+    families = list_families()
+    for family in families:
+        if family.marker in entries:
+            return family
+    wanted = [family for family in families if asked and family.name == asked.family] or families
+    first_names = ", ".join(_quote_name(name) for name in list(entries)[:3])
+    titles = " or ".join(family.title for family in wanted)
+    files = " or ".join(family.release_file for family in wanted)
+    raise CheckpointError(
+        f"{path} holds no {titles} weights",
+        found=first_names or "nothing",
+        expected=" or ".join(family.marker for family in wanted),
+        fix=f"weights of another tracker do not fit, give {files}",
+    )
+
+
+def _check_tensors(path: Path, family: Family, entries: dict[str, Any]) -> dict[str, StoredTensor]:
+    """A trained tracker's tensors and nothing else, or a word on what the file holds instead."""
+    tensors = {n: entry for n, entry in entries.items() if not n.startswith(family.unused)}
+    for name, entry in tensors.items():
         if not isinstance(entry, StoredTensor):
             raise CheckpointError(
                 f"{path}: weight {_quote_name(name)} is spoiled",
                 found=_describe_entry(entry),
                 expected="a dense tensor",
-                fix=f"get {RELEASE_FILE} from a source you trust",
+                fix=f"get {family.release_file} from a source you trust",
             )
-    parts = {name.partition(".")[0] for name in entries}
-    if "decoder" in parts and "policy_model" not in parts:
+    lack = family.find_lack({name: entry.shape for name, entry in tensors.items()})
+    if lack is not None:
+        what, found = lack
         raise CheckpointError(
-            f"{path} is a warm-up checkpoint without a policy head",
-            found="no policy_model",
-            fix=f"{RELEASE_FILE} is the one needed",
+            f"{path} is {what}", found=found, fix=f"{family.release_file} is the one needed"
         )
-    return entries
+    return tensors
 
 
-def _identify_variant(path: Path, shape: tuple[int, ...]) -> Variant:
-    shapes = {name: (1, v.temporal_tokens, v.width) for name, v in VARIANTS.items()}
-    for name, expected in shapes.items():
-        if shape == expected:
-            return VARIANTS[name]
+def _identify_variant(
+    path: Path, family: Family, tensors: dict[str, StoredTensor]
+) -> TrackerVariant:
+    found = family.recognise({name: stored.shape for name, stored in tensors.items()})
+    if found is not None:
+        return found
+    shapes = {name: family.list_shapes(v)[family.marker] for name, v in family.variants.items()}
     raise CheckpointError(
         f"{path} holds no known variant",
-        found=f"{MARKER} of {shape}",
+        found=f"{family.marker} of {tensors[family.marker].shape}",
         expected=", ".join(f"{expected} for {name}" for name, expected in shapes.items()),
     )
 
 
-def _check_layout(path: Path, variant: Variant, tensors: dict[str, StoredTensor]) -> None:
-    from relo_edge.network.relo import state_shapes
+def _name_release(variant: TrackerVariant) -> str:
+    return find_family(variant.family).release_file
 
-    expected = state_shapes(variant)
+
+def _check_layout(
+    path: Path, family: Family, variant: TrackerVariant, tensors: dict[str, StoredTensor]
+) -> None:
+    expected = family.list_shapes(variant)
     found = {name: stored.shape for name, stored in tensors.items()}
     problems = {
         "missing": [name for name in expected if name not in found],
@@ -182,7 +199,7 @@ def _check_layout(path: Path, variant: Variant, tensors: dict[str, StoredTensor]
                 f"the first {_quote_name(names[0])}",
                 found=found.get(names[0], "none"),
                 expected=expected.get(names[0], "none"),
-                fix=f"give the {RELEASE_FILE} of {variant.name}",
+                fix=f"give the {family.release_file} of {variant.name}",
             )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from relo_edge.spec import Variant
+    from relo_edge.spec import TrackerVariant
 
 __all__ = ["draw_tensor", "draw_weights"]
 
@@ -25,14 +25,13 @@ _BOX_SCALES = {
 }
 
 
-def draw_weights(variant: Variant, salt: int = 1) -> Mapping[str, Tensor]:
+def draw_weights(variant: TrackerVariant, salt: int = 1) -> Mapping[str, Tensor]:
     """A full state dict for the variant."""
     import torch
 
-    from relo_edge.network.relo import state_shapes
-    from relo_edge.network.sutrack import sutrack_shapes
+    from relo_edge.families.registry import find_family
 
-    shapes = (sutrack_shapes if variant.family == "sutrack" else state_shapes)(variant)
+    shapes = find_family(variant.family).list_shapes(variant)
     return {name: torch.from_numpy(draw_tensor(name, s, salt)) for name, s in shapes.items()}
 
 

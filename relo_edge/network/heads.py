@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from relo_edge.spec import BATCH_NORM_EPSILON, SIZE_FLOOR, Variant
 
-__all__ = ["BoxDecoder", "PolicyHead", "ValueHead"]
+__all__ = ["BoxDecoder", "PolicyHead", "ValueHead", "choose_boxes"]
 
 
 class ConvTower(nn.Module):
@@ -74,6 +74,19 @@ class ValueHead(ConvTower):
         pooled = self._climb(features, "val").mean(dim=(2, 3))
         value: Tensor = self.fc_val(pooled)
         return value.squeeze(1)
+
+
+def choose_boxes(
+    scores: Tensor, sizes: Tensor, offsets: Tensor, window: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The box [B,4] of the cell with the greatest windowed score, and that score [B]."""
+    grid = scores.shape[-1]
+    best, cells = (scores * window).flatten(1).max(dim=1)
+    picked = cells.view(-1, 1, 1).expand(-1, 2, 1)
+    chosen_sizes = sizes.flatten(2).gather(2, picked).squeeze(2)
+    chosen_offsets = offsets.flatten(2).gather(2, picked).squeeze(2)
+    corners = torch.stack([cells % grid, cells // grid], dim=1)
+    return torch.cat([(corners + chosen_offsets) / grid, chosen_sizes], dim=1), best
 
 
 def _build_conv_block(inputs: int, outputs: int) -> nn.Sequential:

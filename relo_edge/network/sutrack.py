@@ -14,10 +14,7 @@ from relo_edge.network.heads import BoxDecoder
 from relo_edge.network.layers import PatchConv, layer_norm
 from relo_edge.spec import PIXEL_MEAN, PIXEL_STD, SIZE_FLOOR, Variant
 
-__all__ = ["UNUSED", "CentreMaps", "SuTrack", "build_sutrack", "sutrack_shapes"]
-
-UNUSED = ("text_encoder.clip.visual.", "task_decoder.")
-"""What no inference uses of a released checkpoint: CLIP's vision tower, the task classifier."""
+__all__ = ["CentreMaps", "SuTrack", "build_sutrack", "sutrack_shapes"]
 
 
 class CentreMaps(NamedTuple):

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import list_graphs
 from relo_edge.errors import ReloError
 from relo_edge.pipeline.engine_times import Measured, measure_engines
 
@@ -38,7 +38,7 @@ def build_and_measure(
     """
     from relo_edge.runtimes.tensorrt.engines import build_engines, remove_engines
 
-    graphs = {name: bundle.engine_graph(name, precision) for name in GRAPHS}
+    graphs = {name: bundle.engine_graph(name, precision) for name in list_graphs(bundle.variant)}
     built = build_engines(bundle, precision, graphs, target)
     measured = _try_to_measure(bundle, precision, target)
     if measured is None or measured.passed:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import GRAPHS
+from relo_edge.contract import list_graphs
 from relo_edge.errors import RuntimeUnavailable
 from relo_edge.pipeline.engine_healing import build_and_measure
 from relo_edge.pipeline.engine_times import Measured, Part, judge_speed
@@ -109,7 +109,9 @@ def build_engines(
     if measure and target.gpu is not None:
         built, measured = build_and_measure(opened, precision, target, record)
     else:
-        graphs = {name: opened.engine_graph(name, precision) for name in GRAPHS}
+        graphs = {
+            name: opened.engine_graph(name, precision) for name in list_graphs(opened.variant)
+        }
         built = engines.build_engines(opened, precision, graphs, target)
     kept = measured is None or measured.passed
     xrays = tuple(_explain_engines(built, target)) if explain and kept else ()

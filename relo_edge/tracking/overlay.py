@@ -73,7 +73,7 @@ def draw_rate(frame: Frame, fps: float) -> None:
 
 
 def draw_view(frame: Frame, view: SearchView) -> None:
-    """Outline the search window and tint it by the policy map: the likelier, the stronger."""
+    """Outline the search window and tint it by the map: the likelier, the stronger."""
     left, top, side, _ = view.window
     rows, columns = frame.shape[:2]
     x, right = max(left, 0), min(left + side, columns)
@@ -82,7 +82,7 @@ def draw_view(frame: Frame, view: SearchView) -> None:
         return
     part = frame[y:bottom, x:right]
     # The square root keeps runners-up visible beside a confident peak.
-    likely = np.nan_to_num(np.exp(0.5 * (view.policy - view.policy.max()))).astype(np.float32)
+    likely = np.nan_to_num(np.exp(0.5 * (view.logits - view.logits.max()))).astype(np.float32)
     cell = side / likely.shape[0]
     # From cells to the pixels of the part within the frame, centre upon centre.
     shift = [cell / 2 - 0.5 + left - x, cell / 2 - 0.5 + top - y]

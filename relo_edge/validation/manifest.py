@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from relo_edge.validation.schema import (
@@ -17,9 +18,10 @@ from relo_edge.validation.schema import (
     is_whole,
 )
 
-__all__ = ["FORMAT", "check_manifest"]
+__all__ = ["FORMAT", "check_graphs", "check_manifest"]
 
-FORMAT = 1
+FORMAT = 2
+"""Of what is written now. Format 1 named no family: its bundles are those of the first one."""
 STATE_DTYPES = ("float32", "float16")
 
 LARGEST_SIZE = 1 << 16
@@ -73,6 +75,7 @@ _MANIFEST = is_record(
         "state_dtype": is_map(check_file_name, is_choice(*STATE_DTYPES), most=32),
     },
     {
+        "family": _WORD,
         "tools": is_map(_WORD, _WORD, most=64),
         "engine_graphs": is_map(check_file_name, is_map(check_file_name, _ENGINE_GRAPH, 16), 32),
         "parity": is_map(check_file_name, _PARITY, most=32),
@@ -81,17 +84,28 @@ _MANIFEST = is_record(
 )
 
 
-def check_manifest(manifest: Any, graphs: tuple[str, ...]) -> None:
+def check_manifest(manifest: Any) -> None:
     """Refuse a manifest in which anything is missing or of the wrong type, size or range.
 
     Args:
         manifest: what the file holds, of a format that this version knows.
-        graphs: the names of the graphs that each precision has.
 
     Raises:
         Mismatch: the first thing that is wrong.
     """
     _MANIFEST(manifest)
+
+
+def check_graphs(manifest: Mapping[str, Any], graphs: tuple[str, ...]) -> None:
+    """Refuse a manifest of which a precision lacks a graph, or a graph its file.
+
+    Args:
+        manifest: one that `check_manifest` has accepted.
+        graphs: the names of the graphs that each precision has.
+
+    Raises:
+        Mismatch: the first thing that is wrong.
+    """
     named = [(f"graphs.{p}", files) for p, files in manifest["graphs"].items()]
     for precision, entries in manifest.get("engine_graphs", {}).items():
         files = {name: entry["file"] for name, entry in entries.items()}

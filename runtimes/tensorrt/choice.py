@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from relo_edge.bundle import Bundle
+from relo_edge.contract import STEP, TEMPLATE, list_graphs
 from relo_edge.errors import PrecisionError, RuntimeUnavailable
 from relo_edge.host.measured import list_measurements
 from relo_edge.runtime import RuntimeRequest
@@ -21,14 +23,20 @@ PRECISIONS = ("fp16", "fp8", "int8", "fp32")
 class ChosenEngines:
     """The engines of one precision that a runtime opens."""
 
-    template: Sidecar
+    template: Sidecar | None
+    """None where the bundle has no such graph."""
     steps: Mapping[int, Sidecar]
     """The engine for each batch at which steps will run, ascending."""
 
     @property
+    def sidecars(self) -> tuple[Sidecar, ...]:
+        """All of them."""
+        return (*((self.template,) if self.template else ()), *self.steps.values())
+
+    @property
     def precision(self) -> str:
         """Of all of them."""
-        return self.template.precision
+        return self.sidecars[0].precision
 
 
 def choose_engines(request: RuntimeRequest, gpu: Gpu) -> ChosenEngines:
@@ -49,7 +57,7 @@ def choose_engines(request: RuntimeRequest, gpu: Gpu) -> ChosenEngines:
     wanted = _rank(request, listed) if request.precision == "auto" else [request.precision]
     for pool in ([s for s in listed if _fits(s, gpu)], listed):
         for precision in wanted:
-            chosen = _gather(pool, precision, request.batch)
+            chosen = _gather(request.bundle, pool, precision, request.batch)
             if chosen:
                 return chosen
     raise _explain(request, listed)
@@ -89,11 +97,14 @@ def _fits(sidecar: Sidecar, gpu: Gpu) -> bool:
     return built_on == (gpu.capability, gpu.sm_count, gpu.board)
 
 
-def _gather(pool: Sequence[Sidecar], precision: str, batch: int) -> ChosenEngines | None:
+def _gather(
+    bundle: Bundle, pool: Sequence[Sidecar], precision: str, batch: int
+) -> ChosenEngines | None:
     of_it = [sidecar for sidecar in pool if sidecar.precision == precision]
-    template = next((sidecar for sidecar in of_it if sidecar.graph == "template"), None)
-    steps = cover_batches((sidecar for sidecar in of_it if sidecar.graph == "step"), batch)
-    return ChosenEngines(template, steps) if template and steps else None
+    template = next((sidecar for sidecar in of_it if sidecar.graph == TEMPLATE), None)
+    steps = cover_batches((sidecar for sidecar in of_it if sidecar.graph == STEP), batch)
+    whole = steps and (template or TEMPLATE not in list_graphs(bundle.variant))
+    return ChosenEngines(template, steps) if whole else None
 
 
 def _explain(request: RuntimeRequest, listed: Sequence[Sidecar]) -> Exception:
@@ -101,11 +112,11 @@ def _explain(request: RuntimeRequest, listed: Sequence[Sidecar]) -> Exception:
     bundle, batch = request.bundle, request.batch
     best = PRECISIONS[0] if request.precision == "auto" else request.precision
     fix = advise_build(bundle, best, batch) if best in PRECISIONS else None
-    largest = max((s.batch for s in listed if s.graph == "step" and s.precision == best), default=0)
+    largest = max((s.batch for s in listed if s.graph == STEP and s.precision == best), default=0)
     if 0 < largest < batch:
         what = f"largest batch of the engines in {bundle.path}"
         return RuntimeUnavailable(what, found=largest, expected=f"{batch} or more", fix=fix)
-    there = [p for p in PRECISIONS if _gather(listed, p, batch)]
+    there = [p for p in PRECISIONS if _gather(bundle, listed, p, batch)]
     if there:
         what = f"precision of {request.name}"
         return PrecisionError(what, found=best, expected=" | ".join(there), fix=fix)

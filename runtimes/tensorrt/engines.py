@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import EngineGraph, describe_graph
+from relo_edge.contract import EngineGraph, describe_graph, list_graphs
 from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.host.files import find_cache, find_state, hash_file, publish_folder, share_file
 from relo_edge.host.progress import show_progress
@@ -156,7 +156,7 @@ def build_engines(
             )
         sidecars = tuple(
             _build_engine(bundle, name, precision, graphs[name], target, part, batch, attention)
-            for name, batch in _list_plans(target)
+            for name, batch in _list_plans(bundle, target)
         )
     for sidecar in sidecars:
         record_plan(sidecar.plan_sha256)
@@ -171,9 +171,10 @@ def remove_engines(built: BuiltEngines) -> None:
             plan.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def _list_plans(target: Target) -> list[tuple[str, BatchRange]]:
-    """Templates come one at a time; steps at every batch."""
-    return [("template", (1, 1)), *(("step", batch) for batch in target.batches)]
+def _list_plans(bundle: Bundle, target: Target) -> list[tuple[str, BatchRange]]:
+    """What is made once a target comes one at a time; steps at every batch."""
+    *once, step = list_graphs(bundle.variant)
+    return [*((name, (1, 1)) for name in once), *((step, batch) for batch in target.batches)]
 
 
 def _build_engine(

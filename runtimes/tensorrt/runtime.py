@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import TensorSpec, describe_graph
-from relo_edge.errors import DeviceError, RuntimeUnavailable
+from relo_edge.contract import STEP, TEMPLATE, TensorSpec, describe_graph
+from relo_edge.errors import DeviceError, InputError, RuntimeUnavailable
 from relo_edge.runtime import ClosedOnExit, LastStep, RuntimeRequest, StepResult, check_slots
+from relo_edge.runtimes.one_by_one import find_target
 from relo_edge.runtimes.tensorrt.buffers import ALIGNMENT, Mirror, allocate, count_bytes
 from relo_edge.runtimes.tensorrt.choice import ChosenEngines, choose_engines
 from relo_edge.runtimes.tensorrt.compiled import read_compiled
 from relo_edge.runtimes.tensorrt.device import Device, open_device
-from relo_edge.runtimes.tensorrt.engine import Engine, load_engine
+from relo_edge.runtimes.tensorrt.engine import Context, Engine, load_engine
 from relo_edge.runtimes.tensorrt.gpu import Gpu, find_gpu
 from relo_edge.runtimes.tensorrt.launcher import StepLauncher
 from relo_edge.runtimes.tensorrt.layers import LayerSummary
@@ -31,10 +32,9 @@ __all__ = ["Site", "TensorRtRuntime", "open_runtime"]
 
 log = logging.getLogger("relo_edge")
 
-STATE, TOKENS = "temporal_tokens", "template_tokens"
 # In this order in one block, so that one copy carries all that a step of some batch needs.
-SENT = ("has_history", "window", "search")
-FETCHED = ("box", "score", "policy_logits")
+SENT = ("fresh", "shared", "pixels")
+FETCHED = ("box", "score", "map")
 
 Array = NDArray[np.float32]
 
@@ -63,11 +63,23 @@ class Site:
     """Whether the user vouches for engines that this machine did not build."""
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A tensor of all slots that stays on the device."""
+
+    spec: TensorSpec
+    address: int
+
+    def locate(self, slot: int) -> int:
+        """The address of a slot's part."""
+        return self.address + slot * count_bytes(self.spec)
+
+
 class TensorRtRuntime(ClosedOnExit):
     """Slots are rows of fixed device buffers. A step runs rows 0 to the last slot named.
 
-    All rows change sides together: a step reads one state buffer and writes the other. Rows that
-    have a history and were not named are carried over by a copy on the device.
+    All rows change sides together: a step reads one buffer of each state and writes the other. Rows
+    that have a history and were not named are carried over by a copy on the device.
     """
 
     device = "cuda"
@@ -82,6 +94,8 @@ class TensorRtRuntime(ClosedOnExit):
         self._lock, self._ended = threading.Lock(), ""
         self._held = ExitStack()
         self._turn, self._last = 0, LastStep()
+        self._has_history = np.zeros(batch, np.float32)
+        self._encoder: Context | None = None
         self._engines: dict[str, Engine] = {}
         self._steps: StepLauncher | None = None
         try:
@@ -102,64 +116,84 @@ class TensorRtRuntime(ClosedOnExit):
     ) -> None:
         """Keep the template's tokens in the slot; they are made on the device and stay there."""
         with self._use(slot):
-            self._template.host("template")[0] = template
-            self._template.host("box")[0] = box
+            if self._encoder is None:
+                fix = "set its target tensors"
+                raise InputError(f"{self.variant.name} has no templates", fix=fix)
+            given, picture = self._made.list_inputs("given", "pixels")
+            self._template.host(picture.name)[0] = template
+            self._template.host(given.name)[0] = box
             self._template.send(self._stream, 1)
             self._encoder.enqueue(self._stream)
-            place = slot * self.variant.templates + index
-            target = self._tokens + place * self._template_bytes
-            self._device.move(target, self._fresh, self._template_bytes, self._stream)
+            for spec in self._made.outputs:
+                size = count_bytes(spec)
+                target = self._targets[spec.name].locate(slot) + index * size
+                self._device.move(target, self._fresh[spec.name], size, self._stream)
+            self._device.synchronize(self._stream)
+
+    def set_target(self, slot: int, name: str, values: Array) -> None:
+        """Send the tensor to the device, where it stays."""
+        with self._use(slot):
+            spec = find_target(self.contract, name)
+            array = np.ascontiguousarray(np.broadcast_to(values, spec.at_batch(1)), spec.dtype)
+            self._device.send(self._targets[name].locate(slot), array, self._stream)
             self._device.synchronize(self._stream)
 
     def forget(self, slot: int) -> None:
         """The slot's next step is a first frame."""
         with self._use(slot):
-            self._sent.host("has_history")[slot] = 0
+            self._has_history[slot] = 0
             self._last.drop(slot)
 
     def rewind(self, slot: int) -> None:
         """Turn back where the last step stands for no other slot; else move the state before it."""
         with self._use(slot):
             had_history = self._last.take_back(slot)
-            self._sent.host("has_history")[slot] = had_history
-            before, after = self._states[1 - self._turn], self._states[self._turn]
+            self._has_history[slot] = had_history
             if not self._last:
                 self._turn = 1 - self._turn
             elif had_history:
-                self._move_state(slot, before, after)
+                self._move_state(slot, 1 - self._turn, self._turn)
 
-    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
-        """Localize one search crop for each slot and keep its new state."""
+    def step(
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: Array | None
+    ) -> StepResult:
+        """Localize the target of each slot and keep its new state."""
         rows = list(slots)
         with self._use(*rows):
             self._last.clear()
-            self._sent.host("search")[rows] = searches
-            self._sent.host("window")[...] = window
+            self._sent.host(self.contract.pixels.name)[rows] = pixels
+            for spec in self.contract.list_inputs("shared"):
+                self._sent.host(spec.name)[...] = shared
+            for spec in self.contract.list_inputs("fresh"):
+                self._sent.host(spec.name)[: self.batch] = self._has_history
             if rows:
                 self._launch(max(rows) + 1)
                 self._keep_idle_states(rows)
                 self._device.synchronize(self._stream)
                 self._turn = 1 - self._turn
-            history = self._sent.host("has_history")
             for row in rows:
-                self._last.note(row, history[row])
-            history[rows] = 1
-            box, score, logits = (self._fetched.host(name)[rows] for name in FETCHED)
-            return StepResult(box, score, logits)
+                self._last.note(row, self._has_history[row])
+            self._has_history[rows] = 1
+            plain = self.contract.list_outputs(*FETCHED)
+            answers = {spec.name: self._fetched.host(spec.name)[rows] for spec in plain}
+            return StepResult.from_outputs(self.contract, answers)
 
-    def read_state(self, slot: int) -> Array:
-        """A copy of the slot's temporal tokens, brought from the device."""
+    def read_state(self, slot: int) -> dict[str, Array]:
+        """A copy of what the slot carries, brought from the device."""
         with self._use(slot):
-            state = np.empty(self.variant.state_shape, self._state.dtype)
-            source = self._states[self._turn] + slot * count_bytes(self._state)
-            self._device.fetch(state, source, self._stream)
+            found = {}
+            for name, kept in self._states[self._turn].items():
+                found[name] = np.empty(kept.spec.at_batch(1)[1:], kept.spec.dtype)
+                self._device.fetch(found[name], kept.locate(slot), self._stream)
             self._device.synchronize(self._stream)
-            return state.astype(np.float32)
+            return {name: values.astype(np.float32) for name, values in found.items()}
 
     def time_launches(self, count: int) -> list[float]:
         """The GPU's own milliseconds for so many steps of the full batch; forgets every slot."""
         with self._use():
-            self._sent.host("has_history")[:] = 0
+            self._has_history[:] = 0
+            for spec in self.contract.list_inputs("fresh"):
+                self._sent.host(spec.name)[:] = 0
             self._last.clear()
             times = []
             for _ in range(count):
@@ -181,41 +215,42 @@ class TensorRtRuntime(ClosedOnExit):
     def _open(self, bundle: Bundle, chosen: ChosenEngines) -> None:
         device, held = self._device, self._held
         loaded = self._engines
-        for sidecar in (chosen.template, *chosen.steps.values()):
+        for sidecar in chosen.sidecars:
             if sidecar.plan not in loaded:
                 loaded[sidecar.plan] = self._load(bundle, sidecar)
         steps = {batch: loaded[sidecar.plan] for batch, sidecar in chosen.steps.items()}
         self._stream = device.create_stream()
         held.callback(self._drop, device.destroy_stream, self._stream)
         capacity = max(steps)
-        step = describe_graph(self.variant, "step", chosen.steps[capacity].state_dtype)
-        specs = {spec.name: spec for spec in (*step.inputs, *step.outputs)}
-        self._state: TensorSpec = specs[STATE]
-        self._sent = Mirror(device, held, [specs[name] for name in SENT], capacity)
-        self._fetched = Mirror(device, held, [specs[name] for name in FETCHED], capacity)
-        self._tokens, *self._states = (
-            self._clear(specs[name], capacity) for name in (TOKENS, STATE, STATE)
-        )
+        dtype = chosen.steps[capacity].state_dtype
+        self.contract = step = describe_graph(self.variant, STEP, dtype)
+        self._sent = Mirror(device, held, step.list_inputs(*SENT), capacity)
+        self._fetched = Mirror(device, held, step.list_outputs(*FETCHED), capacity)
+        self._targets = {s.name: self._clear(s, capacity) for s in step.list_inputs("target")}
+        self._states = [
+            {state.before.name: self._clear(state.before, capacity) for state in step.states}
+            for _ in range(2)
+        ]
         needed = max(one.scratch_bytes for one in loaded.values())
         scratch = allocate(device, held, max(needed, ALIGNMENT))
         library, stream = self._site.library, self._stream
-        self._open_encoder(loaded[chosen.template.plan], scratch)
+        if chosen.template is not None:
+            self._open_encoder(loaded[chosen.template.plan], scratch)
         self._steps = StepLauncher(library, device, stream, steps, self._sent, self._fetched)
         self._steps.open(self._bind, scratch)
         for plan, one in loaded.items():
             one.keep_compiled(bundle.path / FOLDER / plan)
 
     def _open_encoder(self, loaded: Engine, scratch: int) -> None:
-        """The template engine runs one template into a buffer of its own."""
-        box, template = sorted(
-            describe_graph(self.variant, "template").inputs, key=lambda spec: spec.name
-        )
-        (fresh,) = describe_graph(self.variant, "template").outputs
-        self._template = Mirror(self._device, self._held, [box, template], 1)
-        self._template_bytes = count_bytes(fresh)
-        self._fresh = allocate(self._device, self._held, self._template_bytes)
-        addresses = {name: self._template.address(name) for name in ("template", "box")}
-        addresses[TOKENS] = self._fresh
+        """The template engine runs one template into buffers of its own."""
+        self._made = made = describe_graph(self.variant, TEMPLATE)
+        inputs = made.list_inputs("given", "pixels")
+        self._template = Mirror(self._device, self._held, inputs, 1)
+        self._fresh = {
+            s.name: allocate(self._device, self._held, count_bytes(s)) for s in made.outputs
+        }
+        addresses = {spec.name: self._template.address(spec.name) for spec in inputs}
+        addresses |= self._fresh
         self._encoder = loaded.create_context(1, addresses, scratch, self._stream)
 
     def _load(self, bundle: Bundle, sidecar: Sidecar) -> Engine:
@@ -225,11 +260,11 @@ class TensorRtRuntime(ClosedOnExit):
         compiled = read_compiled(bundle.path / FOLDER / sidecar.plan)
         return load_engine(site.library, plan, sidecar, contract, compiled)
 
-    def _clear(self, spec: TensorSpec, batch: int) -> int:
+    def _clear(self, spec: TensorSpec, batch: int) -> _Kept:
         size = count_bytes(spec, batch)
         address = allocate(self._device, self._held, size)
         self._device.clear(address, size, self._stream)
-        return address
+        return _Kept(spec, address)
 
     @property
     def _launcher(self) -> StepLauncher:
@@ -241,22 +276,28 @@ class TensorRtRuntime(ClosedOnExit):
 
     def _bind(self, turn: int) -> dict[str, int]:
         """The addresses of a direction: read this turn's state, write the other."""
-        addresses = {name: self._sent.address(name) for name in SENT}
-        addresses |= {name: self._fetched.address(name) for name in FETCHED}
-        before, after = self._states[turn], self._states[1 - turn]
-        return addresses | {TOKENS: self._tokens, STATE: before, f"{STATE}_out": after}
+        step = self.contract
+        addresses = {s.name: self._sent.address(s.name) for s in step.list_inputs(*SENT)}
+        addresses |= {s.name: self._fetched.address(s.name) for s in step.list_outputs(*FETCHED)}
+        addresses |= {name: kept.address for name, kept in self._targets.items()}
+        for state in step.states:
+            name = state.before.name
+            addresses[name] = self._states[turn][name].address
+            addresses[state.after.name] = self._states[1 - turn][name].address
+        return addresses
 
     def _keep_idle_states(self, rows: Sequence[int]) -> None:
         """Rows that sat this step out change sides too; in the stream's order, on the device."""
-        history = self._sent.host("has_history")
-        before, after = self._states[self._turn], self._states[1 - self._turn]
         for row in range(self.batch):
-            if row not in rows and history[row]:
-                self._move_state(row, before, after)
+            if row not in rows and self._has_history[row]:
+                self._move_state(row, self._turn, 1 - self._turn)
 
     def _move_state(self, row: int, source: int, target: int) -> None:
-        size = count_bytes(self._state)
-        self._device.move(target + row * size, source + row * size, size, self._stream)
+        """From the buffers of one side to those of the other."""
+        for name, kept in self._states[source].items():
+            address = self._states[target][name].locate(row)
+            size = count_bytes(kept.spec)
+            self._device.move(address, kept.locate(row), size, self._stream)
 
     @contextmanager
     def _use(self, *slots: int) -> Iterator[None]:
@@ -280,7 +321,7 @@ class TensorRtRuntime(ClosedOnExit):
         with suppress(DeviceError), self._device.activate():
             if self._steps is not None:
                 self._steps.close()
-            self.__dict__.pop("_encoder", None)
+            self._encoder = None
             self._engines.clear()
             self._held.close()
 

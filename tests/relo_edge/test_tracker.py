@@ -9,13 +9,14 @@ import pytest
 from support import load_vectors
 
 from relo_edge.errors import InputError
+from relo_edge.families.motion import measure_confidence
 from relo_edge.geometry import hann_window
 from relo_edge.lost import LostRule
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import StepResult
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS
-from relo_edge.tracker import MultiTracker, Tracker, measure_confidence
+from relo_edge.tracker import MultiTracker, Tracker
 
 BOX_TOLERANCE = 0.05  # pixels
 SCORE_TOLERANCE = 1e-4
@@ -337,6 +338,6 @@ def test_the_last_search_can_be_looked_at():
     tracker.update(FRAME)
     view = tracker.views[target]
     assert (view.window.left, view.window.top, view.window.side) == (10, 0, 80)
-    assert view.policy.max() == view.policy[4, 4] == 7
+    assert view.logits.max() == view.logits[4, 4] == 7
     tracker.remove(target)
     assert tracker.views == {}

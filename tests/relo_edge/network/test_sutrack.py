@@ -8,8 +8,9 @@ import pytest
 import torch
 from support import DATA, load_vectors
 
+from relo_edge.families.sutrack import FAMILY
 from relo_edge.network.fixed_weights import draw_weights
-from relo_edge.network.sutrack import UNUSED, build_sutrack, sutrack_shapes
+from relo_edge.network.sutrack import build_sutrack, sutrack_shapes
 from relo_edge.spec import VARIANTS
 
 MAP_TOLERANCE = 2e-5
@@ -72,5 +73,5 @@ def test_words_templates_and_boxes_matter():
 @pytest.mark.parametrize("size", ["t224", "b224"])
 def test_a_released_checkpoint_has_exactly_these_tensors(size):
     recorded = json.loads((DATA / f"keys_sutrack_{size}.json").read_text())
-    used = {n: tuple(shape) for n, shape in recorded.items() if not n.startswith(UNUSED)}
+    used = {n: tuple(shape) for n, shape in recorded.items() if not n.startswith(FAMILY.unused)}
     assert sutrack_shapes(VARIANTS[f"sutrack-{size}"]) == used
