@@ -47,15 +47,19 @@ INTERFACE = "float32 at the interface"
 POSITION = "a position of up to 16 cells has 11 bits in half: it would move by 1/16 pixel"
 KNOWN_HAZARDS = {
     "box": POSITION,
+    "centre/scores": "clips at 1 - 0.0001, which in half is 1",
+    "centre/sigmoid": "makes what is clipped at 1 - 0.0001, which in half is 1",
     "choice/*": f"{POSITION}, and cells of nearly the same windowed logit would tie",
     "history/known": INTERFACE,
     "policy_logits": INTERFACE,
     "role*": "the box's edges are compared with pixels: above 64, half's steps are 1/16",
     "score": INTERFACE,
+    "score_map": INTERFACE,
     "size/map": "clips at 1 - 0.0001, which in half is 1",
     "size/sigmoid": "makes what is clipped at 1 - 0.0001, which in half is 1",
     "template_tokens": INTERFACE,
     "temporal/batch": INTERFACE,
+    "text/shape": INTERFACE,
 }
 """By pattern of the nodes' names, which are the same in every variant."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from relo_edge import Bundle, StepResult, Tracker, open_runtime
+from relo_edge import Bundle, InputError, StepResult, Tracker, open_runtime
 from relo_edge.runtime import ClosedOnExit, resolve_bundle
 from relo_edge.synthetic.clip import make_clip
 
@@ -43,16 +43,21 @@ class MyRuntime(ClosedOnExit):
     def rewind(self, slot: int) -> None:
         self._state, self._history = self._before
 
-    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Floats) -> StepResult:
+    def set_target(self, slot: int, name: str, values: Floats) -> None:
+        raise InputError("target tensor", found=name, expected="none: the templates say all")
+
+    def step(
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: Floats | None
+    ) -> StepResult:
         self._before = self._state, self._history
-        feeds = {"search": searches, "template_tokens": self._tokens, "window": window}
+        feeds = {"search": pixels, "template_tokens": self._tokens, "window": shared}
         feeds |= {"temporal_tokens": self._state, "has_history": self._history}
         boxes, scores, logits, self._state = self._step.run(OUTPUTS, feeds)
         self._history = np.ones(1, np.float32)
         return StepResult(boxes, scores, logits)
 
-    def read_state(self, slot: int) -> Floats:
-        return self._state[0].copy()
+    def read_state(self, slot: int) -> dict[str, Floats]:
+        return {"temporal_tokens": self._state[0].copy()}
 
 
 def main() -> None:

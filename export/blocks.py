@@ -13,6 +13,7 @@ from relo_edge.export.folding import (
     centre_pixels,
     fold_layer_scale,
     fold_normalisation,
+    fold_repeated,
     fuse_outputs,
     fuse_qkv,
     patch_matrix,
@@ -50,7 +51,8 @@ def add_pixel_encoder(
     """
     first, second = variant.stage_blocks
     merges = [body.below(f"blocks.{first}"), body.below(f"blocks.{first + 1 + second}")]
-    embed = fold_normalisation(body.affine("patch_embed.proj"), PIXEL_MEAN, PIXEL_STD)
+    embed = fold_repeated(body.affine("patch_embed.proj"), len(PIXEL_MEAN))
+    embed = fold_normalisation(embed, PIXEL_MEAN, PIXEL_STD)
     tokens = _order_patches(graph, pixels, side)
     tokens = add_affine(graph, "patch_embed", tokens, centre_pixels(patch_matrix(embed)))
     for index in range(first):
@@ -71,11 +73,13 @@ def add_main_block(
     block: Scope,
     name: str,
     tokens: str,
-    propagated: str,
+    propagated: str | None,
     kept: int,
 ) -> str:
     """One main block. Only the first `kept` tokens have queries; the rest are keys and values."""
-    context = graph.add("Concat", f"{name}/context", [tokens, propagated], axis=1)
+    context = tokens
+    if propagated is not None:
+        context = graph.add("Concat", f"{name}/context", [tokens, propagated], axis=1)
     context = add_norm(graph, f"{name}/norm1", context, block.affine("norm1"))
     mixed = _add_attention(graph, variant, block.below("attn"), name, context, kept)
     projection = fold_layer_scale(block.below("attn").linear("proj"), block["gamma_1"])

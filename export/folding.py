@@ -19,6 +19,7 @@ __all__ = [
     "fold_batch_norm",
     "fold_layer_scale",
     "fold_normalisation",
+    "fold_repeated",
     "fuse_outputs",
     "fuse_qkv",
     "patch_matrix",
@@ -63,6 +64,13 @@ def patch_matrix(conv: Affine) -> Affine:
     """A convolution whose stride is its kernel, as a matrix on (row, column, channel) patches."""
     weight, bias = conv
     return Affine(weight.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0]), bias)
+
+
+def fold_repeated(conv: Affine, channels: int) -> Affine:
+    """A convolution that is fed one picture several times over, as one that is fed it once."""
+    weight, bias = conv
+    outputs, inputs, *kernel = weight.shape
+    return Affine(weight.reshape(outputs, inputs // channels, channels, *kernel).sum(1), bias)
 
 
 def fold_normalisation(conv: Affine, mean: tuple[float, ...], std: tuple[float, ...]) -> Affine:

@@ -17,17 +17,16 @@ from relo_edge.spec import Variant
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["build_graphs", "build_step_graph", "build_template_graph", "describe_origin"]
+__all__ = [
+    "BUILDERS",
+    "add_search_tokens",
+    "build_step_graph",
+    "build_template_graph",
+    "describe_origin",
+    "name_block",
+]
 
 BODY = "encoder.body"
-
-
-def build_graphs(variant: Variant, weights: Scope) -> dict[str, ModelProto]:
-    """All graphs of a bundle."""
-    return {
-        "template": build_template_graph(variant, weights),
-        "step": build_step_graph(variant, weights),
-    }
 
 
 def build_template_graph(variant: Variant, weights: Scope) -> ModelProto:
@@ -48,14 +47,20 @@ def build_template_graph(variant: Variant, weights: Scope) -> ModelProto:
 def build_step_graph(variant: Variant, weights: Scope) -> ModelProto:
     """A search crop, the templates' tokens and last frame's state → a box and the new state."""
     graph, body = GraphBuilder("step"), weights.below(BODY)
-    position = body["pos_embed"][0, : variant.search_tokens] + body["search_token"]
-    search = add_pixel_encoder(graph, variant, body, "search", variant.search_size, position)
+    search = add_search_tokens(graph, variant, body)
     tokens = _add_main_blocks(graph, variant, body, search)
     tokens = add_norm(graph, "fc_norm", tokens, body.affine("fc_norm"))
-    logits, sizes, offsets = add_heads(graph, variant, weights, tokens)
+    heads = add_heads(graph, variant, weights, tokens, ("policy", "policy_model"))
+    logits, sizes, offsets = heads
     graph.reshape("policy_logits", logits, 0, variant.grid, variant.grid)
     add_choice(graph, variant, logits, sizes, offsets, "window")
     return graph.build(describe_graph(variant, "step"), describe_origin(variant, "step"))
+
+
+def add_search_tokens(graph: GraphBuilder, variant: Variant, body: Scope) -> str:
+    """The search crop's tokens before the first main block."""
+    position = body["pos_embed"][0, : variant.search_tokens] + body["search_token"]
+    return add_pixel_encoder(graph, variant, body, "search", variant.search_size, position)
 
 
 def _add_main_blocks(graph: GraphBuilder, variant: Variant, body: Scope, search: str) -> str:
@@ -77,11 +82,16 @@ def _add_main_blocks(graph: GraphBuilder, variant: Variant, body: Scope, search:
         stored = graph.add("Gather", f"{name}/stored", layer, axis=1)
         propagated = graph.add("Where", f"{name}/propagated", [carries, stored, current])
         kept = count if index < variant.depth - 1 else variant.search_tokens
-        block = body.below(f"blocks.{sum(variant.stage_blocks) + 2 + index}")
+        block = body.below(name_block(variant, index))
         tokens = add_main_block(graph, variant, block, name, tokens, propagated, kept)
     joined = graph.add("Concat", "state/rows", entries, axis=1)
     graph.reshape("temporal_tokens_out", joined, 0, *variant.state_shape)
     return tokens
+
+
+def name_block(variant: Variant, index: int) -> str:
+    """A main block's place in the checkpoint: after the stages and a merge behind each."""
+    return f"blocks.{sum(variant.stage_blocks) + 2 + index}"
 
 
 def _add_fresh_temporal_tokens(graph: GraphBuilder, variant: Variant, body: Scope) -> str:
@@ -138,3 +148,6 @@ def describe_origin(variant: Variant, graph: str) -> dict[str, str]:
             "with has_history 0 the state is ignored"
         )
     return told
+
+
+BUILDERS = {"template": build_template_graph, "step": build_step_graph}

@@ -14,28 +14,36 @@ LEVELS = 4
 
 
 def add_heads(
-    graph: GraphBuilder, variant: Variant, weights: Scope, tokens: str
+    graph: GraphBuilder, variant: Variant, weights: Scope, tokens: str, centre: tuple[str, str]
 ) -> tuple[str, str, str]:
-    """Final search tokens → policy logits [B,G²], sizes and offsets [B,2,G²]."""
+    """Final search tokens → logits [B,G²], sizes and offsets [B,2,G²].
+
+    `centre` is what the tower of the logits is called here, and where in the checkpoint it is.
+    """
     cells, grid = variant.search_tokens, variant.grid
     maps = graph.add("Transpose", "heads/channels", [tokens], perm=[0, 2, 1])
     maps = graph.reshape("heads/maps", maps, 0, variant.width, grid, grid)
-    policy, decoder = weights.below("policy_model"), weights.below("decoder")
-    towers = {"policy": (policy, "ctr"), "size": (decoder, "size"), "offset": (decoder, "offset")}
+    name, place = centre
+    decoder = weights.below("decoder")
+    towers = {
+        name: (weights.below(place), "ctr"),
+        "size": (decoder, "size"),
+        "offset": (decoder, "offset"),
+    }
     first = fuse_outputs(*(_fold_level(head, 1, s) for head, s in towers.values()), axis=0)
     shared = _add_conv(graph, "heads/conv1", maps, first)
     sizes = graph.indices(*[variant.head_channels] * len(towers))
-    starts = [f"{name}/conv1" for name in towers]
+    starts = [f"{tower}/conv1" for tower in towers]
     graph.add_many("Split", "heads/split", [shared, sizes], starts, axis=1)
     ends = {}
-    for name, (head, suffix) in towers.items():
-        features = f"{name}/conv1"
+    for tower, (head, suffix) in towers.items():
+        features = f"{tower}/conv1"
         for level in range(2, LEVELS + 1):
             conv = _fold_level(head, level, suffix)
-            features = _add_conv(graph, f"{name}/conv{level}", features, conv)
+            features = _add_conv(graph, f"{tower}/conv{level}", features, conv)
         conv = head.affine(f"conv5_{suffix}")
-        ends[name] = _add_conv(graph, f"{name}/conv5", features, conv, relu=False)
-    logits = graph.reshape("policy/logits", ends["policy"], 0, cells)
+        ends[tower] = _add_conv(graph, f"{tower}/conv5", features, conv, relu=False)
+    logits = graph.reshape(f"{name}/logits", ends[name], 0, cells)
     raw_size = graph.reshape("size/raw", ends["size"], 0, 2, cells)
     size = graph.add("Sigmoid", "size/sigmoid", [raw_size])
     least = graph.weight("size/least", np.array(SIZE_FLOOR))

@@ -64,10 +64,10 @@ def _write_graphs(checkpoint: Checkpoint, folder: Path) -> None:
     import onnx
 
     weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
-    builders = import_module(find_family(checkpoint.variant.family).builders)
-    for name, model in builders.build_graphs(checkpoint.variant, weights).items():
+    builders = import_module(find_family(checkpoint.variant.family).builders).BUILDERS
+    for name in list_graphs(checkpoint.variant):
         path = folder / f"{name}.onnx"
-        onnx.save(model, path)
+        onnx.save(builders[name](checkpoint.variant, weights), path)
         _check_graph(path)
 
 

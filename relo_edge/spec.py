@@ -86,6 +86,11 @@ class TrackerVariant:
     family: str
     protocols: Mapping[str, TrackerProtocol]
 
+    @property
+    def bundle_name(self) -> str:
+        """What its bundle's folder is called where nobody says otherwise."""
+        return self.name if self.name.startswith(self.family) else f"{self.family}-{self.name}"
+
     def protocol(self, dataset: str = "default") -> TrackerProtocol:
         """The settings for a dataset; the default ones where the release names none."""
         if dataset not in DATASETS:

@@ -53,7 +53,8 @@ class Family(ABC):
         title: as its authors write it.
         variants: by name.
         graphs: the graphs of every precision, in the order in which they are run; `step` is last.
-        builders: the module with `build_graphs(variant, weights)`, which `export` imports.
+        builders: the module whose `BUILDERS` make the graphs, each of a variant and its weights;
+            `export` imports it.
         marker: a tensor that every checkpoint of the family has and no other family's.
         release_file: what its authors call a checkpoint.
         unused: the starts of the names of a checkpoint's tensors that no inference uses.

@@ -22,7 +22,7 @@ def export_bundle(
         checkpoint: released, saved or safetensors weights.
         output: the bundle folder to write; a failure leaves nothing there. If None, a folder here
             that is named after family and variant, as `relo-t256` is.
-        variant: t256, b256, l256 or demo; recognised from the weights if None.
+        variant: such as t256, sutrack-b224 or demo; recognised from the weights if None.
         replace: whether a bundle that is already there may be replaced.
 
     Returns:
@@ -40,6 +40,6 @@ def export_bundle(
     if output is not None:
         publishing.check_output(Path(output), replace=replace)  # before the long reading
     read = read_checkpoint(Path(checkpoint), variant)
-    folder = Path(output or f"{read.variant.family}-{read.variant.name}")
+    folder = Path(output or read.variant.bundle_name)
     publishing.check_output(folder, replace=replace)
     return publishing.export_bundle(read, folder, replace=replace)

@@ -11,16 +11,11 @@ from shlex import quote
 from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency, SourceError
+from relo_edge.families.registry import list_families, resolve_variant
 from relo_edge.host.files import hash_file
 from relo_edge.host.telemetry import import_silenced
 
-__all__ = ["FILES", "Fetched", "fetch_checkpoint"]
-
-REPOSITORY = "xche32/RELO"
-FILES = {
-    name: f"checkpoints/train/relo/relo_{name}/RELO_ep0090.pth.tar"
-    for name in ("t256", "b256", "l256")
-}
+__all__ = ["Fetched", "fetch_checkpoint", "list_published"]
 
 HOPELESS = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 NO_WAY = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
@@ -50,7 +45,7 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
     """Download a variant's public weights; a broken download is resumed.
 
     Args:
-        variant: t256, b256 or l256.
+        variant: a published variant, such as t256 or sutrack-b224.
         folder: where the checkpoint goes.
 
     Returns:
@@ -61,8 +56,10 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
         MissingDependency: huggingface_hub is not installed.
         SourceError: the hub cannot be reached, or refuses.
     """
-    if variant not in FILES:
-        raise InputError("public weights", found=variant, expected=" | ".join(FILES))
+    published = list_published()
+    if variant not in published:
+        raise InputError("public weights", found=variant, expected=" | ".join(published))
+    repository, file = published[variant]
     try:
         hub = import_silenced("huggingface_hub")
         logging = import_silenced("huggingface_hub.utils").logging
@@ -71,13 +68,13 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
             "huggingface_hub does not import", found=error, fix="`pip install 'relo-edge[export]'`"
         ) from None
     logging.set_verbosity_error()  # each of its retries would be a line of its own
-    barrier = _find_barrier(hub, FILES[variant])
+    barrier = _find_barrier(hub, repository, file)
     try:
         # Without a way to the hub, what is whole in the folder will do.
         path = Path(
             hub.hf_hub_download(
-                REPOSITORY,
-                FILES[variant],
+                repository,
+                file,
                 local_dir=folder,
                 local_files_only=barrier is not None,
             )
@@ -89,20 +86,26 @@ def fetch_checkpoint(variant: str, folder: Path) -> Fetched:
         raise SourceError(
             "the Hugging Face hub cannot be reached" if barrier else what,
             found=_describe_cause(barrier or error),
-            fix=f"{again}, or download {FILES[variant]} from the model repository {REPOSITORY} "
+            fix=f"{again}, or download {file} from the model repository {repository} "
             f"by hand and run `{by_hand}`",
         ) from None
     return Fetched(variant, path, hash_file(path))
 
 
-def _find_barrier(hub: Any, file: str) -> Exception | None:
+def list_published() -> dict[str, tuple[str, str]]:
+    """By variant, the repository on the hub and the file in it."""
+    releases = [family.release for family in list_families() if family.release]
+    return {name: (one.repository, file) for one in releases for name, file in one.files.items()}
+
+
+def _find_barrier(hub: Any, repository: str, file: str) -> Exception | None:
     """What keeps this machine from the hub, if trying again is of no use.
 
     The hub's download itself tries again for half a minute whatever it is. A slow answer is none
     of this: it is left to the download.
     """
     try:
-        hub.get_hf_file_metadata(hub.hf_hub_url(REPOSITORY, file))
+        hub.get_hf_file_metadata(hub.hf_hub_url(repository, file))
     except Exception as error:
         cause = _find_cause(error)
         unreachable = isinstance(cause, OSError) and cause.errno in NO_WAY
@@ -123,6 +126,5 @@ def _describe_cause(error: BaseException) -> str:
 
 
 def _write_export_command(variant: str, checkpoint: str) -> str:
-    return (
-        f"relo-edge export --variant {variant} --checkpoint {quote(checkpoint)} -o relo-{variant}"
-    )
+    folder = resolve_variant(variant).bundle_name
+    return f"relo-edge export --variant {variant} --checkpoint {quote(checkpoint)} -o {folder}"

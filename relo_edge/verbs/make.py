@@ -23,7 +23,9 @@ __all__ = ["export", "fetch", "inspect", "quantize", "train"]
 
 @app.command(epilog="Example: relo-edge fetch t256 -o checkpoints")
 def fetch(
-    variant: Annotated[str, typer.Argument(help="t256, b256 or l256.")],
+    variant: Annotated[
+        str, typer.Argument(help="t256, b256, l256, sutrack-t224, …-b224, …-b384, …-l224, …-l384.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to download into.")] = Path(
         "checkpoints"
     ),
@@ -43,7 +45,8 @@ def export(
         typer.Option("--output", "-o", help="Bundle folder to write; relo-VARIANT if absent."),
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="t256, b256, l256 or demo; found from the weights if absent.")
+        str | None,
+        typer.Option(help="Such as t256, sutrack-b224; found from the weights if absent."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
     as_json: Json = False,

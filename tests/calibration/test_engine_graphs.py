@@ -10,6 +10,7 @@ import pytest
 from engines import add_int8, quantize_products
 from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, roll_out
+from support import GRAPHS
 
 from relo_edge.bundle import open_bundle, write_manifest
 from relo_edge.calibration.fp16 import convert_fp16
@@ -25,7 +26,6 @@ from relo_edge.calibration.quantize import (
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.calibration.recording import record_samples
 from relo_edge.clips.clip import find_clips
-from relo_edge.contract import GRAPHS
 from relo_edge.errors import BundleError
 from relo_edge.measures.gates import GATES
 from relo_edge.pipeline.inspection import inspect_bundle

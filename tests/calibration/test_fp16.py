@@ -8,11 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, open_rounding, roll_out
+from support import GRAPHS
 
 from relo_edge.calibration import fp16 as half
 from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
-from relo_edge.contract import GRAPHS, describe_graph
+from relo_edge.contract import describe_graph
 from relo_edge.spec import VARIANTS
 
 DEMO = VARIANTS["demo"]

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from support import GRAPHS
 
 from relo_edge.calibration.fp16_ranges import Range, find_floats
 from relo_edge.calibration.hazards import KNOWN_HAZARDS, find_float32_nodes
-from relo_edge.contract import GRAPHS
 
 
 @pytest.fixture

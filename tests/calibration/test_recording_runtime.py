@@ -28,12 +28,12 @@ class TwoTemplates(StillRuntime):
         self.steps -= 1
 
     def read_state(self, slot):
-        return np.full(B256.state_shape, self.steps, np.float32)
+        return {"temporal_tokens": np.full(B256.state_shape, self.steps, np.float32)}
 
 
 def encode_brightness(feeds):
     shape = (1, B256.tokens_per_template, B256.width)
-    return np.full(shape, feeds["template"].mean(), np.float32)
+    return {"template_tokens": np.full(shape, feeds["template"].mean(), np.float32)}
 
 
 def show_template(runtime, index, brightness):

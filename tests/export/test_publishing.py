@@ -73,7 +73,7 @@ def spoil_logits(monkeypatch):
         tensors[name] = tensors[name] * 1.01
         return build(variant, type(weights)(tensors))
 
-    monkeypatch.setitem(publishing.BUILDERS, "step", build_spoilt)
+    monkeypatch.setitem(graphs.BUILDERS, "step", build_spoilt)
 
 
 def swap_layers_of_state(monkeypatch):

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache, partial
+from importlib import import_module
 
 import numpy as np
 import onnx
@@ -11,21 +12,18 @@ from relo_edge.calibration.engine_graphs import add_engine_graphs
 from relo_edge.calibration.fp8 import list_fp8_products, quantize_fp8_graph
 from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
-from relo_edge.contract import EngineGraph
+from relo_edge.contract import EngineGraph, list_graphs
 from relo_edge.export.folding import Scope
-from relo_edge.export.graphs import build_step_graph, build_template_graph
+from relo_edge.families.registry import find_family
 from relo_edge.network.fixed_weights import draw_tensor
-from relo_edge.network.relo import state_shapes
 from relo_edge.spec import VARIANTS
-
-BUILDERS = {"template": build_template_graph, "step": build_step_graph}
 
 
 @lru_cache(maxsize=1)
 def draw_repeating_weights(name):
     """Recipe weights in which blocks of one shape are equal: L256's file is then a small one."""
     variant, drawn, weights = VARIANTS[name], {}, {}
-    for tensor, shape in state_shapes(variant).items():
+    for tensor, shape in find_family(variant.family).list_shapes(variant).items():
         kind = re.sub(r"blocks\.\d+\.", "blocks.0.", tensor), shape
         if kind not in drawn:
             drawn[kind] = draw_tensor(kind[0], shape)
@@ -35,7 +33,13 @@ def draw_repeating_weights(name):
 
 def build_graph(name, graph):
     """A variant's float32 graph, whole in structure."""
-    return BUILDERS[graph](VARIANTS[name], Scope(draw_repeating_weights(name)))
+    variant = VARIANTS[name]
+    return find_builders(variant)[graph](variant, Scope(draw_repeating_weights(name)))
+
+
+def find_builders(variant):
+    """By graph, whatever the family."""
+    return import_module(find_family(variant.family).builders).BUILDERS
 
 
 def quantize_products(model, threshold=8.0):
@@ -63,11 +67,13 @@ def write_bundle(name, weights, folder):
     """A float32 bundle that nobody verified: quicker than an export by the reference network."""
     folder.mkdir(parents=True)
     scope = Scope({tensor: np.asarray(values) for tensor, values in weights.items()})
-    for graph, build in BUILDERS.items():
+    builders = find_builders(VARIANTS[name])
+    for graph, build in builders.items():
         onnx.save(build(VARIANTS[name], scope), folder / f"{graph}.onnx")
-    graphs = {graph: f"{graph}.onnx" for graph in BUILDERS}
+    graphs = {graph: f"{graph}.onnx" for graph in builders}
     manifest = {
         "format": FORMAT,
+        "family": VARIANTS[name].family,
         "variant": VARIANTS[name].to_dict(),
         "checkpoint": {"path": "recipe", "sha256": "0" * 64},
         "files": describe_files(folder, *graphs.values()),
@@ -95,7 +101,8 @@ def add_int8(bundle):
 
 def add_fp16(bundle):
     """The bundle (which is changed) with FP16 graphs that nobody judged."""
-    halves = {n: convert_fp16(onnx.load(bundle.graph(n)), bundle.variant, {}) for n in BUILDERS}
+    floats = {name: onnx.load(bundle.graph(name)) for name in list_graphs(bundle.variant)}
+    halves = {name: convert_fp16(model, bundle.variant, {}) for name, model in floats.items()}
     models = {name: half.model for name, half in halves.items()}
     return _add_graphs(bundle, "fp16", models, halves["step"].state_dtype)
 

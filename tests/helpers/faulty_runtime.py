@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from rollouts import OUTPUTS
 
 from relo_edge.bundle import describe_files, open_bundle, write_manifest
 from relo_edge.graphs.sessions import open_session
 from relo_edge.runtimes.one_by_one import SlotwiseRuntime
-
-OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 
 
 @dataclass(frozen=True)
@@ -87,43 +86,44 @@ class FaultyRuntime(SlotwiseRuntime):
             for slot in self._slots:
                 slot.states[slot.turn] = self._find(slots[-1]).states[self._find(slots[-1]).turn]
         if self._hooks.slots == "swapped answers" and len(slots) == 2:
-            for values in (answer.boxes, answer.scores, answer.policy_logits):
+            for values in (answer.boxes, answer.scores, answer.maps):
                 values[:] = values[::-1].copy()
         return answer
 
-    def _run_template(self, template, box):
+    def _run_template(self, feeds):
+        template, box = feeds["template"], feeds["box"]
         if self._hooks.template:
             template = np.ascontiguousarray(self._hooks.template(template[0])[None], np.uint8)
         if self._hooks.box:
             box = np.float32(self._hooks.box(box[0]))[None]
-        return self._template.run(None, {"template": template, "box": box})[0]
+        tokens = self._template.run(None, {"template": template, "box": box})[0]
+        return {"template_tokens": tokens}
 
-    def _run_step(self, slot, search, window):
-        place = self._slots.index(slot)
+    def _run_step(self, slot, feeds):
+        place, search, window = self._slots.index(slot), feeds["search"], feeds["window"]
         if self._hooks.search:
             search = np.ascontiguousarray(self._hooks.search(search[0])[None], np.uint8)
         used = window
         if self._hooks.window:
             used = np.float32(self._hooks.window(window, self._before))
         self._before = window
-        state, flag = slot.states[slot.turn], slot.has_history
+        state, flag = feeds["temporal_tokens"], slot.has_history
         if self._hooks.state:
             state, flag = self._hooks.state(self._past[place], flag)
-            state = np.zeros_like(slot.states[0]) if state is None else np.float32(state)
-        feeds = {
+            state = np.zeros_like(feeds["temporal_tokens"]) if state is None else np.float32(state)
+        feeds |= {
             "search": search,
-            "template_tokens": slot.templates,
             "temporal_tokens": state,
             "has_history": np.float32(flag),
             "window": np.ascontiguousarray(used),
         }
         box, score, logits, out = self._graph.run(OUTPUTS, feeds)
-        slot.states[1 - slot.turn] = out
+        slot.next_state["temporal_tokens"] = out
         self._past[place].append(out)
         self._count += 1
         if self._hooks.answer:
             box, score, logits = self._hooks.answer(box, score, logits, window, search, self._count)
-        return box, score, logits
+        return {"box": box, "score": score, "policy_logits": logits}
 
 
 def tamper(bundle, folder, **changes):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import RedRuntime, show_squares
 
-from relo_edge import tracker as module
 from relo_edge.errors import InputError
+from relo_edge.families.motion import PolicyMotion
 from relo_edge.geometry import box_iou, read_box
 from relo_edge.lost import Recovery
 from relo_edge.runtime import StepResult, open_runtime
@@ -57,14 +57,14 @@ def test_the_networks_state_is_the_last_sure_frames(demo_bundle, monkeypatch, na
     confidences = [0.9, 0.9, 0.1, 0.9, 0.2, 0.2, 0.2, 0.4, 0.4, 0.6, 0.9]
     sure = [index for index, value in enumerate(confidences) if value > 0.5]
     waiting = iter(confidences)
-    monkeypatch.setattr(module, "measure_confidence", lambda *_: next(waiting))
+    monkeypatch.setattr(PolicyMotion, "measure_confidence", lambda *_: next(waiting))
     with closing(open_runtime(demo_bundle.path, name)) as runtime:
         tracker, frames = Tracker(runtime, color="bgr", recovery=Recovery()), clip.frames()
         tracker.init(next(frames), read_box(clip.boxes[0]))
         tracks, states = [], []
         for _ in confidences:
             tracks.append(tracker.update(next(frames)))
-            states.append(runtime.read_state(0))
+            states.append(runtime.read_state(0)["temporal_tokens"])
     for index in range(1, len(states)):
         assert (states[index] == states[index - 1]).all() == (index not in sure)
     assert [track.lost for track in tracks] == [index in (6, 7, 8) for index in range(11)]

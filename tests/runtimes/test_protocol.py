@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from recording_device import open_recorded
+from support import GRAPHS, read_temporal
 
 from relo_edge.bundle import open_bundle
-from relo_edge.contract import GRAPHS, EngineGraph
+from relo_edge.contract import EngineGraph
 from relo_edge.errors import InputError, MissingDependency, ReloError
 from relo_edge.geometry import hann_window
 from relo_edge.runtime import open_runtime
@@ -90,14 +91,14 @@ def run(runtime, inputs, slots, frames):
 
 def assert_same(got, expected, rows=slice(None)):
     """Errors relative to the largest value: float32 on a GPU sums in another order."""
-    for name in ("boxes", "scores", "policy_logits"):
+    for name in ("boxes", "scores", "maps"):
         want = getattr(expected, name)[rows]
         limit = TOLERANCE * max(1.0, float(np.abs(want).max()))
         np.testing.assert_allclose(getattr(got, name), want, rtol=0, atol=limit)
 
 
 def differ(one, other):
-    return np.abs(one.policy_logits - other.policy_logits).max() > 1e-3
+    return np.abs(one.maps - other.maps).max() > 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_a_batch_equals_each_target_alone(opener, inputs, expected):
             one = type(together)(
                 together.boxes[slot : slot + 1],
                 together.scores[slot : slot + 1],
-                together.policy_logits[slot : slot + 1],
+                together.maps[slot : slot + 1],
             )
             assert_same(one, expected[slot][frame])
 
@@ -176,7 +177,7 @@ def test_history_and_template_both_matter(opener, inputs):
 
 
 def assert_identical(got, expected):
-    for name in ("boxes", "scores", "policy_logits"):
+    for name in ("boxes", "scores", "maps"):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
 
 
@@ -184,7 +185,7 @@ def test_a_step_taken_back_never_happened(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)
     run(runtime, inputs, [0], [0])
-    state = runtime.read_state(0)
+    state = read_temporal(runtime, 0)
     straight = run(runtime, inputs, [0], [1])[0]
     assert differ(straight, run(runtime, inputs, [0], [1])[0])
     start(runtime, 0, inputs)
@@ -192,7 +193,7 @@ def test_a_step_taken_back_never_happened(opener, inputs):
     for passing in (1, 2, 3, 1):
         answer = run(runtime, inputs, [0], [passing])[0]
         runtime.rewind(0)
-        np.testing.assert_array_equal(runtime.read_state(0), state)
+        np.testing.assert_array_equal(read_temporal(runtime, 0), state)
     assert_identical(answer, straight)
     assert_identical(run(runtime, inputs, [0], [1])[0], straight)
 
@@ -250,9 +251,7 @@ def test_a_slot_taken_back_leaves_the_others(opener, inputs, expected, stepped, 
         for slot in range(3):
             want = expected[slot][frames[slot]]
             np.testing.assert_allclose(answer.boxes[slot], want.boxes[0], atol=TOLERANCE)
-            np.testing.assert_allclose(
-                answer.policy_logits[slot], want.policy_logits[0], atol=TOLERANCE
-            )
+            np.testing.assert_allclose(answer.maps[slot], want.maps[0], atol=TOLERANCE)
             frames[slot] += 1
 
 
@@ -260,10 +259,10 @@ def test_an_answer_is_not_overwritten_by_the_next(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)
     first = run(runtime, inputs, [0], [0])[0]
-    kept = first.boxes.copy(), first.policy_logits.copy()
+    kept = first.boxes.copy(), first.maps.copy()
     run(runtime, inputs, [0], [1, 2])
     assert np.array_equal(first.boxes, kept[0])
-    assert np.array_equal(first.policy_logits, kept[1])
+    assert np.array_equal(first.maps, kept[1])
 
 
 def test_the_window_chooses_the_cell(opener, inputs):
@@ -273,14 +272,14 @@ def test_the_window_chooses_the_cell(opener, inputs):
     corner[1, -2] = 100
     searches = inputs[0][0, :1]
     forced = runtime.step([0], searches, corner)
-    if forced.policy_logits[0, 1, -2] <= 0:
+    if forced.maps[0, 1, -2] <= 0:
         corner[1, -2] = -100
         runtime.forget(0)
         forced = runtime.step([0], searches, corner)
     grid = DEMO.grid
     assert abs(forced.boxes[0, 0] * grid - (grid - 1.5)) < 3
     assert abs(forced.boxes[0, 1] * grid - 1.5) < 3
-    assert forced.scores[0] == pytest.approx(100 * abs(forced.policy_logits[0, 1, -2]), rel=1e-4)
+    assert forced.scores[0] == pytest.approx(100 * abs(forced.maps[0, 1, -2]), rel=1e-4)
 
 
 def test_it_says_what_it_is_and_closes_twice(opener):

@@ -12,6 +12,7 @@ from relo_edge.benchmarks.parity.mistakes import Mistake, replay
 from relo_edge.benchmarks.parity.probes import make_script, run_script
 from relo_edge.benchmarks.parity.rollout import find_segments
 from relo_edge.benchmarks.parity.state_mistakes import list_state_mistakes
+from relo_edge.contract import describe_graph
 from relo_edge.runtime import open_runtime
 
 BOTH = ("template", "step")
@@ -118,24 +119,26 @@ def test_layers_of_equal_graphs_have_no_births(demo_bundle):
 
 def test_a_replay_without_a_mistake_is_the_reference(reference, demo_bundle):
     """Also where the state is taken out and put back: an explanation proves only then something."""
+    contract = describe_graph(demo_bundle.variant, "step")
     steps = make_script(demo_bundle.variant)[:8]
-    right = list(run_script(reference, steps))
+    right = list(run_script(contract, reference, steps))
     same_state = Mistake("", "", state=lambda past, _: past[-1] if past else None)
     for mistake in (Mistake("", ""), same_state):
-        for want, got in zip(right, replay(reference, steps, mistake), strict=True):
+        for want, got in zip(right, replay(contract, reference, steps, mistake), strict=True):
             assert all(np.array_equal(want[name], got[name]) for name in want)
 
 
 def test_every_state_mistake_changes_something(reference, demo_bundle):
     """But rounding of the state: a mistake that does nothing would explain nothing."""
+    contract = describe_graph(demo_bundle.variant, "step")
     steps = make_script(demo_bundle.variant)[:8]
-    right = list(run_script(reference, steps))
-    for mistake in list_state_mistakes(demo_bundle.variant):
+    right = list(run_script(contract, reference, steps))
+    for mistake in list_state_mistakes(contract):
         if mistake.part == "template" and mistake.keeps_first_template:
             continue
         changed = [
             np.abs(want[name] - got[name]).max()
-            for want, got in zip(right, replay(reference, steps, mistake), strict=True)
+            for want, got in zip(right, replay(contract, reference, steps, mistake), strict=True)
             for name in ("policy_logits", "temporal_tokens")
         ]
         assert max(changed) > 0, mistake.what

@@ -69,7 +69,7 @@ class Spoilt:
             searches = np.ascontiguousarray(searches[..., ::-1])
         answer = self.inner.step(slots, searches, window)
         if self.fault == "nan":
-            answer.policy_logits[:] = np.nan
+            answer.maps[:] = np.nan
         if self.fault == "box":
             answer.boxes[:, 2:] *= 0.5
         return answer
@@ -159,7 +159,8 @@ def make_pair(score, box=(0.2, 0.2, 0.1, 0.1), window=((1.0, 1.0), (0.5, 1.0)), 
         }
 
     reference = collect(4.0, (0.2, 0.2, 0.1, 0.1))
-    return FramePair(reference, collect(score, box), np.float32(window), True, 1e-5)
+    candidate, name = collect(score, box), "policy_logits"
+    return FramePair(reference, candidate, np.float32(window), True, 1e-5, name)
 
 
 @pytest.mark.parametrize(("score", "cell"), [(4.0, 0), (1.0, 1), (1.5, 2), (-2.0, 3), (1.6, 2)])

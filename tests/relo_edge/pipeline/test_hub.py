@@ -52,13 +52,13 @@ def test_without_network_it_says_so_at_once_and_how_to_go_on_by_hand(capsys, tmp
     assert code == 1
     assert len(err.splitlines()) == 1
     assert "the Hugging Face hub cannot be reached: found gaierror" in err
-    assert hub.FILES["b256"] in err
+    assert hub.list_published()["b256"][1] in err
     assert "relo-edge export --variant b256 --checkpoint FILE" in err
 
 
 @pytest.mark.usefixtures("offline")
 def test_without_network_what_is_there_will_do(capsys, tmp_path):
-    file = tmp_path / hub.FILES["t256"]
+    file = tmp_path / hub.list_published()["t256"][1]
     file.parent.mkdir(parents=True)
     file.write_bytes(b"abc")
     code, out, _ = run_verb(capsys, "fetch", "t256", "-o", tmp_path)

@@ -7,8 +7,9 @@ import onnx
 import pytest
 from engines import build_graph, make_engine_graph
 from onnx import TensorProto, helper
+from support import GRAPHS
 
-from relo_edge.contract import GRAPHS, describe_graph
+from relo_edge.contract import describe_graph
 from relo_edge.errors import BundleError, InputError, ReloError, RuntimeUnavailable
 from relo_edge.runtimes.tensorrt.builder import (
     Wanted,

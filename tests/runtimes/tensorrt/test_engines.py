@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 from engines import add_fp16
 from recording_device import open_recorded
+from support import GRAPHS
 from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
 from relo_edge.benchmarks.speed import latency
 from relo_edge.bundle import open_bundle
-from relo_edge.contract import GRAPHS, EngineGraph
+from relo_edge.contract import EngineGraph
 from relo_edge.errors import BundleError, DeviceError, MissingDependency, RuntimeUnavailable
 from relo_edge.host.files import hash_file
 from relo_edge.host.measured import list_measurements

@@ -9,10 +9,10 @@ from contextlib import closing
 import numpy as np
 import pytest
 from engines import add_fp16
-from support import load_vectors
+from support import GRAPHS, load_vectors
 
 from relo_edge.bundle import open_bundle
-from relo_edge.contract import GRAPHS, EngineGraph
+from relo_edge.contract import EngineGraph
 from relo_edge.errors import MissingDependency, RuntimeUnavailable
 from relo_edge.geometry import box_iou, read_box
 from relo_edge.runtime import open_runtime

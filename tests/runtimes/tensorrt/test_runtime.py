@@ -18,6 +18,7 @@ from recording_device import (
     open_recorded,
     write_plans,
 )
+from support import read_temporal
 
 from relo_edge.bundle import open_bundle
 from relo_edge.errors import DeviceError
@@ -80,8 +81,8 @@ def test_a_half_state_stays_half(demo_bundle, tmp_path):
         start(runtime, [0])
     for crop in SEARCHES:
         want, got = (r.step([0], crop[None], WINDOW) for r in (plain, recorded))
-        np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=0.06)
-        np.testing.assert_allclose(recorded.read_state(0), plain.read_state(0), atol=0.06)
+        np.testing.assert_allclose(got.maps, want.maps, atol=0.06)
+        np.testing.assert_allclose(read_temporal(recorded, 0), read_temporal(plain, 0), atol=0.06)
     assert recorded.precision == "fp16"
 
 
@@ -113,7 +114,7 @@ def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
         if action == "step":
             crops = SEARCHES[rng.integers(0, 3, len(slots))]
             want, got = (runtime.step(slots, crops, WINDOW) for runtime in pair)
-            np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
+            np.testing.assert_allclose(got.maps, want.maps, atol=1e-4)
             np.testing.assert_allclose(got.boxes, want.boxes, atol=1e-4)
             before, last = set(stepped), set(slots)
             stepped |= last
@@ -130,7 +131,7 @@ def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
             last -= set(slots)
             stepped -= set(slots) - (before if action == "rewind" else set())
         for slot in stepped:
-            want, got = (runtime.read_state(slot) for runtime in pair)
+            want, got = (read_temporal(runtime, slot) for runtime in pair)
             np.testing.assert_allclose(got, want, atol=1e-4)
 
 
@@ -205,7 +206,7 @@ def test_a_step_runs_on_the_smallest_engine_that_fits(demo_bundle):
         step(plain, *slots)
     for slots in [(0, 1, 2), (2, 0), (1,), (0, 1, 2)]:
         want, got = step(plain, *slots), step(runtime, *slots)
-        np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
+        np.testing.assert_allclose(got.maps, want.maps, atol=1e-4)
         np.testing.assert_allclose(got.boxes, want.boxes, atol=1e-4)
 
 
@@ -280,7 +281,7 @@ def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle
     runtime = open_recorded(demo_bundle, 3, device=device)
     start(runtime, range(3))
     step(runtime, 0, 1)
-    size = runtime.read_state(0).nbytes
+    size = read_temporal(runtime, 0).nbytes
     moves = [entry for entry in record_step(runtime, device, 0) if entry[0] == "move"]
     assert [move[3] for move in moves] == [size]
     runtime.forget(1)
@@ -297,21 +298,21 @@ def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
     assert device.log == []
     assert ("launch", 2) in record_step(runtime, device, 1, 0)
     step(runtime, 0, 1)
-    state = [runtime.read_state(slot) for slot in (0, 1)]
+    state = [read_temporal(runtime, slot) for slot in (0, 1)]
     step(runtime, 0, 1)
-    kept = runtime.read_state(1)
+    kept = read_temporal(runtime, 1)
     device.log.clear()
     runtime.rewind(0)
     ((name, target, source, size),) = device.log
     assert (name, size) == ("move", state[0].nbytes)
     assert abs(target - source) >= 2 * size
-    np.testing.assert_array_equal(runtime.read_state(0), state[0])
-    np.testing.assert_array_equal(runtime.read_state(1), kept)
+    np.testing.assert_array_equal(read_temporal(runtime, 0), state[0])
+    np.testing.assert_array_equal(read_temporal(runtime, 1), kept)
     device.log.clear()
     runtime.rewind(1)  # the last of them turns round
     assert device.log == []
     for slot in (0, 1):
-        np.testing.assert_array_equal(runtime.read_state(slot), state[slot])
+        np.testing.assert_array_equal(read_temporal(runtime, slot), state[slot])
 
 
 def test_no_slot_is_no_work(demo_bundle):
@@ -324,7 +325,7 @@ def test_no_slot_is_no_work(demo_bundle):
     assert runtime.step([], SEARCHES[:0], WINDOW).boxes.shape == (0, 4)
     assert device.log == []
     want, got = (one.step([0], SEARCHES[1:2], WINDOW) for one in (plain, runtime))
-    np.testing.assert_allclose(got.policy_logits, want.policy_logits, atol=1e-4)
+    np.testing.assert_allclose(got.maps, want.maps, atol=1e-4)
 
 
 @pytest.mark.parametrize("call", ["begin", "end"])
@@ -340,7 +341,7 @@ def test_a_failed_capture_is_told_and_the_track_goes_on(demo_bundle, caplog, cal
     start(plain, [0])
     runtime.forget(0)
     expected, got = step(plain, 0), step(runtime, 0)
-    np.testing.assert_allclose(got.policy_logits, expected.policy_logits, atol=1e-4)
+    np.testing.assert_allclose(got.maps, expected.maps, atol=1e-4)
 
 
 CALLS = ["allocate", "allocate_pinned", "create_stream", "clear", "create_context", "send"]
