@@ -108,6 +108,8 @@ class TrackSummary:
             parts.append(f"{self.fps:.1f} FPS (tracker alone {self.tracker_fps:.1f})")
             if self.mean_confidence is not None and not math.isnan(self.mean_confidence):
                 parts.append(f"mean confidence {self.mean_confidence:.2f}")
+            elif not self.lost_frames:
+                parts.append("this tracker does not tell its confidence")
             parts.append(f"lost in {self.lost_frames}")
         return "\n".join([", ".join(parts), *(f"wrote {path}" for path in self.outputs)])
 

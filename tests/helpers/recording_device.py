@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import describe_graph
+from relo_edge.contract import describe_graph, list_graphs
 from relo_edge.errors import DeviceError
 from relo_edge.runtimes.tensorrt.builder import make_profile
 from relo_edge.runtimes.tensorrt.choice import ChosenEngines, cover_batches
@@ -286,7 +286,7 @@ class OnnxContext:
         if self._device.last_error and self._device._capturing is None:
             self._device.last_error = False
             return False
-        batch = self._shapes.get("search", (1,))[0]
+        batch = next(iter(self._shapes.values()), (1,))[0]
         self._device.note("enqueue", dict(self._addresses), batch)
         self._device.do(self._run)
         return True
@@ -306,7 +306,9 @@ class OnnxContext:
 def write_plans(bundle, precision, batches, folder):
     """Plans in a folder, made of the bundle's ONNX files, and their sidecars."""
     sidecars = []
-    for name, least, most in [("template", 1, 1), *(("step", *batch) for batch in batches)]:
+    *once, step = list_graphs(bundle.variant)
+    wanted = [*((name, 1, 1) for name in once), *((step, *batch) for batch in batches)]
+    for name, least, most in wanted:
         graph, dtype = bundle.graph(name, precision).read_bytes(), bundle.state_dtype(precision)
         plan = json.dumps([least, most]).encode() + b"\n" + graph
         path = folder / f"{name}.{precision}.{least}-{most}.plan"
@@ -353,10 +355,12 @@ def open_recorded(
     scratch = tempfile.TemporaryDirectory()
     folder = Path(scratch.name) / FOLDER
     folder.mkdir()
-    template, *steps = (
+    plans = [
         replace(sidecar, **changes)
         for sidecar in write_plans(bundle, precision, batches or [(1, batch)], folder)
-    )
+    ]
+    template = next((sidecar for sidecar in plans if sidecar.graph == "template"), None)
+    steps = [sidecar for sidecar in plans if sidecar.graph == "step"]
     chosen = ChosenEngines(template, cover_batches(steps, batch))
     shadow = Bundle(folder.parent, bundle.variant, bundle.manifest)
     runtime = TensorRtRuntime(shadow, chosen, Site(library, GPU, device, trusted), batch=batch)

@@ -133,8 +133,11 @@ function showTracks(tracks) {
     const row = $(`target-${target}`);
     if (!row) continue;
     row.classList.toggle("lost", lost);
+    const told = confidence !== null;
     const share = `${Math.round((confidence || 0) * 100)}%`;
-    row.querySelector(".sure").textContent = lost ? "lost" : share;
+    row.querySelector(".sure").textContent = lost ? "lost" : told ? share : "not told";
+    row.querySelector(".sure").title = told ? "" : "This tracker does not tell how sure it is.";
+    row.querySelector(".bar").hidden = !told;
     row.querySelector(".bar i").style.width = share;
   }
 }

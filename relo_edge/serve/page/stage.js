@@ -124,8 +124,8 @@ export class Stage {
       pen.strokeRect(x, y, width, height);
     }
     pen.setLineDash([]);
-    const state = lost ? "lost" : confidence === null ? "?" : `${Math.round(confidence * 100)}%`;
-    this.drawLabel(pen, `${name} ${state}`, x, y, colour);
+    const state = lost ? "lost" : confidence === null ? "" : `${Math.round(confidence * 100)}%`;
+    this.drawLabel(pen, `${name} ${state}`.trim(), x, y, colour);
   }
 
   drawLabel(pen, text, x, y, colour) {
