@@ -38,7 +38,6 @@ __all__ = [
     "demand_open",
     "open_runtime",
     "open_runtimes",
-    "read_step_stages",
     "resolve_bundle",
 ]
 
@@ -213,16 +212,6 @@ def check_slots(slots: Sequence[int], batch: int) -> None:
     for slot in slots:
         if not 0 <= slot < batch:
             raise InputError("slot", found=slot, expected=f"0 to {batch - 1}")
-
-
-def read_step_stages(runtime: Runtime) -> dict[str, float]:
-    """Milliseconds of the last step's parts, of a runtime that knows them.
-
-    Such a runtime has an attribute `step_stages_ms`: `copy_in` and `copy_out` by the clock on the
-    wall, `device` by the device's own events. One that computes where its inputs lie has none.
-    """
-    stages: dict[str, float] = getattr(runtime, "step_stages_ms", {})
-    return dict(stages)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,14 @@ CORE = {
 FILES = sorted(
     path for folder in ("relo_edge", *WORKSHOPS) for path in (ROOT / folder).rglob("*.py")
 )
+
+
+def find_source(room):
+    """Its code and what its pages are made of; results that were measured name bundles."""
+    kinds = (".py", ".js", ".html", ".css", ".cu", ".pyi")
+    return sorted(path for path in (ROOT / room).rglob("*") if path.suffix in kinds)
+
+
 # File names that occur twice: the folder says which part of the same thing each is.
 PLAIN = {
     "builder.py": ["export", "runtimes/tensorrt"],
@@ -85,11 +94,13 @@ PLAIN = {
     "packages.py": ["relo_edge/adapters", "relo_edge/doctor"],
     "quantize.py": ["calibration", "relo_edge/pipeline"],
     "recorder.py": ["relo_edge/labels", "relo_edge/video"],
+    "relo.py": ["relo_edge/families", "relo_edge/network"],
     "results.py": ["benchmarks/accuracy", "benchmarks/speed"],
     "rollout.py": ["benchmarks/parity", "training"],
     "run.py": ["benchmarks/soak", "training"],
     "runtime.py": ["relo_edge", "runtimes/tensorrt"],
     "sequences.py": ["relo_edge/datasets", "training"],
+    "sutrack.py": ["export", "relo_edge/families", "relo_edge/network"],
     "targets.py": ["relo_edge/peers", "relo_edge/tracking"],
     "verdict.py": ["benchmarks/parity", "calibration"],
 }
@@ -151,9 +162,36 @@ def test_a_file_keeps_to_the_house(path):
             assert not at_import, f"{module} is imported before it is asked for"
         elif workshop:
             assert workshop == home, f"{home} imports its neighbour {module}"
-        if at_import and path.name not in MADE_OF_TORCH and home != "training":
+        made_of_torch = path.parent.name == "network" and path.name in MADE_OF_TORCH
+        if at_import and not made_of_torch and home != "training":
             assert module.split(".")[0] not in HEAVY, f"{module} is imported by everybody"
     assert len(path.read_text().splitlines()) <= 400
+
+
+# Which tracker it is, these leave to the families.
+NAMELESS = [
+    ROOT / "relo_edge" / "tracker.py",
+    *(path for room in ("runtimes", "calibration", "benchmarks") for path in find_source(room)),
+    *find_source("relo_edge/serve"),
+]
+FAMILY_NAME = re.compile(r"(?<![\w.])(relo|sutrack|drlt)(?![\w]|-edge)", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", NAMELESS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_family_is_named_where_all_are_served(path):
+    """But in an example of a command, where a bundle's folder must be called something."""
+    named = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if FAMILY_NAME.search(line) and "relo-edge " not in line
+    ]
+    assert not named
+
+
+def test_the_search_for_family_names_finds_them():
+    assert FAMILY_NAME.search('if family == "sutrack":')
+    assert FAMILY_NAME.search("RELO's largest")
+    assert not FAMILY_NAME.search("from relo_edge.relocation import Relocated  # relo-edge")
 
 
 def test_the_core_keeps_its_top_level_small():

@@ -12,9 +12,9 @@ import numpy as np
 
 from relo_edge.benchmarks.speed.power import PowerMeter
 from relo_edge.geometry import Box
-from relo_edge.measures.timed_runtime import TimedRuntime
+from relo_edge.measures.timed_runtime import TimedRuntime, read_step_stages
 from relo_edge.peers.peer import Peer
-from relo_edge.runtime import Runtime, read_step_stages
+from relo_edge.runtime import Runtime
 from relo_edge.tracker import MultiTracker
 from relo_edge.video.opening import Frame
 

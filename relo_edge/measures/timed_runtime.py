@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 
-__all__ = ["TimedRuntime"]
+__all__ = ["TimedRuntime", "read_step_stages"]
 
 
 @dataclass(eq=False)
@@ -38,3 +38,13 @@ class TimedRuntime(ClosedOnExit):
     def close(self) -> None:
         """Close the runtime below."""
         self.inner.close()
+
+
+def read_step_stages(runtime: Runtime) -> dict[str, float]:
+    """Milliseconds of the last step's parts, of a runtime that knows them.
+
+    Such a runtime has an attribute `step_stages_ms`: `copy_in` and `copy_out` by the clock on the
+    wall, `device` by the device's own events. One that computes where its inputs lie has none.
+    """
+    stages: dict[str, float] = getattr(runtime, "step_stages_ms", {})
+    return dict(stages)

@@ -16,8 +16,8 @@ from relo_edge.runtimes.tensorrt.library import Library
 __all__ = ["Wanted", "build_plan", "create_builder", "make_profile", "parse_graph"]
 
 WORKSPACE = 1 << 30
-"""Scratch memory that a kernel may ask for: RELO's largest needs far less, and a Jetson shares it
-with everything else."""
+"""Scratch memory that a kernel may ask for: the largest network needs far less, and a Jetson shares
+it with everything else."""
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 

@@ -57,6 +57,38 @@ def test_a_missing_file_is_noticed(copied):
         open_runtime(copied.path, "openvino")
 
 
+def test_the_first_format_is_read_for_ever(copied):
+    """It named no family: there was one."""
+    written = []
+
+    def age(manifest):
+        written.append(dict(manifest))
+        manifest["format"] = 1
+        del manifest["family"]
+
+    rewrite(copied, age)
+    old = open_bundle(copied.path)
+    assert written[0]["format"] == 2
+    assert (old.variant, old.variant.family) == (VARIANTS["demo"], "relo")
+    with open_runtime(old, "onnxruntime") as runtime:
+        assert runtime.read_state(0)["temporal_tokens"].shape == VARIANTS["demo"].state_shape
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("norelo", r"family: found 'norelo', expected relo \| sutrack.*; update relo-edge"),
+        ("sutrack", "does not describe|differs|is not of|expected"),
+        (3, "family, found 3, expected"),
+    ],
+)
+def test_another_family_than_the_graphs_is_one_line(copied, family, message):
+    rewrite(copied, lambda manifest: manifest.update(family=family))
+    with pytest.raises(BundleError, match=message) as raised:
+        open_runtime(copied.path, "onnxruntime")
+    assert "\n" not in str(raised.value)
+
+
 def test_a_newer_format_is_refused(copied):
     rewrite(copied, lambda m: m.update(format=99))
     with pytest.raises(BundleError, match=r"found 99, expected 1 or older; update relo-edge"):
