@@ -15,6 +15,7 @@ import pytest
 import torch
 from error_form import find_faults
 from hypothesis import settings
+from small_sutrack import export_small
 
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import ReloError
@@ -104,6 +105,17 @@ def demo_bundle(shared_folder) -> Bundle:
 def t256_bundle(shared_folder) -> Bundle:
     """T256 with the weights of the recorded vectors; not to be changed."""
     return _share_bundle(shared_folder, "t256")
+
+
+@pytest.fixture(scope="session")
+def sutrack_bundle(shared_folder) -> Bundle:
+    """A small SUTrack with two templates; not to be changed."""
+    folder = shared_folder / "sutrack-small"
+    with (shared_folder / "sutrack-small.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            export_small(shared_folder)
+    return open_bundle(folder)
 
 
 def _share_bundle(root: Path, variant: str) -> Bundle:

@@ -72,7 +72,8 @@ def workplace(tmp_path_factory):
         for frame in clip.frames():
             writer.write(frame)
         writer.release()
-    shutil.copytree(resolve_bundle("demo").path, folder / "relo-t256")
+    for bundle in ("relo-t256", "sutrack-t224"):  # what is shown is how it is called
+        shutil.copytree(resolve_bundle("demo").path, folder / bundle)
     write_lasot(folder / "LaSOT", "airplane-1")
     write_plain(folder / "GOT-10k" / "val")
     results = ROOT / "benchmarks" / "results"

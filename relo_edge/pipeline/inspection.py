@@ -10,6 +10,7 @@ from typing import Any
 
 from relo_edge.bundle import Bundle, check_place
 from relo_edge.errors import BundleError
+from relo_edge.families.registry import FAMILIES, find_family
 from relo_edge.host.files import hash_file
 from relo_edge.runtime import resolve_bundle
 
@@ -63,12 +64,14 @@ class Inspection:
     def _describe_model(self) -> list[str]:
         variant, checkpoint = self.manifest["variant"], self.manifest["checkpoint"]
         tools = ", ".join(f"{k} {v}" for k, v in self.manifest.get("tools", {}).items())
-        sizes = (
-            f"width {variant['width']}, depth {variant['depth']}, heads {variant['heads']}, "
-            f"temporal tokens {variant['temporal_tokens']}, templates {variant['templates']}"
+        family = find_family(self.manifest.get("family", next(iter(FAMILIES))))
+        sizes = ", ".join(
+            f"{key.replace('_', ' ')} {value}"
+            for key, value in variant.items()
+            if isinstance(value, int)
         )
         return [
-            f"{self.path}: {variant['name']} ({sizes})",
+            f"{self.path}: {family.title} {variant['name']} ({sizes})",
             f"  from {checkpoint['path']} sha256 {checkpoint['sha256'][:12]}",
             f"  made with {tools}",
         ]

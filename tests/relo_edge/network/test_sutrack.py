@@ -11,7 +11,9 @@ from support import DATA, load_vectors
 from relo_edge.families.sutrack import FAMILY
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.network.sutrack import build_sutrack, sutrack_shapes
-from relo_edge.spec import VARIANTS
+from relo_edge.runtimes.pytorch import PytorchRuntime
+from relo_edge.spec import VARIANTS, TrackerProtocol
+from relo_edge.tracker import Tracker
 
 MAP_TOLERANCE = 2e-5
 TEXT_TOLERANCE = 1e-5  # of the largest entry
@@ -75,3 +77,24 @@ def test_a_released_checkpoint_has_exactly_these_tensors(size):
     recorded = json.loads((DATA / f"keys_sutrack_{size}.json").read_text())
     used = {n: tuple(shape) for n, shape in recorded.items() if not n.startswith(FAMILY.unused)}
     assert sutrack_shapes(VARIANTS[f"sutrack-{size}"]) == used
+
+
+SETTINGS = {"default": TrackerProtocol(1.0), "update": TrackerProtocol(1.0, 3, -1.0)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "setting"), [("t224", "default"), ("b224", "default"), ("b224", "update")]
+)
+def test_the_closed_loop_equals_the_release(size, setting):
+    vectors, clip = load_vectors(f"step_sutrack_{size}"), load_vectors("rollout_1")
+    variant = VARIANTS[f"sutrack-{size}"]
+    wanted = vectors[f"{setting}_boxes"]
+    weights = sutrack_network(size).state_dict()
+    with PytorchRuntime(variant, weights) as runtime:
+        tracker = Tracker(runtime, SETTINGS[setting], color="rgb")
+        tracker.init(clip["frames"][0], tuple(clip["init_box_xywh"].tolist()))
+        tracks = [tracker.update(frame) for frame in clip["frames"][1 : len(wanted) + 1]]
+    assert np.abs([track.box for track in tracks] - wanted).max() < 0.05
+    scores = [track.score for track in tracks]
+    np.testing.assert_allclose(scores, vectors[f"{setting}_scores"], atol=1e-4)

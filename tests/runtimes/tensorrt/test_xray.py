@@ -38,6 +38,7 @@ def examine(rtx, name, source):
 
 PLANS = [("t256", precision) for precision in ("fp16", "bf16", "int8", "fp8", "fp8-attention")]
 LARGE_PLANS = [(name, precision) for name in ("b256", "l256") for precision in ("fp16", "int8")]
+LARGE_PLANS += [("sutrack-t224", "fp16"), ("sutrack-t224", "int8")]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_every_attention_is_fused(rtx, tmp_path, name, precision):
     xray = examine(rtx, name, make_engine_graph(name, "step", precision, tmp_path))
     depth = VARIANTS[name].depth
     assert xray.fused_attentions == depth
-    assert {"t256": 12, "b256": 24, "l256": 40}[name] == depth
+    assert {"t256": 12, "b256": 24, "l256": 40, "sutrack-t224": 12}[name] == depth
     assert xray.counts[CONVOLUTION] == 13
     attentions = [kernel for kernel in xray.kernels if kernel.kind == ATTENTION]
     told = {(kernel.reads, kernel.accumulates) for kernel in attentions}
