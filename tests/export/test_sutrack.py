@@ -40,11 +40,11 @@ def test_three_frames_equal_the_release(name):
         box, score, scores = step.run(["box", "score", "score_map"], feeds)
         want = vectors[f"score_map_{frame}"]
         np.testing.assert_allclose(scores[0], want, rtol=0, atol=1e-4)
-        cell = np.unravel_index(np.argmax(want * window), want.shape)
-        assert score[0] == pytest.approx((want * window)[cell], abs=1e-4)
-        x, y = vectors[f"offset_map_{frame}"][:, *cell]
-        centre = [(cell[1] + x) / variant.grid, (cell[0] + y) / variant.grid]
-        size = vectors[f"size_map_{frame}"][:, *cell]
+        row, column = np.unravel_index(np.argmax(want * window), want.shape)
+        assert score[0] == pytest.approx((want * window)[row, column], abs=1e-4)
+        x, y = vectors[f"offset_map_{frame}"][:, row, column]
+        centre = [(column + x) / variant.grid, (row + y) / variant.grid]
+        size = vectors[f"size_map_{frame}"][:, row, column]
         np.testing.assert_allclose(box[0], [*centre, *size], rtol=0, atol=1e-4)
 
 
