@@ -94,6 +94,7 @@ PLAIN = {
     "packages.py": ["relo_edge/adapters", "relo_edge/doctor"],
     "quantize.py": ["calibration", "relo_edge/pipeline"],
     "recorder.py": ["relo_edge/labels", "relo_edge/video"],
+    "registry.py": ["relo_edge/families", "relo_edge/peers"],
     "relo.py": ["relo_edge/families", "relo_edge/network"],
     "results.py": ["benchmarks/accuracy", "benchmarks/speed"],
     "rollout.py": ["benchmarks/parity", "training"],
