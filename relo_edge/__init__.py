@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from relo_edge.lost import LostRule, Recovery
     from relo_edge.runtime import Runtime, StepResult, open_runtime
-    from relo_edge.spec import TrackerProtocol, Variant
+    from relo_edge.spec import TrackerProtocol, TrackerVariant, Variant
     from relo_edge.tracker import MultiTracker, Track, Tracker
     from relo_edge.tracking.overlay import draw_track
     from relo_edge.video.live import LiveFrame, LiveReader, ReconnectPolicy, read_live
@@ -54,7 +54,7 @@ _ROOMS = {
     ),
     "relo_edge.lost": ("LostRule", "Recovery"),
     "relo_edge.runtime": ("Runtime", "StepResult", "open_runtime"),
-    "relo_edge.spec": ("TrackerProtocol", "Variant"),
+    "relo_edge.spec": ("TrackerProtocol", "TrackerVariant", "Variant"),
     "relo_edge.tracker": ("MultiTracker", "Track", "Tracker"),
     "relo_edge.tracking.overlay": ("draw_track",),
     "relo_edge.video.live": ("LiveFrame", "LiveReader", "ReconnectPolicy", "read_live"),
@@ -87,6 +87,7 @@ __all__ = [
     "Track",
     "Tracker",
     "TrackerProtocol",
+    "TrackerVariant",
     "Variant",
     "draw_track",
     "open_bundle",

@@ -251,6 +251,7 @@ PUBLIC = [
     "Track",
     "Tracker",
     "TrackerProtocol",
+    "TrackerVariant",
     "Variant",
     "draw_track",
     "open_bundle",

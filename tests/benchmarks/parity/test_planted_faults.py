@@ -49,10 +49,10 @@ class SharedReplays:
     def __init__(self):
         self.replay, self.known = mistakes.replay, {}
 
-    def __call__(self, reference, steps, mistake):
+    def __call__(self, contract, reference, steps, mistake):
         key = mistake.part, mistake.what, tuple((step.scene, step.label) for step in steps)
         if key not in self.known:  # whole, since the reference keeps states in between
-            self.known[key] = list(self.replay(reference, steps, mistake))
+            self.known[key] = list(self.replay(contract, reference, steps, mistake))
         return self.known[key]
 
 
