@@ -34,6 +34,7 @@ NOT_RUN = {
     "csi:": "a camera",
     "--finder": "a model's server",
     "--tracker r1track": "a model's server",
+    "pseudo-label": "model files; tests/training/test_pseudo_labels.py runs it",
     "serve": "runs until it is stopped; tests/relo_edge/serve runs it",
     "--install-completion": "writes into the user's shell",
 }

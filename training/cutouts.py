@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.datasets.coco import BROKEN, choose_annotations, find_pictures, holds_coco
 from relo_edge.errors import InputError, SourceError
+from relo_edge.host.opencv import cv2
 from relo_edge.training.outlines import Points, decode_mask, support_points
+from relo_edge.video.sources.files import read_image
 
 __all__ = ["Cutout", "Photo", "check_folders", "cut_object", "read_photos"]
+
+log = logging.getLogger("relo_edge")
 
 Image = NDArray[np.uint8]
 
@@ -127,14 +131,21 @@ def _read_folder(folder: Path, held_out: bool) -> Iterable[Photo]:
     except BROKEN as error:
         found = f"{type(error).__name__} {error}"
         raise SourceError(f"{file}", found=found, expected="COCO annotations") from None
+    left_out: list[str] = []
     for name, entries in told.items():
         if (zlib.crc32(name.encode()) % HELD_OUT == 0) != held_out:
             continue
-        image = cv2.imread(str(pictures / name), cv2.IMREAD_COLOR)
-        if image is None or min(image.shape[:2]) < SMALLEST_SIDE:
+        try:
+            image = read_image(pictures / name)
+        except SourceError as error:
+            left_out.append(str(error))
+            continue
+        if min(image.shape[:2]) < SMALLEST_SIDE:
             continue
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
         yield Photo(name, rgb, tuple(_list_objects(entries, rgb.shape[:2])))
+    if left_out:
+        log.warning("left out %d of %s's pictures: %s", len(left_out), folder.name, left_out[0])
 
 
 def _list_objects(entries: Iterable[Any], shape: tuple[int, ...]) -> Iterable[OutlinedObject]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relo_edge.pipeline.parity import check_parity
     from relo_edge.pipeline.quantize import quantize_bundle
     from relo_edge.pipeline.tracking import serve, track
-    from relo_edge.pipeline.training import train
+    from relo_edge.pipeline.training import pseudo_label, train
     from relo_edge.tracking.demo import run_demo
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "export_bundle",
     "fetch_checkpoint",
     "inspect_bundle",
+    "pseudo_label",
     "quantize_bundle",
     "run_bench",
     "run_demo",
@@ -45,6 +46,7 @@ _HOME = {
     "export_bundle": "relo_edge.pipeline.export",
     "fetch_checkpoint": "relo_edge.pipeline.hub",
     "inspect_bundle": "relo_edge.pipeline.inspection",
+    "pseudo_label": "relo_edge.pipeline.training",
     "quantize_bundle": "relo_edge.pipeline.quantize",
     "run_bench": "relo_edge.pipeline.benchmarking",
     "run_demo": "relo_edge.tracking.demo",

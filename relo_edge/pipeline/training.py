@@ -1,7 +1,8 @@
-"""One stage of training: `relo-edge train` and its Python twin."""
+"""Training and the labels for it: Python twins of `train` and `pseudo-label`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from relo_edge.errors import MissingDependency
 
 if TYPE_CHECKING:
+    from relo_edge.training.pseudo_labels import PseudoLabels
     from relo_edge.training.run import TrainResult
 
-__all__ = ["train"]
+__all__ = ["pseudo_label", "train"]
 
 
 def train(stage: str, output: str | Path, **options: Any) -> TrainResult:
@@ -37,3 +39,31 @@ def train(stage: str, output: str | Path, **options: Any) -> TrainResult:
     from relo_edge.training.run import TrainRequest, run_training
 
     return run_training(TrainRequest(stage=stage, output=Path(output), **options))
+
+
+def pseudo_label(
+    videos: Sequence[str | Path],
+    output: str | Path,
+    trackers: Sequence[str],
+    *,
+    init_from: str | Path | None = None,
+) -> PseudoLabels:
+    """Label videos with the boxes on which trackers agree, forwards and backwards.
+
+    Args:
+        videos: videos or folders of videos; the first 900 frames of each are used.
+        output: a new folder, which `train` takes as data.
+        trackers: two or more words as `eval` takes them, such as `nano=BACKBONE.onnx,HEAD.onnx`.
+        init_from: a file with targets of one video; without it, what moves is labelled.
+
+    Returns:
+        How many sequences and frames were labelled, and why starts were left out.
+
+    Raises:
+        InputError: fewer than two trackers, an output that exists, targets that cannot be.
+        SourceError: a video that cannot be read, or no frames on which the trackers agree.
+        MissingDependency: this OpenCV does not have a tracker.
+    """
+    from relo_edge.training.pseudo_labels import label_videos
+
+    return label_videos(videos, Path(output), trackers, init_from and Path(init_from))

@@ -1,4 +1,4 @@
-"""The verbs that make things: fetch, export, quantize, inspect, train."""
+"""The verbs that make things: fetch, export, quantize, inspect, pseudo-label, train."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from relo_edge.verbs.shared import (
     print_result,
 )
 
-__all__ = ["export", "fetch", "inspect", "quantize", "train"]
+__all__ = ["export", "fetch", "inspect", "pseudo_label", "quantize", "train"]
 
 
 @app.command(epilog="Example: relo-edge fetch t256 -o checkpoints")
@@ -127,6 +127,38 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
     print_result(inspection, as_json)
     if not inspection.is_sound:
         raise typer.Exit(1)
+
+
+@app.command(
+    "pseudo-label",
+    epilog="Example: relo-edge pseudo-label street.mp4 --tracker nano=B.onnx,H.onnx "
+    "--tracker vit=V.onnx",
+)
+def pseudo_label(
+    videos: Annotated[list[str], typer.Argument(help="Video, or folder of videos; several.")],
+    trackers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tracker",
+            help="Tracker as in `eval --tracker`; repeat it, two different ones or more.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New folder, which `train --data` takes.")
+    ] = Path("pseudo_labels"),
+    init_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with targets, as for `track`; what moves is labelled if absent. "
+            "For one video."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Label videos with boxes on which trackers agree, forwards and backwards."""
+    from relo_edge.pipeline.training import pseudo_label as label
+
+    print_result(label(videos, output, trackers or [], init_from=init_from), as_json)
 
 
 @app.command(epilog="Example: relo-edge train warmup -o run --data GOT-10k/train --data LaSOT")

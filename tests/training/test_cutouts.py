@@ -61,6 +61,16 @@ def test_some_pictures_are_kept_back_and_never_trained_on(coco):
     assert kept
 
 
+def test_pictures_that_cannot_be_read_are_told(coco, caplog):
+    whole = {photo.name for photo in read_photos([coco])}
+    missing, broken = sorted(whole)[:2]
+    (coco / "train2017" / missing).unlink()
+    (coco / "train2017" / broken).write_bytes(b"no picture")
+    assert {photo.name for photo in read_photos([coco])} == whole - {missing, broken}
+    assert "left out 2 of" in caplog.text
+    assert missing in caplog.text
+
+
 def test_clips_are_drawn_of_them_with_tight_boxes(coco, monkeypatch):
     monkeypatch.setattr("relo_edge.training.textures.PHOTO_SHARE", 1.0)
     atlas = build_atlas((), seed=2, backgrounds=4, sprites=8, photos=read_photos([coco]))
