@@ -75,10 +75,11 @@ def test_without_graphs_the_part_alone_is_named(reference, alone, demo_bundle, t
 
 def test_sound_graphs_point_to_the_runtime(reference, alone, demo_bundle):
     class Noisy(FaultyRuntime):
-        def _run_step(self, slot, search, window):
-            box, score, logits = super()._run_step(slot, search, window)
+        def _run_step(self, slot, feeds):
+            answer = super()._run_step(slot, feeds)
+            logits = answer["policy_logits"]
             noise = 0.3 * np.random.default_rng(0).standard_normal(logits.shape)
-            return box, score, (logits + noise).astype(np.float32)
+            return answer | {"policy_logits": (logits + noise).astype(np.float32)}
 
     result = compare_runtimes(
         reference, Noisy(demo_bundle), alone, walk=lambda _: walk(demo_bundle, demo_bundle)
