@@ -24,7 +24,7 @@ def test_tf32_is_off_inside_and_as_it_was_outside(demo_bundle, allowed):
     variant, seen = runtime.variant, []
     for switch in SWITCHES:
         switch.allow_tf32 = allowed
-    runtime._network.register_forward_pre_hook(
+    runtime._network.module.register_forward_pre_hook(
         lambda *_: seen.append([switch.allow_tf32 for switch in SWITCHES])
     )
     crop = np.zeros((1, variant.search_size, variant.search_size, 3), np.uint8)
