@@ -14,6 +14,8 @@ from layouts import write_lasot, write_plain
 from verbs import run_verb
 
 from relo_edge import pipeline
+from relo_edge.benchmarks.parity import rollout
+from relo_edge.benchmarks.speed import latency
 from relo_edge.cli import app
 from relo_edge.runtime import resolve_bundle
 from relo_edge.synthetic.clip import make_clip
@@ -108,10 +110,21 @@ def test_a_command_runs_as_shown(words, workplace, monkeypatch, capsys):
     assert out
 
 
+@pytest.fixture
+def short(monkeypatch):
+    """Few frames and turns: a command shown in the docs has to run, not to prove anything."""
+    monkeypatch.setattr(rollout, "SEEDS", range(1))
+    monkeypatch.setattr(rollout, "FRAMES", 6)
+    monkeypatch.setattr(latency, "TURNS", 2)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("words", [w for w in EXECUTED if w[0] in SLOW | {"report"}], ids=say)
 def test_a_slow_command_runs_as_shown(words, results, monkeypatch, capsys):
     monkeypatch.chdir(results)
+    if words[0] == "quantize":
+        words = [*words, "--quick"]
     code, out, err = run_verb(capsys, *words)
     # Twelve frames are no proof for a gate; what counts is that the verb got there.
     assert code in ((0, 1) if words[0] in ("parity", "bench", "quantize") else (0,)), err

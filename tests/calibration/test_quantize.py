@@ -31,7 +31,7 @@ from relo_edge.measures.tensor_errors import OutputError
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
 
-FRAMES = 16
+FRAMES = 8
 
 
 @pytest.fixture

@@ -44,9 +44,14 @@ def init_box(vectors):
 
 
 # The second rollout was recorded with the recipe's second set of weights.
-@pytest.mark.parametrize("rollout", [1, 2])
 @pytest.mark.parametrize(
-    ("variant", "setting"), [("t256", "default"), ("b256", "default"), ("b256", "update")]
+    ("variant", "setting", "rollout"),
+    [
+        ("t256", "default", 1),
+        ("t256", "default", 2),
+        pytest.param("b256", "default", 2, marks=pytest.mark.slow),
+        pytest.param("b256", "update", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_closed_loop_equals_the_release(variant, setting, rollout):
     vectors = load_vectors(f"rollout_{rollout}")
