@@ -66,4 +66,5 @@ def pseudo_label(
     """
     from relo_edge.training.pseudo_labels import label_videos
 
-    return label_videos(videos, Path(output), trackers, init_from and Path(init_from))
+    targets = Path(init_from) if init_from else None
+    return label_videos(videos, Path(output), trackers, targets)
