@@ -131,8 +131,7 @@ def inspect(bundle: Bundle, as_json: Json = False) -> None:
 
 @app.command(
     "pseudo-label",
-    epilog="Example: relo-edge pseudo-label street.mp4 --tracker nano=B.onnx,H.onnx "
-    "--tracker vit=V.onnx",
+    epilog="Example: relo-edge pseudo-label clips --tracker mil --tracker vit=V.onnx",
 )
 def pseudo_label(
     videos: Annotated[list[str], typer.Argument(help="Video, or folder of videos; several.")],
@@ -155,7 +154,7 @@ def pseudo_label(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Label videos with boxes on which trackers agree, forwards and backwards."""
+    """Label videos where trackers agree. Boxes become a folder for `train --data`."""
     from relo_edge.pipeline.training import pseudo_label as label
 
     print_result(label(videos, output, trackers or [], init_from=init_from), as_json)
