@@ -16,6 +16,7 @@ from relo_edge.errors import GateError, InputError, MissingDependency
 from relo_edge.export.folding import Scope
 from relo_edge.export.verification import FrameErrors, verify_graphs
 from relo_edge.families.registry import find_family
+from relo_edge.families.words import VOCABULARY, WORDS, Vocabulary
 from relo_edge.host.files import publish_folder
 
 if TYPE_CHECKING:
@@ -28,9 +29,15 @@ log = logging.getLogger("relo_edge")
 TOOLS = ("relo-edge", "torch", "onnx", "onnxruntime", "numpy")
 
 
-def export_bundle(checkpoint: Checkpoint, output: Path, *, replace: bool = False) -> Bundle:
-    """Publish the checkpoint's float32 bundle at `output`; a failure leaves nothing there."""
+def export_bundle(
+    checkpoint: Checkpoint, output: Path, *, replace: bool = False, words: Path | None = None
+) -> Bundle:
+    """Publish the checkpoint's float32 bundle at `output`; a failure leaves nothing there.
+
+    With CLIP's vocabulary as `words`, the bundle also holds what makes a tensor of a sentence.
+    """
     _require_packages()
+    vocabulary = _check_words(checkpoint, words)
     check_output(output, replace=replace)
     output = output.resolve()  # a relative one may lead into the folder that is replaced
     with publish_folder(output) as folder:
@@ -38,8 +45,40 @@ def export_bundle(checkpoint: Checkpoint, output: Path, *, replace: bool = False
         _write_graphs(checkpoint, folder)
         log.info("verifying against the reference network")
         errors = _verify_bundle(checkpoint, folder)
-        write_manifest(folder, _describe_bundle(checkpoint, folder, errors))
+        manifest = _describe_bundle(checkpoint, folder, errors)
+        if vocabulary is not None:
+            _add_words(checkpoint, folder, vocabulary, manifest)
+        write_manifest(folder, manifest)
     return open_bundle(output)
+
+
+def _check_words(checkpoint: Checkpoint, words: Path | None) -> bytes | None:
+    """The vocabulary, if it is one and the family takes words."""
+    if words is None:
+        return None
+    if not hasattr(_import_builders(checkpoint), "write_words"):
+        title = find_family(checkpoint.variant.family).title
+        raise InputError(f"{title} takes no words", fix="leave `--words` out")
+    Vocabulary.read(words)
+    return words.read_bytes()
+
+
+def _import_builders(checkpoint: Checkpoint) -> Any:
+    return import_module(find_family(checkpoint.variant.family).builders)
+
+
+def _add_words(
+    checkpoint: Checkpoint, folder: Path, vocabulary: bytes, manifest: dict[str, Any]
+) -> None:
+    """The words graph and the vocabulary, in float32 alone: they are used once a target."""
+    log.info("building the words graph")
+    file = f"{WORDS}.onnx"
+    _import_builders(checkpoint).write_words(checkpoint, folder / file)
+    _check_graph(folder / file)
+    (folder / VOCABULARY).write_bytes(vocabulary)
+    graphs = manifest["graphs"]["fp32"]
+    manifest["graphs"] = {**manifest["graphs"], "fp32": {**graphs, WORDS: file}}
+    manifest["files"] |= describe_files(folder, file, VOCABULARY)
 
 
 def _require_packages() -> None:
@@ -64,7 +103,7 @@ def _write_graphs(checkpoint: Checkpoint, folder: Path) -> None:
     import onnx
 
     weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
-    builders = import_module(find_family(checkpoint.variant.family).builders).BUILDERS
+    builders = _import_builders(checkpoint).BUILDERS
     for name in list_graphs(checkpoint.variant):
         path = folder / f"{name}.onnx"
         onnx.save(builders[name](checkpoint.variant, weights), path)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,13 +18,16 @@ from relo_edge.export.graphs import (
     name_block,
 )
 from relo_edge.export.heads import add_choice, add_heads
+from relo_edge.export.words import build_words_graph, verify_words
 from relo_edge.families.sutrack import TEXT
 from relo_edge.spec import SIZE_FLOOR, Variant
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["BUILDERS", "build_step_graph", "encode_no_words"]
+    from relo_edge.network.checkpoint import Checkpoint
+
+__all__ = ["BUILDERS", "build_step_graph", "encode_no_words", "write_words"]
 
 CONSTANT_TOKENS = 2
 
@@ -72,6 +76,18 @@ def encode_no_words(weights: Scope) -> np.ndarray:
     with torch.inference_mode():
         token: np.ndarray = tower.eval()(torch.zeros(1, CLIP_CONTEXT, dtype=torch.int64)).numpy()
     return token
+
+
+def write_words(checkpoint: Checkpoint, path: Path) -> None:
+    """The graph from a sentence's token ids to `text_shift`, once it agrees with the network."""
+    import onnx
+
+    from relo_edge.network.sutrack import build_sutrack
+
+    variant = cast(Variant, checkpoint.variant)
+    weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
+    onnx.save(build_words_graph(variant, weights, encode_no_words(weights)), path)
+    verify_words(path, build_sutrack(variant, checkpoint.weights))
 
 
 def _add_constant_tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -128,6 +129,7 @@ class MultiTracker:
         color: "bgr" or "rgb", the order of the frames' channels.
         lost_rule: when a target counts as lost.
         recovery: how a lost target is searched for; without one it is not.
+        told: tensors that each target is given beside its box, such as `encode_sentence` makes.
 
     Attributes:
         views: by target, how the last frame was searched, for drawing.
@@ -144,6 +146,7 @@ class MultiTracker:
         color: Color,
         lost_rule: LostRule | None = None,
         recovery: Recovery | None = None,
+        told: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         if color not in ("bgr", "rgb"):
             raise InputError("frame colour order", found=color, expected="'bgr' or 'rgb'")
@@ -157,7 +160,7 @@ class MultiTracker:
                 fix="leave recovery out",
             )
         self.lost_rule = lost_rule or LostRule()
-        self.recovery = recovery
+        self.recovery, self.told = recovery, dict(told or {})
         self.views: dict[int, SearchView] = {}
         self._has_score = describe_graph(variant, STEP).find_output("score") is not None
         self._cropper = _Cropper(color)
@@ -198,7 +201,7 @@ class MultiTracker:
         size = (frame.shape[1], frame.shape[0])
         for index in range(self.motion.templates):
             self._encode_template(frame, target, index)
-        for name, values in self.motion.describe_target(box, size).items():
+        for name, values in {**self.motion.describe_target(box, size), **self.told}.items():
             self.runtime.set_target(target.slot, name, values)
         self.runtime.forget(target.slot)
         self._cropper.size = size
@@ -245,7 +248,8 @@ class MultiTracker:
             predicted, score = step.boxes[row], float(step.scores[row])
             scores = None if step.maps is None else step.maps[row]
             confidence = self.motion.measure_confidence(scores)
-            self._note_view(name, windows[row], scores)
+            if (window := windows[row]) is not None and scores is not None:
+                self.views[name] = SearchView(window, self.motion.list_logits(scores))
             finite = self._is_finite(predicted, score, confidence)
             if not finite:
                 score = 0.0 if self._has_score else math.nan
@@ -276,12 +280,6 @@ class MultiTracker:
         if self.recovery and target.searches is not None:
             widen = self.recovery.widen(target.searches)
         return self.motion.fill_pixels(pixels, frame, target.box, widen, self._cropper)
-
-    def _note_view(
-        self, name: int, window: CropWindow | None, scores: NDArray[np.float32] | None
-    ) -> None:
-        if window is not None and scores is not None:
-            self.views[name] = SearchView(window, self.motion.list_logits(scores))
 
     def _is_finite(self, box: NDArray[np.float32], score: float, confidence: float) -> bool:
         """Of what the family gives at all."""
@@ -343,6 +341,7 @@ class Tracker:
         color: "bgr" or "rgb", the order of the frames' channels.
         lost_rule: when the target counts as lost.
         recovery: how the lost target is searched for; without one it is not.
+        told: tensors that the target is given beside its box, such as `encode_sentence` makes.
 
     Raises:
         InputError: an unknown colour order.
@@ -356,9 +355,10 @@ class Tracker:
         color: Color,
         lost_rule: LostRule | None = None,
         recovery: Recovery | None = None,
+        told: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         self._targets = MultiTracker(
-            runtime, protocol, color=color, lost_rule=lost_rule, recovery=recovery
+            runtime, protocol, color=color, lost_rule=lost_rule, recovery=recovery, told=told
         )
         self._target: int | None = None
 

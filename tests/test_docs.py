@@ -32,6 +32,7 @@ NOT_RUN = {
     "train": "minutes to hours",
     "compare eval_out/relo eval_out/r1track": "a model's server",
     "quantize B": "training that comes before it",
+    "--say": "a vocabulary, and weights that take words",
     "rtsp://": "a camera",
     "csi:": "a camera",
     "--finder": "a model's server",

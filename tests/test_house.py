@@ -104,6 +104,7 @@ PLAIN = {
     "sutrack.py": ["export", "relo_edge/families", "relo_edge/network"],
     "targets.py": ["relo_edge/peers", "relo_edge/tracking"],
     "verdict.py": ["benchmarks/parity", "calibration"],
+    "words.py": ["export", "relo_edge/families"],
 }
 VERBS = [
     "bench",

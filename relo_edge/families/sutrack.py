@@ -13,6 +13,7 @@ from relo_edge.contract import BATCH, GraphContract, TensorSpec
 from relo_edge.families.family import Family, Release, Shapes
 from relo_edge.families.motion import CropMotion
 from relo_edge.families.template_contract import describe_template
+from relo_edge.families.words import CONTEXT, WORDS
 from relo_edge.geometry import Box
 from relo_edge.spec import VARIANTS, TrackerProtocol, TrackerVariant, Variant
 
@@ -61,13 +62,17 @@ class SuTrackFamily(Family):
         sizes = cast(Variant, variant)
         if graph == "template":
             return describe_template(sizes)
+        shift = (BATCH, 1, sizes.width)
+        if graph == WORDS:
+            ids = TensorSpec("word_ids", "int64", (BATCH, CONTEXT), "given")
+            return GraphContract((ids,), (TensorSpec(TEXT, "float32", shift, "target"),))
         side, grid = sizes.search_size, sizes.grid
         tokens = (BATCH, sizes.template_tokens, sizes.width)
         return GraphContract(
             inputs=(
                 TensorSpec("search", "uint8", (BATCH, side, side, 3), "pixels"),
                 TensorSpec("template_tokens", "float32", tokens, "target"),
-                TensorSpec(TEXT, "float32", (BATCH, 1, sizes.width), "target"),
+                TensorSpec(TEXT, "float32", shift, "target"),
                 TensorSpec("window", "float32", (grid, grid), "shared"),
             ),
             outputs=(

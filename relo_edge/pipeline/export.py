@@ -15,6 +15,7 @@ def export_bundle(
     *,
     variant: str | None = None,
     replace: bool = False,
+    words: str | Path | None = None,
 ) -> Bundle:
     """Export a checkpoint and verify the graphs against the reference network.
 
@@ -24,13 +25,15 @@ def export_bundle(
             that is named after family and variant, as `relo-t256` is.
         variant: such as t256, sutrack-b224 or demo; recognised from the weights if None.
         replace: whether a bundle that is already there may be replaced.
+        words: CLIP's vocabulary (bpe_simple_vocab_16e6.txt.gz), for a family that takes a target in
+            words; None leaves them out.
 
     Returns:
         The published bundle.
 
     Raises:
         CheckpointError: the file does not hold the weights of a known variant.
-        InputError: the output exists, or cannot be written.
+        InputError: the output exists, or cannot be written, or there is no such vocabulary.
         GateError: a graph disagrees with the reference network.
         MissingDependency: torch, onnx or onnxruntime is not installed.
     """
@@ -42,4 +45,5 @@ def export_bundle(
     read = read_checkpoint(Path(checkpoint), variant)
     folder = Path(output or read.variant.bundle_name)
     publishing.check_output(folder, replace=replace)
-    return publishing.export_bundle(read, folder, replace=replace)
+    vocabulary = None if words is None else Path(words)
+    return publishing.export_bundle(read, folder, replace=replace, words=vocabulary)

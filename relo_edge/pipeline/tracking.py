@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 from relo_edge.bundle import Bundle
 from relo_edge.errors import InputError
 from relo_edge.lost import Recovery
-from relo_edge.runtime import Runtime, open_runtime
+from relo_edge.runtime import Runtime, open_runtime, resolve_bundle
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from relo_edge.serve.named_targets import NamedTargets
     from relo_edge.serve.server import ServeSummary
     from relo_edge.tracking.loop import TargetTracker, TrackSummary
@@ -34,6 +37,7 @@ def track(
     precision: str = "auto",
     protocol: str = "default",
     recover: bool = False,
+    say: str | None = None,
     save: Path | None = None,
     boxes: Sequence[Path] = (),
     heatmap: bool = False,
@@ -64,6 +68,7 @@ def track(
         precision: auto, or a precision of the bundle.
         protocol: the dataset whose tracker settings apply.
         recover: whether a lost target is searched for.
+        say: what the target is, for a bundle that takes words.
         save: an annotated video to write.
         boxes: files of boxes to write.
         heatmap: whether the search window and the policy's map are drawn.
@@ -89,6 +94,7 @@ def track(
         RuntimeUnavailable: the runtime cannot be opened here.
         FinderError: a finder that does not answer, or a target that is not found.
     """
+    from relo_edge.families.sentences import encode_sentence
     from relo_edge.synthetic.demo_clip import DEMO, find_demo_box, is_demo
     from relo_edge.tracking.loop import track_feed
     from relo_edge.tracking.outputs import Sinks, check_outputs
@@ -122,6 +128,8 @@ def track(
             every=find_again if recover else None,
             taken=len(starts),
         )
+    if say is not None and (bundle is None or tracker is not None):
+        raise InputError("--say needs a bundle that takes words", fix="name it with --bundle")
     if find_again is not None and not recover:
         raise InputError("--find-again needs --recover", fix="add it")
     if tracker is not None:
@@ -144,7 +152,12 @@ def track(
                 batch=max(len(starts) + (len(search.wanted) if search else 0), 1),
                 trust_engines=trust_engines,
             )
-            targets = _open_targets(stack.enter_context(opened), protocol, recover)
+            told = (
+                {}
+                if say is None or bundle is None
+                else encode_sentence(resolve_bundle(bundle), say)
+            )
+            targets = _open_targets(stack.enter_context(opened), protocol, recover, told)
         summary = track_feed(
             feed,
             targets,
@@ -156,12 +169,14 @@ def track(
     return replace(summary, bundle=None if named is None else str(named))
 
 
-def _open_targets(opened: Runtime, protocol: str, recover: bool) -> TargetTracker:
+def _open_targets(
+    opened: Runtime, protocol: str, recover: bool, told: Mapping[str, NDArray[np.float32]]
+) -> TargetTracker:
     from relo_edge.tracker import MultiTracker
 
     settings = opened.variant.protocol(protocol)
     recovery = Recovery() if recover else None
-    return MultiTracker(opened, settings, color="bgr", recovery=recovery)
+    return MultiTracker(opened, settings, color="bgr", recovery=recovery, told=told)
 
 
 def _open_peers(word: str) -> TargetTracker:

@@ -104,6 +104,10 @@ def track(
             help="With --recover, ask the finder for lost targets too, at most this often.",
         ),
     ] = None,
+    say: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="What the target is, for a bundle that takes words."),
+    ] = None,
     tracker: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +149,7 @@ def track(
         precision=precision,
         protocol=protocol,
         recover=recover,
+        say=say,
         save=save,
         boxes=boxes or [],
         heatmap=heatmap,

@@ -49,13 +49,17 @@ def export(
         typer.Option(help="Such as t256, sutrack-b224; found from the weights if absent."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
+    words: Annotated[
+        Path | None,
+        typer.Option(help="CLIP's vocabulary (.txt.gz): SUTrack then takes a target in words."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a checkpoint to a bundle. It is verified against the reference network."""
     from relo_edge.pipeline.export import export_bundle
     from relo_edge.pipeline.inspection import inspect_bundle
 
-    bundle = export_bundle(checkpoint, output, variant=variant, replace=force)
+    bundle = export_bundle(checkpoint, output, variant=variant, replace=force, words=words)
     print_result(inspect_bundle(bundle), as_json)
 
 

@@ -47,13 +47,25 @@ def download(monkeypatch):
 
 
 @pytest.mark.usefixtures("offline")
-def test_without_network_it_says_so_at_once_and_how_to_go_on_by_hand(capsys, tmp_path):
-    code, _, err = run_verb(capsys, "fetch", "b256", "-o", tmp_path)
+@pytest.mark.parametrize(
+    ("variant", "repository", "folder"),
+    [
+        ("b256", "xche32/RELO", "relo-b256"),
+        ("sutrack-t224", "xche32/SUTrack", "sutrack-t224"),
+        ("sutrack-l384", "xche32/SUTrack", "sutrack-l384"),
+    ],
+)
+def test_without_network_it_says_so_at_once_and_how_to_go_on_by_hand(
+    capsys, tmp_path, variant, repository, folder
+):
+    code, _, err = run_verb(capsys, "fetch", variant, "-o", tmp_path)
     assert code == 1
     assert len(err.splitlines()) == 1
     assert "the Hugging Face hub cannot be reached: found gaierror" in err
-    assert hub.list_published()["b256"][1] in err
-    assert "relo-edge export --variant b256 --checkpoint FILE" in err
+    place, file = hub.list_published()[variant]
+    assert place == repository
+    assert f"download {file} from the model repository {repository}" in err
+    assert f"relo-edge export --variant {variant} --checkpoint FILE -o {folder}" in err
 
 
 @pytest.mark.usefixtures("offline")
