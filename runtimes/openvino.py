@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from relo_edge.host.telemetry import import_silenced
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime
 
-__all__ = ["OpenVinoRuntime", "import_openvino", "open_runtime", "supports_bf16"]
+__all__ = ["OpenVinoRuntime", "find_core", "import_openvino", "open_runtime", "supports_bf16"]
 
 # What the graph is stored in, and what the CPU plugin is told to compute in.
 # The INT8 graph's float remainder is computed in bf16 where the CPU can.
@@ -47,14 +48,13 @@ class OpenVinoRuntime(SlotwiseRuntime):
         stored, computed = PRECISIONS[precision]
         super().__init__(bundle.variant, batch, bundle.state_dtype(stored))
         self.precision = precision
-        openvino = import_openvino()
         if stored == "int8" and supports_bf16():
             computed = "bf16"
         config = {"INFERENCE_PRECISION_HINT": computed, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)
-        self._tensor = openvino.Tensor
-        core = openvino.Core()
+        self._tensor = import_openvino().Tensor
+        core = find_core()
         self._graphs = {
             name: _compile_graph(core, bundle, name, stored, config)
             for name in list_graphs(bundle.variant)
@@ -94,8 +94,18 @@ def import_openvino() -> Any:
 
 def supports_bf16() -> bool:
     """Whether the CPU plugin computes in bfloat16 here, rather than emulating it."""
-    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "BF16" in capabilities
+    return "BF16" in find_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def find_core() -> Any:
+    """The process's one core, which is kept.
+
+    Its CPU plugin gives the thread a signal stack. Of two cores that are closed in the order in
+    which they were opened, the second puts back the first's, which is gone by then: the next
+    Ctrl-C would be a segmentation fault.
+    """
+    return import_openvino().Core()
 
 
 def _compile_graph(

@@ -106,10 +106,10 @@ def test_onnxruntime_computes_in_int8(quantized, tmp_path):
 
 
 def test_openvino_runs_the_same_graph(quantized, model, recording, tmp_path):
-    import openvino
+    from relo_edge.runtimes.openvino import find_core
 
     onnx.save(quantized, tmp_path / "step.onnx")
-    compiled = openvino.Core().compile_model(
+    compiled = find_core().compile_model(
         tmp_path / "step.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     feeds = next(iter(recording.step_feeds()))
