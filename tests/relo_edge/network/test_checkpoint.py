@@ -22,6 +22,7 @@ from support import DATA
 from torch.testing import assert_close
 
 from relo_edge.errors import CheckpointError, InputError, MissingDependency
+from relo_edge.families.relo import SIZES
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
@@ -36,7 +37,7 @@ TOKENS, HEAD = "encoder.body.ttokens", "policy_model.conv5_ctr.weight"
 def _tiny_variant():
     """A variant whose files are small enough to spoil by the hundred."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("relo_edge.network.checkpoint.VARIANTS", {**VARIANTS, "tiny": TINY})
+        patch.setitem(SIZES, "tiny", TINY)
         yield
 
 
