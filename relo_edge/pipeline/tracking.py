@@ -130,6 +130,7 @@ def track(
         )
     if say is not None and (bundle is None or tracker is not None):
         raise InputError("--say needs a bundle that takes words", fix="name it with --bundle")
+    told = encode_sentence(resolve_bundle(bundle), say) if say is not None and bundle else {}
     if find_again is not None and not recover:
         raise InputError("--find-again needs --recover", fix="add it")
     if tracker is not None:
@@ -151,11 +152,6 @@ def track(
                 threads=threads,
                 batch=max(len(starts) + (len(search.wanted) if search else 0), 1),
                 trust_engines=trust_engines,
-            )
-            told = (
-                {}
-                if say is None or bundle is None
-                else encode_sentence(resolve_bundle(bundle), say)
             )
             targets = _open_targets(stack.enter_context(opened), protocol, recover, told)
         summary = track_feed(

@@ -1,14 +1,16 @@
 """SUTrack from checkpoint to boxes: a small one in every runtime, and what it does not tell."""
 
 import csv
+import shutil
 from contextlib import closing
 
 import numpy as np
 import onnx
 import pytest
 from engines import quantize_products
+from layouts import write_plain
 from recording_device import open_recorded
-from small_sutrack import SMALL, open_reference
+from small_sutrack import SMALL, open_reference, small_text_tower
 from verbs import run_verb
 
 from relo_edge.calibration.fp16 import convert_fp16
@@ -19,7 +21,7 @@ from relo_edge.calibration.samples import create_samples, read_samples
 from relo_edge.calibration.verdict import measure_outputs
 from relo_edge.contract import describe_graph
 from relo_edge.families.registry import list_families
-from relo_edge.families.sutrack import TEXT
+from relo_edge.families.sutrack import SIZES, TEXT
 from relo_edge.geometry import read_box
 from relo_edge.graphs.structure import check_structure
 from relo_edge.runtime import open_runtime
@@ -186,3 +188,23 @@ def test_the_verbs_take_it_and_say_what_it_does_not_tell(sutrack_bundle, video, 
     code, out, _ = run_verb(capsys, "inspect", sutrack_bundle.path)
     assert code == 0
     assert "SUTrack sutrack-small (" in out
+
+
+@pytest.mark.slow  # a whole quantization, comparison and bench
+def test_the_other_verbs_take_it_too(sutrack_bundle, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(SIZES, SMALL.name, SMALL)
+    bundle = tmp_path / "sutrack-small"
+    shutil.copytree(sutrack_bundle.path, bundle)
+    data = write_plain(tmp_path / "data")
+    runs = [
+        ["parity", bundle, "--runtime", "onnxruntime"],
+        ["quantize", bundle, "--int8", "--quick"],
+        ["bench", bundle, "--runtime", "onnxruntime", "--threads", "1"],
+        ["eval", bundle, data, "--runtime", "onnxruntime", "-o", tmp_path / "results"],
+        ["inspect", bundle],
+    ]
+    with small_text_tower():
+        for words in runs:
+            code, out, err = run_verb(capsys, *words)
+            assert code == 0, (words, out, err)
+    assert "int8 against float32 when quantized: cosine score_map" in out

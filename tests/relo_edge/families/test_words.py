@@ -108,9 +108,16 @@ def test_what_takes_no_words_says_so(sutrack_bundle, vocabulary, tmp_path, capsy
     with pytest.raises(InputError, match="RELO takes no words"):
         export_bundle(checkpoint, tmp_path / "out", words=vocabulary)
     assert not (tmp_path / "out").exists()
-    code, _, err = run_verb(capsys, "track", "demo", "--say", "red car")
-    assert code != 0
-    assert "--say needs a bundle that takes words" in err
+    for options, line in [
+        ([sutrack_bundle.path], "sutrack-small takes no words; export a checkpoint of SUTrack"),
+        ([], "--say needs a bundle that takes words; name it with --bundle"),
+    ]:
+        named = [word for path in options for word in ("--bundle", path)]
+        start = ["track", "clip.mp4", "--init", "1,2,30,40", "--say", "red car"]
+        code, _, err = run_verb(capsys, *start, *named)
+        assert code == 1 or code == 2
+        assert line in err
+        assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"one line"), b""])
