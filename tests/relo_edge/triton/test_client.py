@@ -1,0 +1,251 @@
+"""The tracker over a server against the tracker here: boxes, sequences, and servers that die.
+
+Each test runs against a stand-in with Triton's protocol, and against the real server of the wheel
+nvidia-pytriton where that is installed: `make triton-check`.
+"""
+
+import logging
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpc_client
+from triton_server import TritonServer, find_triton, serve_in_python
+from triton_stand_in import TritonStandIn
+
+from relo_edge import LostRule, MultiTracker, ReconnectPolicy, Recovery, Tracker, open_runtime
+from relo_edge.errors import InputError, RuntimeUnavailable
+from relo_edge.pipeline import write_model_repository
+from relo_edge.synthetic.clip import make_clip
+from relo_edge.triton import TritonRuntime, TritonTracker, warm_up
+
+MODEL = "relo-demo"
+PATIENT = ReconnectPolicy(stall_seconds=20, first_delay=0.05, max_delay=0.5, attempts=200)
+HASTY = ReconnectPolicy(stall_seconds=2, first_delay=0.01, max_delay=0.01, attempts=1)
+
+real = pytest.mark.skipif(find_triton() is None, reason="no Triton: see `make triton-check`")
+
+
+@pytest.fixture(scope="module", params=["stand-in", pytest.param("tritonserver", marks=real)])
+def server(request, demo_bundle, tmp_path_factory):
+    """A server that runs; a test that kills it starts it again."""
+    folder = tmp_path_factory.mktemp("triton")
+    write_model_repository(demo_bundle, folder / "repository", batch=2)
+    if request.param == "tritonserver":
+        serve_in_python(folder / "repository")
+    kind = TritonServer if request.param == "tritonserver" else TritonStandIn
+    server = kind(folder / "repository", folder).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def tracker(server):
+    with TritonTracker(server.url, MODEL, color="bgr", reconnect=PATIENT) as tracker:
+        yield tracker
+
+
+def make_frames(seed, count):
+    clip = make_clip(seed, count, (320, 240))
+    return list(clip.frames()), tuple(clip.boxes[0])
+
+
+def track_here(bundle, frames, box, **options):
+    with open_runtime(bundle, "onnxruntime", threads=1) as runtime:
+        tracker = Tracker(runtime, color="bgr", **options)
+        tracker.init(frames[0], box)
+        return [tracker.update(frame) for frame in frames[1:]]
+
+
+def measure_distance(found, expected):
+    return max(
+        np.abs(np.subtract(one.box, other.box)).max()
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle, count):
+    clips = [make_frames(seed, count + 1) for seed in (1, 2, 3)]
+    trackers = [TritonTracker(server.url, MODEL, color="bgr") for _ in clips]
+    found = [[] for _ in trackers]
+    for tracker, (frames, box) in zip(trackers, clips, strict=True):
+        tracker.init(frames[0], box)
+    for index in range(1, count + 1):
+        for tracker, (frames, _), tracks in zip(trackers, clips, found, strict=True):
+            tracks.append(tracker.update(frames[index]))
+    for tracker, (frames, box), tracks in zip(trackers, clips, found, strict=True):
+        tracker.close()
+        expected = track_here(demo_bundle, frames, box)
+        assert measure_distance(tracks, expected) <= 1e-4
+        assert (
+            max(abs(a.confidence - b.confidence) for a, b in zip(tracks, expected, strict=True))
+            < 1e-4
+        )
+        assert not any(track.restarted for track in tracks)
+        assert tracker.restarts == 0
+
+
+def test_several_targets_of_one_client_are_asked_for_at_once(server, demo_bundle):
+    frames, box = make_frames(4, 6)
+    other = (30.0, 40.0, 60.0, 50.0)
+    with TritonRuntime(server.url, MODEL, batch=2) as runtime:
+        targets = MultiTracker(runtime, runtime.protocol, color="bgr")
+        names = [targets.add(frames[0], given) for given in (box, other)]
+        found = [targets.update(frame) for frame in frames[1:]]
+    for name, given in zip(names, (box, other), strict=True):
+        expected = track_here(demo_bundle, frames, given)
+        assert measure_distance([tracks[name] for tracks in found], expected) <= 1e-4
+
+
+def test_a_target_starts_again_without_history(tracker, demo_bundle):
+    frames, box = make_frames(5, 5)
+    for _ in range(2):
+        tracker.init(frames[0], box)
+        found = [tracker.update(frame) for frame in frames[1:]]
+        assert measure_distance(found, track_here(demo_bundle, frames, box)) <= 1e-4
+    assert tracker.restarts == 0
+
+
+def test_a_lost_target_is_searched_for_as_here(server, demo_bundle):
+    frames, box = make_frames(6, 12)
+    dark = [np.zeros_like(frame) for frame in frames[:5]]
+    frames = [*frames[:4], *dark, *frames[4:]]
+    options = {"lost_rule": LostRule(threshold=0.9, patience=1), "recovery": Recovery()}
+    expected = track_here(demo_bundle, frames, box, **options)
+    assert any(track.lost for track in expected)  # so that steps are taken back
+    with TritonTracker(server.url, MODEL, color="bgr", **options) as tracker:
+        tracker.init(frames[0], box)
+        found = [tracker.update(frame) for frame in frames[1:]]
+    assert [track.lost for track in found] == [track.lost for track in expected]
+    assert measure_distance(found, expected) <= 1e-4
+
+
+def test_a_sequence_without_start_is_refused(server):
+    with TritonRuntime(server.url, MODEL, reconnect=HASTY) as runtime:
+        runtime._slots[0].has_history = 1.0  # so that no START is sent
+        side = runtime.variant.search_size
+        search = np.zeros((side, side, 3), np.uint8)
+        (answer,) = runtime._ask([0], search[None])
+        assert "does not know the sequence" in str(answer)
+        assert not answer.unreachable
+
+
+@pytest.mark.parametrize("times", [2])
+def test_a_server_that_is_killed_and_started_again(server, tracker, demo_bundle, caplog, times):
+    frames, box = make_frames(7, 4 * (times + 1) + 1)
+    tracker.init(frames[0], box)
+    marked = []
+    with caplog.at_level(logging.WARNING, "relo_edge"):
+        for index, frame in enumerate(frames[1:]):
+            if index and index % 4 == 0:
+                server.kill()
+                server.start(wait=False)
+            marked.append(tracker.update(frame).restarted)
+    # Marked in the frame for which it was started again, and in no other.
+    assert [index for index, mark in enumerate(marked) if mark] == [4, 8]
+    assert tracker.restarts == times
+    assert caplog.text.count("starts again") == times
+    server.wait()
+
+
+def test_a_stream_that_starts_again_goes_on_from_its_last_box(server, tracker, demo_bundle):
+    frames, box = make_frames(8, 8)
+    tracker.init(frames[0], box)
+    found = [tracker.update(frame) for frame in frames[1:4]]
+    server.kill()
+    server.start(wait=False)
+    found += [tracker.update(frame) for frame in frames[4:]]
+    server.wait()
+    with open_runtime(demo_bundle, "onnxruntime", threads=1) as runtime:
+        local = Tracker(runtime, color="bgr")
+        local.init(frames[0], box)
+        expected = [local.update(frame) for frame in frames[1:4]]
+        runtime.forget(0)  # the same template and box, no history
+        expected += [local.update(frame) for frame in frames[4:]]
+    assert measure_distance(found, expected) <= 1e-4
+    assert [track.restarted for track in found].index(True) == 3
+
+
+def test_a_server_that_stays_away_is_an_error_and_the_frame_can_be_tried_again(server):
+    frames, box = make_frames(9, 3)
+    with TritonTracker(server.url, MODEL, color="bgr", reconnect=HASTY) as tracker:
+        tracker.init(frames[0], box)
+        tracker.update(frames[1])
+        server.kill()
+        with pytest.raises(RuntimeUnavailable, match="does not answer after 2 attempts"):
+            tracker.update(frames[2])
+        server.start()
+        assert tracker.update(frames[2]).restarted
+        assert tracker.restarts == 1
+
+
+def test_a_client_that_ends_while_the_server_is_away(server):
+    frames, box = make_frames(10, 2)
+    tracker = TritonTracker(server.url, MODEL, color="bgr", reconnect=HASTY)
+    tracker.init(frames[0], box)
+    tracker.update(frames[1])
+    server.kill()
+    tracker.close()
+    tracker.close()
+    with pytest.raises(RuntimeUnavailable, match="closed"):
+        tracker.update(frames[1])
+    with pytest.raises(RuntimeUnavailable, match="does not answer"):
+        TritonTracker(server.url, MODEL, color="bgr", reconnect=HASTY)
+    server.start()
+
+
+def test_a_model_that_is_not_there(server):
+    with pytest.raises(InputError, match="model 'other'"):
+        TritonTracker(server.url, "other", color="bgr")
+
+
+def test_a_model_that_is_not_ours(server):
+    with pytest.raises(InputError, match="relo-edge triton"):
+        TritonTracker(server.url, f"{MODEL}_template", color="bgr")
+
+
+def test_another_protocols_window_is_refused(server):
+    with TritonRuntime(server.url, MODEL) as runtime:
+        side, grid = runtime.variant.search_size, runtime.variant.grid
+        search = np.zeros((1, side, side, 3), np.uint8)
+        with pytest.raises(InputError, match="window factor of 2.0"):
+            runtime.step([0], search, np.ones((grid, grid), np.float32))
+        with pytest.raises(RuntimeUnavailable, match="stays on the server"):
+            runtime.read_state(0)
+
+
+def test_a_colour_that_is_none_leaves_no_connection(server):
+    with pytest.raises(InputError, match="colour order"):
+        TritonTracker(server.url, MODEL, color="grey")
+
+
+def test_a_warm_up_leaves_no_sequence(server):
+    warm_up(server.url, MODEL, 2)
+    if isinstance(server, TritonStandIn):
+        assert not server.models[MODEL].kept
+
+
+def test_sequences_end_with_their_trackers(server):
+    if not isinstance(server, TritonStandIn):
+        pytest.skip("a real server does not tell which sequences are open")
+    frames, box = make_frames(11, 2)
+    with TritonTracker(server.url, MODEL, color="bgr") as tracker:
+        tracker.init(frames[0], box)
+        tracker.update(frames[1])
+        assert len(server.models[MODEL].kept) == 1
+    assert not server.models[MODEL].kept
+
+
+def test_an_answer_of_another_shape_is_no_box(server, tracker, monkeypatch):
+    frames, box = make_frames(12, 3)
+    tracker.init(frames[0], box)
+    true = grpc_client.InferResult.as_numpy
+
+    def cut(result, name):
+        return true(result, name)[:, :1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grpc_client.InferResult, "as_numpy", cut)
+        with pytest.raises(RuntimeUnavailable, match="shape"):
+            tracker.update(frames[1])
+    assert len(tracker.update(frames[1]).box) == 4
