@@ -33,6 +33,7 @@ HEAVY = {
     "tensorrt_rtx_bindings",
     "torch",
     "trax",
+    "tritonclient",
     "transformers",
     "uvicorn",
     "vot",
@@ -122,6 +123,7 @@ VERBS = [
     "serve",
     "track",
     "train",
+    "triton",
 ]
 
 
@@ -287,6 +289,7 @@ def test_every_verb_has_a_python_twin():
         "serve": "serve",
         "track": "track",
         "train": "train",
+        "triton": "write_model_repository",
     }
     assert set(twins) == set(VERBS) - {"doctor"}
     assert sorted(twins.values()) == pipeline.__all__

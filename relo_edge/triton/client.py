@@ -87,7 +87,8 @@ class TritonRuntime(RemoteRuntime):
                     fix="see whether the server runs, and whether this is its gRPC port",
                 ) from None
             raise InputError(
-                f"model {name!r} of Triton {self._url}", found=error.message()
+                f"Triton {self._url} does not serve a model {name!r}",
+                fix="`relo-edge triton` prints the names of the models that it writes",
             ) from None
         try:
             return ServedModel.from_json(name, config.parameters[PARAMETER].string_value)
@@ -103,7 +104,7 @@ class TritonRuntime(RemoteRuntime):
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
         rows = self.variant.tokens_per_template
-        sent = {"template": template[None], "box": np.asarray(box, np.float32)[None]}
+        sent: Tensors = {"template": template[None], "box": np.asarray(box, np.float32)[None]}
         answer = self._send(self._model.template, sent).result()
         if isinstance(answer, StateLost | RuntimeUnavailable):
             raise answer
@@ -122,7 +123,7 @@ class TritonRuntime(RemoteRuntime):
         self, slot: int, search: NDArray[np.uint8], *, end: bool = False
     ) -> Future[Any]:
         kept = self._slots[slot]
-        tensors = {
+        tensors: Tensors = {
             "search": search[None],
             "template_tokens": self._tokens[slot : slot + 1],
             REWIND: np.full((1, 1), kept.rewound, np.float32),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ def _make_nodes(
     """Nodes before and after the step graph's own, and their constants."""
     from onnx import helper, numpy_helper
 
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         WINDOW: np.ascontiguousarray(window, np.float32),
         "sequence/half": np.array(0.5, np.float32),
         "sequence/one": np.array(1, np.float32),

@@ -32,11 +32,12 @@ class TritonPythonModel:
         self.kept = {}
 
     def execute(self, requests):
+        self.lent = []
         return [self.answer(request) for request in requests]
 
     def answer(self, request):
         feeds = {
-            name: np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name))
+            name: np.array(np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)))
             for name in (*self.inputs, *self.controls)
         }
         sequence = request.correlation_id()
@@ -54,10 +55,13 @@ class TritonPythonModel:
         if request.flags() & pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END or not self.states:
             self.kept.pop(sequence, None)
         pairs = zip(self.outputs, results, strict=False)
-        tensors = [pb_utils.Tensor.from_dlpack(name, lend(value)) for name, value in pairs]
+        tensors = [self.lend(name, value) for name, value in pairs]
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
+    def lend(self, name, array):
+        """A tensor over memory that lives until the backend has read it, after `execute`.
 
-def lend(array):
-    """As DLPack that the backend can give back: NumPy does not know how it marks NumPy's own."""
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array)._ortvalue
+        It is onnxruntime's DLPack: NumPy does not know how the backend marks what it has taken.
+        """
+        self.lent.append(onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        return pb_utils.Tensor.from_dlpack(name, self.lent[-1]._ortvalue)

@@ -10,6 +10,9 @@ import time
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import pytest
+
+KINDS = ("stand-in", "tritonserver")
 MODEL = Path(__file__).with_name("triton_python_model.py")
 SECONDS = 120
 
@@ -22,6 +25,21 @@ def find_triton():
         return None
     servers = [file for file in listed if file.name == "tritonserver"]
     return Path(servers[0].locate()).resolve().parents[3] if servers else None
+
+
+def start_server(kind, bundle, folder, **options):
+    """A stand-in, or the real server, that serves the bundle as `relo-edge triton` writes it."""
+    from triton_stand_in import TritonStandIn
+
+    from relo_edge.pipeline import write_model_repository
+
+    if kind == "tritonserver" and find_triton() is None:
+        pytest.skip("no Triton server: see `make triton-check`")
+    write_model_repository(bundle, folder / "repository", **options)
+    if kind == "stand-in":
+        return TritonStandIn(folder / "repository").start()
+    serve_in_python(folder / "repository")
+    return TritonServer(folder / "repository", folder).start()
 
 
 def serve_in_python(repository):

@@ -48,7 +48,7 @@ class Model:
 class TritonStandIn(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Killed and started again on the same port, it has forgotten everything."""
 
-    def __init__(self, repository, _workplace):
+    def __init__(self, repository):
         self.repository = repository
         self.port = find_free_port()
         self.server = None
