@@ -22,16 +22,19 @@ from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, d
 from relo_edge.spec import TrackerProtocol, Variant
 from relo_edge.video.live import ReconnectPolicy
 
-__all__ = ["Answer", "RemoteRuntime", "RemoteSlot", "StateLost"]
+__all__ = ["PATIENCE", "FrameAnswer", "RemoteRuntime", "RemoteSlot", "StateLost"]
 
 log = logging.getLogger("relo_edge")
+
+PATIENCE = ReconnectPolicy(stall_seconds=10.0)
+"""A server that is busy with other streams answers late; a camera's three seconds are too few."""
 
 Array = NDArray[np.float32]
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Answer:
+class FrameAnswer:
     """What the network says about one search crop."""
 
     box: Array
@@ -109,7 +112,7 @@ class RemoteRuntime(ClosedOnExit, ABC):
             self._find(slot)
         self._check_window(window)
         self._last.clear()
-        answers: dict[int, Answer] = {}
+        answers: dict[int, FrameAnswer] = {}
         try:
             self._step_all(slots, searches, answers)
         except BaseException as error:
@@ -143,7 +146,7 @@ class RemoteRuntime(ClosedOnExit, ABC):
             self._slots = []
 
     def _step_all(
-        self, slots: Sequence[int], searches: NDArray[np.uint8], answers: dict[int, Answer]
+        self, slots: Sequence[int], searches: NDArray[np.uint8], answers: dict[int, FrameAnswer]
     ) -> None:
         """Fill `answers`, by row; only rows whose state was lost are asked for again."""
         waiting, attempt = list(range(len(slots))), 0
@@ -169,7 +172,7 @@ class RemoteRuntime(ClosedOnExit, ABC):
                 self._pause(attempt, next(iter(lost.values())))
 
     def _take_back(
-        self, slots: Sequence[int], answers: Mapping[int, Answer], error: BaseException
+        self, slots: Sequence[int], answers: Mapping[int, FrameAnswer], error: BaseException
     ) -> None:
         """The caller has seen nothing of a step that failed: it must be as if it had not been."""
         for row, slot in enumerate(slots):
@@ -234,7 +237,7 @@ class RemoteRuntime(ClosedOnExit, ABC):
     @abstractmethod
     def _ask(
         self, slots: Sequence[int], searches: NDArray[np.uint8]
-    ) -> Sequence[Answer | StateLost | RuntimeUnavailable]:
+    ) -> Sequence[FrameAnswer | StateLost | RuntimeUnavailable]:
         """One request for each slot, as its RemoteSlot stands; all are on their way at once.
 
         What becomes of one says nothing about the others: errors are results too.

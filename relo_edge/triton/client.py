@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.lost import LostRule, Recovery
-from relo_edge.remote.remote_runtime import Answer, RemoteRuntime, StateLost
+from relo_edge.remote.remote_runtime import PATIENCE, FrameAnswer, RemoteRuntime, StateLost
 from relo_edge.remote.remote_tracker import RemoteTracker
 from relo_edge.triton.configuration import ServedModel
 from relo_edge.triton.model_tensors import PARAMETER, REWIND, SCORE, list_outputs
@@ -60,7 +60,7 @@ class TritonRuntime(RemoteRuntime):
         self, url: str, model: str, *, batch: int = 1, reconnect: ReconnectPolicy | None = None
     ) -> None:
         self._url = url
-        self._patience = reconnect or ReconnectPolicy()
+        self._patience = reconnect or PATIENCE
         self._grpc = _import_client()
         self._client: Any = None
         self._reopen()
@@ -113,7 +113,7 @@ class TritonRuntime(RemoteRuntime):
 
     def _ask(
         self, slots: Sequence[int], searches: NDArray[np.uint8]
-    ) -> Sequence[Answer | StateLost | RuntimeUnavailable]:
+    ) -> Sequence[FrameAnswer | StateLost | RuntimeUnavailable]:
         sent = [
             self._send_frame(slot, search) for slot, search in zip(slots, searches, strict=True)
         ]
@@ -163,7 +163,7 @@ class TritonRuntime(RemoteRuntime):
             return StateLost("the server does not know the sequence any more", unreachable=False)
         return RuntimeUnavailable(f"{self.device} refuses a request", found=message)
 
-    def _read_answer(self, result: Any) -> Answer | StateLost | RuntimeUnavailable:
+    def _read_answer(self, result: Any) -> FrameAnswer | StateLost | RuntimeUnavailable:
         if isinstance(result, StateLost | RuntimeUnavailable):
             return result
         try:
@@ -173,7 +173,7 @@ class TritonRuntime(RemoteRuntime):
             }
         except RuntimeUnavailable as error:
             return error
-        return Answer(given["box"][0], float(given[SCORE][0, 0]), given["policy_logits"][0])
+        return FrameAnswer(given["box"][0], float(given[SCORE][0, 0]), given["policy_logits"][0])
 
     def _end(self, slots: Sequence[int]) -> None:
         """A sequence ends with a request; the server forgets a stream that could not say so."""
