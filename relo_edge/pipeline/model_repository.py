@@ -55,12 +55,11 @@ def write_model_repository(
 
     options = ServingOptions(backend, strategy, batch, streams, protocol)
     opened = resolve_bundle(bundle)
-    variant = opened.variant
     return write_repository(
         opened,
         Path(output),
         precision,
         options,
-        name=f"{variant.family}-{variant.name}" if name is None else name,
+        name=opened.variant.bundle_name if name is None else name,
         replace=replace,
     )

@@ -16,10 +16,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import STEP, describe_graph
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.geometry import hann_window
+from relo_edge.families.registry import find_family
 from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, demand_open
-from relo_edge.spec import TrackerProtocol, Variant
+from relo_edge.spec import TrackerProtocol, TrackerVariant
 from relo_edge.video.live import ReconnectPolicy
 
 __all__ = ["PATIENCE", "FrameAnswer", "RemoteRuntime", "RemoteSlot", "StateLost"]
@@ -33,15 +34,8 @@ Array = NDArray[np.float32]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class FrameAnswer:
-    """What the network says about one search crop."""
-
-    box: Array
-    """[4]"""
-    score: float
-    policy_logits: Array
-    """[grid,grid]"""
+FrameAnswer = Mapping[str, Array]
+"""The step graph's box, score and map for one picture, by name and without the batch."""
 
 
 class StateLost(Exception):
@@ -66,7 +60,7 @@ class RemoteRuntime(ClosedOnExit, ABC):
 
     Attributes:
         protocol: the tracker settings that the server was set up for.
-        window: the weight of each cell, which the server's network has as well.
+        shared: what the step's `shared` input is fed, which the server's network has as well.
     """
 
     name: str
@@ -74,7 +68,11 @@ class RemoteRuntime(ClosedOnExit, ABC):
     device: str
 
     def __init__(
-        self, variant: Variant, protocol: TrackerProtocol, batch: int, reconnect: ReconnectPolicy
+        self,
+        variant: TrackerVariant,
+        protocol: TrackerProtocol,
+        batch: int,
+        reconnect: ReconnectPolicy,
     ) -> None:
         if batch < 1:
             raise InputError("batch", found=batch, expected="1 or more")
@@ -82,7 +80,9 @@ class RemoteRuntime(ClosedOnExit, ABC):
         self.protocol = protocol
         self.batch = batch
         self.reconnect = reconnect
-        self.window = hann_window(variant.grid, protocol.window_factor)
+        self.contract = describe_graph(variant, STEP)
+        self.motion = find_family(variant.family).motion(variant, protocol)
+        self.shared = self.motion.shared
         self._slots = [RemoteSlot() for _ in range(batch)]
         self._restarts = [0] * batch
         self._last = LastStep()
@@ -93,6 +93,14 @@ class RemoteRuntime(ClosedOnExit, ABC):
         """Keep a template for the slot's next steps."""
         self._find(slot)
         self._wait_for(lambda: self._encode(slot, index, template, box))
+
+    def set_target(self, slot: int, name: str, values: Array) -> None:
+        """Keep a target tensor for the slot's next steps."""
+        self._find(slot)
+        known = [spec.name for spec in self.contract.list_inputs("target")]
+        if name not in known:
+            raise InputError("target tensor", found=name, expected=" | ".join(known) or "none")
+        self._set(slot, name, values)
 
     def forget(self, slot: int) -> None:
         """The slot's next step starts its stream again."""
@@ -106,31 +114,34 @@ class RemoteRuntime(ClosedOnExit, ABC):
         kept.has_history = self._last.take_back(slot)
         kept.rewound = kept.has_history > 0
 
-    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
+    def step(
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: Array | None
+    ) -> StepResult:
         """One request for each slot, all at once; streams whose state is lost start again."""
         for slot in slots:
             self._find(slot)
-        self._check_window(window)
+        self._check_shared(shared)
         self._last.clear()
         answers: dict[int, FrameAnswer] = {}
         try:
-            self._step_all(slots, searches, answers)
+            self._step_all(slots, pixels, answers)
         except BaseException as error:
             self._take_back(slots, answers, error)
             raise
-        rows = [answers[row] for row in range(len(slots))]
-        side = self.variant.grid
-        return StepResult(
-            np.array([row.box for row in rows], np.float32).reshape(-1, 4),
-            np.array([row.score for row in rows], np.float32),
-            np.array([row.policy_logits for row in rows], np.float32).reshape(-1, side, side),
-        )
+        given = {
+            spec.name: np.empty(spec.at_batch(len(slots)), np.float32)
+            for spec in self.contract.list_outputs("box", "score", "map")
+        }
+        for row, answer in answers.items():
+            for name, values in given.items():
+                values[row] = answer[name]
+        return StepResult.from_outputs(self.contract, given)
 
-    def read_state(self, slot: int) -> Array:
+    def read_state(self, slot: int) -> dict[str, Array]:
         """Refused: the state never leaves the server."""
         self._find(slot)
         raise RuntimeUnavailable(
-            f"the temporal state stays on the server, {self.device}",
+            f"the state stays on the server, {self.device}",
             fix="compare with a runtime of this machine",
         )
 
@@ -146,13 +157,13 @@ class RemoteRuntime(ClosedOnExit, ABC):
             self._slots = []
 
     def _step_all(
-        self, slots: Sequence[int], searches: NDArray[np.uint8], answers: dict[int, FrameAnswer]
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], answers: dict[int, FrameAnswer]
     ) -> None:
         """Fill `answers`, by row; only rows whose state was lost are asked for again."""
         waiting, attempt = list(range(len(slots))), 0
         while waiting:
             asked = [slots[row] for row in waiting]
-            results = self._ask(asked, searches[waiting])
+            results = self._ask(asked, pixels[waiting])
             lost: dict[int, StateLost] = {}
             refused: list[RuntimeUnavailable] = []
             for row, result in zip(waiting, results, strict=True):
@@ -189,7 +200,7 @@ class RemoteRuntime(ClosedOnExit, ABC):
     def _restart(self, slot: int, reason: BaseException) -> None:
         """The stream begins again on the next request: from its last box, with its templates."""
         kept = self._slots[slot]
-        if kept.has_history:
+        if kept.has_history and self.contract.states:
             self._restarts[slot] += 1
             log.warning("%s: stream %d starts again: %s", self.device, slot, reason)
         kept.has_history, kept.rewound = 0.0, False
@@ -216,8 +227,12 @@ class RemoteRuntime(ClosedOnExit, ABC):
                 fix="see whether the server runs; the stream can be tried again",
             )
 
-    def _check_window(self, window: Array) -> None:
-        if not np.array_equal(window, self.window):
+    def _check_shared(self, shared: Array | None) -> None:
+        if shared is None or self.shared is None:
+            same = shared is self.shared
+        else:
+            same = np.array_equal(shared, self.shared)
+        if not same:
             raise InputError(
                 f"window of {self.device}",
                 found="another protocol's",
@@ -235,8 +250,12 @@ class RemoteRuntime(ClosedOnExit, ABC):
         """Take the template over; StateLost where the server cannot be reached."""
 
     @abstractmethod
+    def _set(self, slot: int, name: str, values: Array) -> None:
+        """Take a target tensor over."""
+
+    @abstractmethod
     def _ask(
-        self, slots: Sequence[int], searches: NDArray[np.uint8]
+        self, slots: Sequence[int], pixels: NDArray[np.uint8]
     ) -> Sequence[FrameAnswer | StateLost | RuntimeUnavailable]:
         """One request for each slot, as its RemoteSlot stands; all are on their way at once.
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import TEMPLATE, describe_graph
 from relo_edge.errors import InputError, MissingDependency, RuntimeUnavailable
 from relo_edge.lost import LostRule, Recovery
 from relo_edge.remote.remote_runtime import PATIENCE, FrameAnswer, RemoteRuntime, StateLost
 from relo_edge.remote.remote_tracker import RemoteTracker
 from relo_edge.triton.configuration import ServedModel
-from relo_edge.triton.model_tensors import PARAMETER, REWIND, SCORE, list_outputs
+from relo_edge.triton.model_tensors import PARAMETER, REWIND, widen
 from relo_edge.video.live import ReconnectPolicy
 
 __all__ = ["TritonRuntime", "TritonTracker", "warm_up"]
@@ -68,9 +69,12 @@ class TritonRuntime(RemoteRuntime):
         self.precision = self._model.precision
         self.device = f"Triton {url}"
         super().__init__(self._model.variant, self._model.protocol, batch, self._patience)
+        self._given = self.contract.list_outputs("box", "score", "map")
         self._ids = [_draw_id() for _ in range(batch)]
-        shape = (batch, self.variant.template_tokens, self.variant.width)
-        self._tokens = np.zeros(shape, np.float32)
+        self._targets = {
+            spec.name: np.zeros(spec.at_batch(batch), spec.dtype)
+            for spec in self.contract.list_inputs("target")
+        }
 
     def _read_model(self, name: str) -> ServedModel:
         """What the server's model is of, from its configuration."""
@@ -103,37 +107,45 @@ class TritonRuntime(RemoteRuntime):
     def _encode(
         self, slot: int, index: int, template: NDArray[np.uint8], box: NDArray[np.float32]
     ) -> None:
-        rows = self.variant.tokens_per_template
-        sent: Tensors = {"template": template[None], "box": np.asarray(box, np.float32)[None]}
+        if self._model.template is None:
+            raise InputError(f"{self.variant.name} has no templates", fix="set its target tensors")
+        graph = describe_graph(self.variant, TEMPLATE)
+        (given,) = graph.list_inputs("given")
+        values = np.asarray(box, given.dtype)[None]
+        sent: Tensors = {graph.pixels.name: template[None], given.name: values}
         answer = self._send(self._model.template, sent).result()
         if isinstance(answer, StateLost | RuntimeUnavailable):
             raise answer
-        tokens = _read_tensor(answer, "template_tokens", (1, rows, self.variant.width))
-        self._tokens[slot, index * rows : (index + 1) * rows] = tokens[0]
+        for spec in graph.outputs:
+            part = _read_tensor(answer, spec.name, spec.at_batch(1))[0]
+            rows = len(part)
+            self._targets[spec.name][slot, index * rows : (index + 1) * rows] = part
+
+    def _set(self, slot: int, name: str, values: NDArray[np.float32]) -> None:
+        self._targets[name][slot] = values
 
     def _ask(
-        self, slots: Sequence[int], searches: NDArray[np.uint8]
+        self, slots: Sequence[int], pixels: NDArray[np.uint8]
     ) -> Sequence[FrameAnswer | StateLost | RuntimeUnavailable]:
         sent = [
-            self._send_frame(slot, search) for slot, search in zip(slots, searches, strict=True)
+            self._send_frame(slot, picture) for slot, picture in zip(slots, pixels, strict=True)
         ]
         return [self._read_answer(future.result()) for future in sent]
 
     def _send_frame(
-        self, slot: int, search: NDArray[np.uint8], *, end: bool = False
+        self, slot: int, picture: NDArray[np.uint8], *, end: bool = False
     ) -> Future[Any]:
         kept = self._slots[slot]
-        tensors: Tensors = {
-            "search": search[None],
-            "template_tokens": self._tokens[slot : slot + 1],
-            REWIND: np.full((1, 1), kept.rewound, np.float32),
-        }
-        start = not kept.has_history
+        tensors = {self.contract.pixels.name: picture[None]}
+        tensors |= {name: values[slot : slot + 1] for name, values in self._targets.items()}
+        if not self.contract.states:
+            return self._send(self._model.name, tensors)
+        tensors[REWIND] = np.full((1, 1), kept.rewound, np.float32)
         return self._send(
             self._model.name,
             tensors,
             sequence_id=self._ids[slot],
-            sequence_start=start,
+            sequence_start=not kept.has_history,
             sequence_end=end,
         )
 
@@ -167,19 +179,20 @@ class TritonRuntime(RemoteRuntime):
         if isinstance(result, StateLost | RuntimeUnavailable):
             return result
         try:
-            given = {
-                spec.name: _read_tensor(result, spec.name, spec.at_batch(1))
-                for spec in list_outputs(self.variant)
+            return {
+                spec.name: _read_tensor(result, spec.name, wide.at_batch(1)).reshape(
+                    spec.at_batch(1)
+                )[0]
+                for spec, wide in zip(self._given, widen(self._given), strict=True)
             }
         except RuntimeUnavailable as error:
             return error
-        return FrameAnswer(given["box"][0], float(given[SCORE][0, 0]), given["policy_logits"][0])
 
     def _end(self, slots: Sequence[int]) -> None:
         """A sequence ends with a request; the server forgets a stream that could not say so."""
-        side = self.variant.search_size
-        nothing = np.zeros((side, side, 3), np.uint8)
-        for future in [self._send_frame(slot, nothing, end=True) for slot in slots]:
+        nothing = np.zeros(self.motion.pixels, np.uint8)
+        ended = slots if self.contract.states else []
+        for future in [self._send_frame(slot, nothing, end=True) for slot in ended]:
             future.result()
         self._client.close()
 
@@ -248,10 +261,9 @@ def warm_up(url: str, model: str, streams: int = 1) -> None:
         MissingDependency: tritonclient is not installed.
     """
     with TritonRuntime(url, model, batch=streams) as runtime:
-        side = runtime.variant.search_size
-        black = np.zeros((streams, side, side, 3), np.uint8)
+        black = np.zeros((streams, *runtime.motion.pixels), np.uint8)
         for count in range(1, streams + 1):
-            runtime.step(range(count), black[:count], runtime.window)
+            runtime.step(range(count), black[:count], runtime.shared)
 
 
 @contextmanager

@@ -7,9 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import TensorSpec, describe_graph
+from relo_edge.contract import (
+    STEP,
+    TEMPLATE,
+    GraphContract,
+    StateTensor,
+    describe_graph,
+    list_graphs,
+)
 from relo_edge.errors import InputError, MissingDependency
-from relo_edge.spec import TrackerProtocol, Variant
+from relo_edge.families.motion import Motion
+from relo_edge.families.registry import find_family
+from relo_edge.spec import TrackerProtocol, TrackerVariant
 from relo_edge.triton.model_tensors import (
     PARAMETER,
     START,
@@ -75,7 +84,7 @@ class ServedModel:
     """A bundle at one precision, as a client must know it."""
 
     name: str
-    variant: Variant
+    variant: TrackerVariant
     precision: str
     state_dtype: str
     protocol: TrackerProtocol
@@ -91,14 +100,30 @@ class ServedModel:
         return cls(name, variant, precision, dtype, variant.protocol(protocol), bundle.key)
 
     @property
-    def template(self) -> str:
-        """The name of the model that encodes templates."""
-        return f"{self.name}_template"
+    def template(self) -> str | None:
+        """The name of the model that encodes templates, where there are any."""
+        return f"{self.name}_template" if TEMPLATE in list_graphs(self.variant) else None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the models in the repository."""
+        return [name for name in (self.name, self.template) if name]
+
+    @property
+    def step(self) -> GraphContract:
+        """Of the step graph."""
+        return describe_graph(self.variant, STEP, self.state_dtype)
+
+    @property
+    def motion(self) -> Motion:
+        """How frames become feeds."""
+        return find_family(self.variant.family).motion(self.variant, self.protocol)
 
     def to_json(self) -> str:
         """The parameter of the model's configuration that a client reads."""
         plain = {
             "format": 1,
+            "family": self.variant.family,
             "variant": self.variant.to_dict(),
             "precision": self.precision,
             "state_dtype": self.state_dtype,
@@ -115,7 +140,7 @@ class ServedModel:
             raise ValueError(f"format {plain['format']}")
         return cls(
             name,
-            Variant.from_dict(plain["variant"]),
+            find_family(plain["family"]).read_variant(plain["variant"]),
             str(plain["precision"]),
             str(plain["state_dtype"]),
             TrackerProtocol(**plain["protocol"]),
@@ -139,18 +164,24 @@ def import_schema() -> Any:
 
 
 def describe_sequence_model(model: ServedModel, options: ServingOptions) -> Any:
-    """The ModelConfig of the model that follows: sequence batching with implicit state."""
+    """The ModelConfig of the model that follows: sequence batching with implicit state.
+
+    A family without a state is batched as frames come, whosever they are.
+    """
     schema = import_schema()
     config = _describe_model(schema, model.name, options)
-    _add_tensors(schema, config, list_inputs(model.variant), list_outputs(model.variant))
+    _add_tensors(schema, config, list_inputs(model.step), list_outputs(model.step))
     config.parameters[PARAMETER].string_value = model.to_json()
+    if not model.step.states:
+        config.dynamic_batching.max_queue_delay_microseconds = QUEUE_MICROSECONDS
+        return config
     batching = config.sequence_batching
     batching.max_sequence_idle_microseconds = IDLE_SECONDS * MICROSECONDS
     control = batching.control_input.add(name=START).control.add()
     control.kind = schema.ModelSequenceBatching.Control.CONTROL_SEQUENCE_START
     control.fp32_false_true.extend([0.0, 1.0])
-    for spec in list_states(model.variant, model.state_dtype):
-        _add_state(schema, batching, spec)
+    for state in list_states(model.step):
+        _add_state(schema, batching, state)
     if options.strategy == "direct":
         batching.direct.max_queue_delay_microseconds = QUEUE_MICROSECONDS
     else:
@@ -162,8 +193,8 @@ def describe_sequence_model(model: ServedModel, options: ServingOptions) -> Any:
 def describe_template_model(model: ServedModel, options: ServingOptions) -> Any:
     """The ModelConfig of the model that encodes templates: no state, and so it can be warmed up."""
     schema = import_schema()
-    config = _describe_model(schema, model.template, options)
-    contract = describe_graph(model.variant, "template")
+    config = _describe_model(schema, str(model.template), options)
+    contract = describe_graph(model.variant, TEMPLATE)
     _add_tensors(schema, config, contract.inputs, contract.outputs)
     config.dynamic_batching.max_queue_delay_microseconds = QUEUE_MICROSECONDS
     warm = config.model_warmup.add(name="one template", batch_size=1)
@@ -202,11 +233,12 @@ def _add_tensors(schema: Any, config: Any, inputs: Any, outputs: Any) -> None:
             part.add(name=spec.name, data_type=kind, dims=spec.shape[1:])
 
 
-def _add_state(schema: Any, batching: Any, spec: TensorSpec) -> None:
+def _add_state(schema: Any, batching: Any, kept: StateTensor) -> None:
     """A state begins as zeros: what START makes the graph ignore must still be numbers."""
+    spec = kept.before
     state = batching.state.add(
         input_name=spec.name,
-        output_name=f"{spec.name}_out",
+        output_name=kept.after.name,
         data_type=_find_type(schema, spec.dtype),
         dims=spec.shape[1:],
         use_same_buffer_for_input_output=True,

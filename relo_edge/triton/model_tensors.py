@@ -1,65 +1,49 @@
-"""Names of the tensors of a served model: what a client sends and gets, and what the server keeps.
+"""The tensors of a served model: what a client sends and gets, and what the server keeps.
 
-A bundle's step graph becomes a model that Triton can carry state for: its `has_history` is taken
-from Triton's START, its `window` is a constant, and the state of the frame before is kept as well,
-so that a client can take a step back.
+A step graph becomes a model that Triton can carry state for: what is `fresh` is taken from Triton's
+START, what is `shared` is a constant, and the state of the step before is kept as well, so that a
+client can take a step back.
 """
 
 from __future__ import annotations
 
-from relo_edge.contract import BATCH, TensorSpec, describe_graph
-from relo_edge.spec import Variant
+from collections.abc import Iterable
+from dataclasses import replace
 
-__all__ = [
-    "CONTROLS",
-    "HISTORY",
-    "PARAMETER",
-    "REWIND",
-    "SCORE",
-    "START",
-    "STATE",
-    "WINDOW",
-    "list_inputs",
-    "list_outputs",
-    "list_states",
-]
+from relo_edge.contract import BATCH, GraphContract, StateTensor, TensorSpec
 
-# Of the step graph.
-STATE = "temporal_tokens"
-HISTORY = "has_history"
-WINDOW = "window"
-SCORE = "score"
+__all__ = ["PARAMETER", "REWIND", "START", "list_inputs", "list_outputs", "list_states", "widen"]
 
-# Of the served model alone.
 START = "start"
-"""1 on a stream's first frame: the opposite of `has_history`, and [batch,1] as Triton has it."""
+"""1 on a stream's first frame: the opposite of what is `fresh`, and [batch,1] as Triton has it."""
 REWIND = "rewind"
 """1 where this step goes from the state before the last one."""
 PARAMETER = "relo_edge"
 """The key in a model's configuration under which a client finds what it must know."""
 
-CONTROLS = (STATE, HISTORY, WINDOW)
-"""The step graph's inputs that no client sends."""
 
-
-def list_inputs(variant: Variant) -> list[TensorSpec]:
+def list_inputs(step: GraphContract) -> list[TensorSpec]:
     """What a client sends each frame."""
-    step = describe_graph(variant, "step")
-    sent = [spec for spec in step.inputs if spec.name not in CONTROLS]
-    return [*sent, TensorSpec(REWIND, "float32", (BATCH, 1))]
+    sent = [*step.list_inputs("pixels", "target")]
+    return [*sent, TensorSpec(REWIND, "float32", (BATCH, 1))] if step.states else sent
 
 
-def list_outputs(variant: Variant) -> list[TensorSpec]:
-    """What a client gets; a score for each row, as Triton has no tensors without a shape."""
-    step = describe_graph(variant, "step")
-    given = [spec for spec in step.outputs if spec.name != f"{STATE}_out"]
-    return [
-        TensorSpec(spec.name, spec.dtype, (BATCH, 1)) if spec.name == SCORE else spec
-        for spec in given
-    ]
+def list_outputs(step: GraphContract) -> list[TensorSpec]:
+    """What a client gets."""
+    return list(widen(step.list_outputs("box", "score", "map")))
 
 
-def list_states(variant: Variant, state_dtype: str) -> list[TensorSpec]:
-    """What the server keeps of a stream: each is an input, and with `_out` an output."""
-    shape = (BATCH, *variant.state_shape)
-    return [TensorSpec(name, state_dtype, shape) for name in (STATE, f"{STATE}_before")]
+def widen(specs: Iterable[TensorSpec]) -> Iterable[TensorSpec]:
+    """A number for each row is [batch,1]: Triton has no tensors without a shape."""
+    for spec in specs:
+        yield replace(spec, shape=(BATCH, 1)) if spec.shape == (BATCH,) else spec
+
+
+def list_states(step: GraphContract) -> list[StateTensor]:
+    """What the server keeps of a stream: the graph's states, and what each was a step before."""
+    kept = []
+    for state in step.states:
+        name = f"{state.before.name}_before"
+        before = replace(state.before, name=name, partner=f"{name}_out")
+        kept += [state, StateTensor(before, replace(state.after, name=f"{name}_out"))]
+    return kept

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.bundle import Bundle
-from relo_edge.contract import TensorSpec, describe_graph
+from relo_edge.contract import BATCH, STEP, TEMPLATE, TensorSpec, describe_graph, list_graphs
 from relo_edge.errors import InputError, PrecisionError
-from relo_edge.geometry import hann_window
 from relo_edge.host.files import publish_folder
 from relo_edge.triton.configuration import (
     BACKENDS,
@@ -47,7 +46,7 @@ class ModelRepository:
         """Plain data."""
         return {
             "path": str(self.path),
-            "models": [self.model.name, self.model.template],
+            "models": self.model.names,
             "precision": self.model.precision,
             "backend": self.options.backend,
             "strategy": self.options.strategy,
@@ -57,9 +56,17 @@ class ModelRepository:
         }
 
     @property
-    def streams(self) -> int:
-        """The most streams that one instance of the model has open at once."""
+    def streams(self) -> int | None:
+        """The most streams that one instance of the model has open at once; None: any number."""
+        if not self.model.step.states:
+            return None
         return self.options.batch if self.options.strategy == "direct" else self.options.streams
+
+    def _describe_batching(self) -> str:
+        batches = f"batches up to {self.options.batch}"
+        if self.streams is None:
+            return f"{batches}, no state"
+        return f"{self.options.strategy}, {batches}, {self.streams} streams at once"
 
     def describe(self) -> str:
         """The models, and what is left to do."""
@@ -67,10 +74,10 @@ class ModelRepository:
         lines = [
             f"{self.path}: {model.variant.name} in {model.precision} for Triton's "
             f"{options.backend} backend, not run here",
-            f"  {model.name}: {options.strategy}, batches up to {options.batch}, "
-            f"{self.streams} streams at once",
-            f"  {model.template}: encodes templates",
+            f"  {model.name}: {self._describe_batching()}",
         ]
+        if model.template:
+            lines.append(f"  {model.template}: encodes templates")
         if options.backend == "tensorrt":
             lines.append(f"build the plans with the server's own TensorRT: sh {self.path / PLANS}")
         return "\n".join(lines)
@@ -85,7 +92,7 @@ def write_repository(
     name: str,
     replace: bool,
 ) -> ModelRepository:
-    """Write both models; whatever ends it early leaves nothing."""
+    """Write the models; whatever ends it early leaves nothing."""
     import_schema()
     if not NAME.fullmatch(name):
         expected = "letters, digits, dots, dashes and underscores"
@@ -94,15 +101,13 @@ def write_repository(
     _check_precision(bundle, precision, options.backend)
     graphs, dtype = _find_graphs(bundle, precision, options.backend)
     model = ServedModel.of(bundle, name, precision, options.protocol, dtype)
-    window = hann_window(model.variant.grid, model.protocol.window_factor)
-    wrapped = build_sequence_graph(graphs["step"], model.variant, dtype, window)
+    wrapped = build_sequence_graph(graphs[STEP], model.step, model.motion.shared)
     with publish_folder(output.resolve()) as folder:
-        places = [
-            _place(folder, model.name, describe_sequence_model(model, options)),
-            _place(folder, model.template, describe_template_model(model, options)),
-        ]
-        (places[0] / "model.onnx").write_bytes(wrapped.SerializeToString())
-        shutil.copyfile(graphs["template"], places[1] / "model.onnx")
+        place = _place(folder, model.name, describe_sequence_model(model, options))
+        (place / "model.onnx").write_bytes(wrapped.SerializeToString())
+        if model.template:
+            place = _place(folder, model.template, describe_template_model(model, options))
+            shutil.copyfile(graphs[TEMPLATE], place / "model.onnx")
         if options.backend == "tensorrt":
             (folder / PLANS).write_text(_write_plan_script(model, options), encoding="utf-8")
     return ModelRepository(output, model, options)
@@ -136,11 +141,11 @@ def _check_precision(bundle: Bundle, precision: str, backend: str) -> None:
 
 
 def _find_graphs(bundle: Bundle, precision: str, backend: str) -> tuple[dict[str, Path], str]:
-    """Both graphs as the backend takes them, and the type of the step's state."""
-    names = ("template", "step")
+    """The graphs as the backend takes them, and the type of the step's state."""
+    names = list_graphs(bundle.variant)
     if backend == "tensorrt":
         made = {name: bundle.engine_graph(name, precision) for name in names}
-        return {name: graph.path for name, graph in made.items()}, made["step"].state_dtype
+        return {name: graph.path for name, graph in made.items()}, made[STEP].state_dtype
     return {name: bundle.graph(name, precision) for name in names}, bundle.state_dtype(precision)
 
 
@@ -154,9 +159,11 @@ def _place(folder: Path, name: str, config: Any) -> Path:
 
 def _write_plan_script(model: ServedModel, options: ServingOptions) -> str:
     """Plans run only on the TensorRT that built them: the server's, which is not here."""
-    step = [*list_inputs(model.variant), *list_states(model.variant, model.state_dtype)]
-    step.append(TensorSpec(START, "float32", ("batch", 1)))
-    template = describe_graph(model.variant, "template").inputs
+    states = [state.before for state in list_states(model.step)]
+    start = [TensorSpec(START, "float32", (BATCH, 1))] if states else []
+    parts = {model.name: [*list_inputs(model.step), *states, *start]}
+    if model.template:
+        parts[model.template] = list(describe_graph(model.variant, TEMPLATE).inputs)
     lines = [
         "#!/bin/sh",
         "# Run in a container of the same release as the server's: a plan is bound to TensorRT's",
@@ -164,7 +171,7 @@ def _write_plan_script(model: ServedModel, options: ServingOptions) -> str:
         "set -eu",
         'cd "$(dirname "$0")"',
     ]
-    for name, specs in ((model.name, step), (model.template, template)):
+    for name, specs in parts.items():
         shapes = [
             f"--{end}Shapes={_print_shapes(specs, batch)}"
             for end, batch in (("min", 1), ("opt", options.batch), ("max", options.batch))

@@ -35,6 +35,7 @@ def start_server(kind, bundle, folder, **options):
 
     if kind == "tritonserver" and find_triton() is None:
         pytest.skip("no Triton server: see `make triton-check`")
+    folder.mkdir(exist_ok=True)
     write_model_repository(bundle, folder / "repository", **options)
     if kind == "stand-in":
         return TritonStandIn(folder / "repository").start()

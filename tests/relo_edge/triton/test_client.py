@@ -116,9 +116,7 @@ def test_a_lost_target_is_searched_for_as_here(server, demo_bundle):
 def test_a_sequence_without_start_is_refused(server):
     with TritonRuntime(server.url, MODEL, reconnect=HASTY) as runtime:
         runtime._slots[0].has_history = 1.0  # so that no START is sent
-        side = runtime.variant.search_size
-        search = np.zeros((side, side, 3), np.uint8)
-        (answer,) = runtime._ask([0], search[None])
+        (answer,) = runtime._ask([0], np.zeros((1, *runtime.motion.pixels), np.uint8))
         assert "does not know the sequence" in str(answer)
         assert not answer.unreachable
 
@@ -198,10 +196,9 @@ def test_a_model_that_is_not_ours(server):
 
 def test_another_protocols_window_is_refused(server):
     with TritonRuntime(server.url, MODEL) as runtime:
-        side, grid = runtime.variant.search_size, runtime.variant.grid
-        search = np.zeros((1, side, side, 3), np.uint8)
+        search = np.zeros((1, *runtime.motion.pixels), np.uint8)
         with pytest.raises(InputError, match="window factor of 2.0"):
-            runtime.step([0], search, np.ones((grid, grid), np.float32))
+            runtime.step([0], search, np.ones_like(runtime.shared))
         with pytest.raises(RuntimeUnavailable, match="stays on the server"):
             runtime.read_state(0)
 

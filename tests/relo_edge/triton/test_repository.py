@@ -75,6 +75,13 @@ def test_direct_gives_each_stream_a_row():
     assert batching.WhichOneof("strategy_choice") == "direct"
 
 
+def test_a_family_without_a_state_has_no_sequences():
+    config = describe("sutrack-t224")
+    assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
+    assert {tensor.name for tensor in config.input} == {"search", "template_tokens", "text_shift"}
+    assert {tensor.name for tensor in config.output} == {"box", "score", "score_map"}
+
+
 def test_more_streams_can_be_open():
     assert describe(streams=500).sequence_batching.oldest.max_candidate_sequences == 500
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from relo_edge.contract import describe_graph
 from relo_edge.geometry import hann_window
 from relo_edge.graphs.sessions import open_session
 from relo_edge.triton.model_tensors import list_inputs, list_outputs, list_states
@@ -18,8 +19,13 @@ def window(demo_bundle):
 
 
 @pytest.fixture(scope="module")
-def model(demo_bundle, window):
-    return build_sequence_graph(demo_bundle.graph("step"), demo_bundle.variant, "float32", window)
+def step(demo_bundle):
+    return describe_graph(demo_bundle.variant, "step")
+
+
+@pytest.fixture(scope="module")
+def model(demo_bundle, step, window):
+    return build_sequence_graph(demo_bundle.graph("step"), step, window)
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +77,12 @@ def assert_equal(served, plain):
     assert np.array_equal(served["temporal_tokens_out"], plain["temporal_tokens_out"])
 
 
-def test_streams_that_start_and_go_on_in_one_batch(demo_bundle, served, plain, frames, window):
+def test_streams_that_start_and_go_on_in_one_batch(
+    demo_bundle, step, served, plain, frames, window
+):
     shape = (BATCH, *demo_bundle.variant.state_shape)
     state = np.zeros(shape, np.float32)
-    states = {spec.name: state for spec in list_states(demo_bundle.variant, "float32")}
+    states = {kept.before.name: state for kept in list_states(step)}
     expected = {"temporal_tokens_out": state}
     for frame, start in zip(frames, ([1, 1], [0, 0], [1, 0]), strict=True):
         has_history = 1 - np.array(start)
@@ -84,10 +92,10 @@ def test_streams_that_start_and_go_on_in_one_batch(demo_bundle, served, plain, f
         assert_equal(found, expected)
 
 
-def test_a_step_back_goes_from_the_state_before(demo_bundle, served, plain, frames, window):
+def test_a_step_back_goes_from_the_state_before(demo_bundle, step, served, plain, frames, window):
     shape = (BATCH, *demo_bundle.variant.state_shape)
     zeros = np.zeros(shape, np.float32)
-    states = {spec.name: zeros for spec in list_states(demo_bundle.variant, "float32")}
+    states = {kept.before.name: zeros for kept in list_states(step)}
     first, states = run_served(served, frames[0], states, [1, 1], [0, 0])
     _, states = run_served(served, frames[1], states, [0, 0], [0, 0])
     found, states = run_served(served, frames[2], states, [0, 0], [1, 0])
@@ -99,9 +107,9 @@ def test_a_step_back_goes_from_the_state_before(demo_bundle, served, plain, fram
     assert not np.array_equal(found["box"][1], expected["box"][1])
 
 
-def test_what_a_state_holds_at_the_start_is_never_seen(demo_bundle, served, frames):
+def test_what_a_state_holds_at_the_start_is_never_seen(demo_bundle, step, served, frames):
     shape = (BATCH, *demo_bundle.variant.state_shape)
-    names = [spec.name for spec in list_states(demo_bundle.variant, "float32")]
+    names = [kept.before.name for kept in list_states(step)]
     clean, dirty = (
         run_served(
             served,
@@ -115,21 +123,19 @@ def test_what_a_state_holds_at_the_start_is_never_seen(demo_bundle, served, fram
     assert np.array_equal(clean["box"], dirty["box"])
 
 
-def test_tensors_are_those_that_the_configuration_names(demo_bundle, model):
-    variant = demo_bundle.variant
-    states = list_states(variant, "float32")
-    inputs = {spec.name: list(spec.shape[1:]) for spec in (*list_inputs(variant), *states)}
-    outputs = {spec.name: list(spec.shape[1:]) for spec in list_outputs(variant)}
-    outputs |= {f"{spec.name}_out": list(spec.shape[1:]) for spec in states}
-    for values, expected in (
-        (model.graph.input, inputs | {"start": [1]}),
-        (model.graph.output, outputs),
+def test_tensors_are_those_that_the_configuration_names(step, model):
+    states = list_states(step)
+    inputs = [*list_inputs(step), *(kept.before for kept in states)]
+    outputs = [*list_outputs(step), *(kept.after for kept in states)]
+    for values, specs, more in (
+        (model.graph.input, inputs, {"start": [1]}),
+        (model.graph.output, outputs, {}),
     ):
         found = {
             value.name: [size.dim_value for size in value.type.tensor_type.shape.dim[1:]]
             for value in values
         }
-        assert found == expected
+        assert found == {spec.name: list(spec.shape[1:]) for spec in specs} | more
 
 
 def test_the_metadata_stays_and_the_graph_is_valid(demo_bundle, model):
