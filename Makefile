@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check triton-check lint attack soak docs results clean
+.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs results clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -41,6 +41,10 @@ triton-check: $(BIN)/python  ## the Triton client's tests on a real server, from
 	$(PIP) install --editable '.[dev]'
 	$(PIP) install --no-deps nvidia-pytriton
 	$(BIN)/pytest tests/relo_edge/triton tests/examples -k tritonserver
+
+fleet-check: $(BIN)/python  ## trackers on a local Ray cluster of two replicas, one of which is killed
+	$(PIP) install --editable '.[dev,fleet]'
+	$(BIN)/pytest tests/relo_edge/fleet
 
 # mypy sees the package as it installs: the core with the workshops inside it.
 lint:

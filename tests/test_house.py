@@ -81,6 +81,7 @@ def find_source(room):
 # File names that occur twice: the folder says which part of the same thing each is.
 PLAIN = {
     "builder.py": ["export", "runtimes/tensorrt"],
+    "client.py": ["relo_edge/fleet", "relo_edge/triton"],
     "clip.py": ["relo_edge/clips", "relo_edge/synthetic"],
     "closed_loop.py": ["relo_edge/measures", "training"],
     "coco.py": ["relo_edge/datasets", "relo_edge/labels"],

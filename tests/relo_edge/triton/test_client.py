@@ -9,12 +9,12 @@ import logging
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc_client
+from local_tracks import make_frames, measure_distance, track_here
 from triton_server import KINDS, start_server
 from triton_stand_in import TritonStandIn
 
-from relo_edge import LostRule, MultiTracker, ReconnectPolicy, Recovery, Tracker, open_runtime
+from relo_edge import LostRule, MultiTracker, ReconnectPolicy, Recovery
 from relo_edge.errors import InputError, RuntimeUnavailable
-from relo_edge.synthetic.clip import make_clip
 from relo_edge.triton import TritonRuntime, TritonTracker, warm_up
 
 MODEL = "relo-demo"
@@ -35,25 +35,6 @@ def server(request, demo_bundle, tmp_path_factory):
 def tracker(server):
     with TritonTracker(server.url, MODEL, color="bgr", reconnect=PATIENT) as tracker:
         yield tracker
-
-
-def make_frames(seed, count):
-    clip = make_clip(seed, count, (320, 240))
-    return list(clip.frames()), tuple(clip.boxes[0])
-
-
-def track_here(bundle, frames, box, **options):
-    with open_runtime(bundle, "onnxruntime", threads=1) as runtime:
-        tracker = Tracker(runtime, color="bgr", **options)
-        tracker.init(frames[0], box)
-        return [tracker.update(frame) for frame in frames[1:]]
-
-
-def measure_distance(found, expected):
-    return max(
-        np.abs(np.subtract(one.box, other.box)).max()
-        for one, other in zip(found, expected, strict=True)
-    )
 
 
 def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle):
@@ -146,12 +127,8 @@ def test_a_stream_that_starts_again_goes_on_from_its_last_box(server, tracker, d
     server.start(wait=False)
     found += [tracker.update(frame) for frame in frames[4:]]
     server.wait()
-    with open_runtime(demo_bundle, "onnxruntime", threads=1) as runtime:
-        local = Tracker(runtime, color="bgr")
-        local.init(frames[0], box)
-        expected = [local.update(frame) for frame in frames[1:4]]
-        runtime.forget(0)  # the same template and box, no history
-        expected += [local.update(frame) for frame in frames[4:]]
+    # The same template and box, no history.
+    expected = track_here(demo_bundle, frames, box, forget=4)
     assert measure_distance(found, expected) <= 1e-4
     assert [track.restarted for track in found].index(True) == 3
 
