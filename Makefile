@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check lint attack soak docs results clean
+.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs results clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -35,6 +35,16 @@ dev: $(BIN)/python  ## an install that editors and type checkers can follow
 # PYTHON has torch, onnx, onnxruntime, cuda-python, numpy, OpenCV, typer and pytest.
 gpu-check:  ## GPU tests, then times and parity of every runtime, into benchmarks/results/
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tests/gpu_check.py
+
+# The wheel asks for NumPy 1; only the server in it is used, so its own requirements are left out.
+triton-check: $(BIN)/python  ## the Triton client's tests on a real server, from a wheel of 55 MB
+	$(PIP) install --editable '.[dev]'
+	$(PIP) install --no-deps nvidia-pytriton
+	$(BIN)/pytest tests/relo_edge/triton tests/examples -k tritonserver
+
+fleet-check: $(BIN)/python  ## trackers on a local Ray cluster of two replicas, one of which is killed
+	$(PIP) install --editable '.[dev,fleet]'
+	$(BIN)/pytest tests/relo_edge/fleet
 
 # mypy sees the package as it installs: the core with the workshops inside it.
 lint:

@@ -12,11 +12,11 @@ import typer
 from relo_edge.errors import ReloError
 from relo_edge.host.signals import raise_on_end
 from relo_edge.host.terminal import ChatterHandler, print_error
-from relo_edge.verbs import engines, follow, judge, make
+from relo_edge.verbs import engines, follow, judge, make, triton
 from relo_edge.verbs.renamed import replace_renamed
 from relo_edge.verbs.shared import INTERRUPTED, app, move_global_options
 
-__all__ = ["app", "engines", "follow", "judge", "main", "make"]
+__all__ = ["app", "engines", "follow", "judge", "main", "make", "triton"]
 
 # Typer carries its own copy of click in new releases and uses the package in older ones;
 # the base of all its usage errors is reached through the class that both export.

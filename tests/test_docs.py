@@ -160,13 +160,16 @@ def test_the_cli_page_is_made_from_the_command_line():
 
 def test_the_python_page_names_all_that_is_public():
     import relo_edge
-    from relo_edge import adapters
+    from relo_edge import adapters, fleet, triton
 
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
     named = set(re.findall(r"\.\. auto\w+:: (\S+)", page))
     expected = {f"relo_edge.{name}" for name in relo_edge.__all__}
     expected |= {f"relo_edge.pipeline.{name}" for name in pipeline.__all__}
     expected |= {f"relo_edge.adapters.{name}" for name in adapters.__all__}
+    expected |= {f"relo_edge.triton.{name}" for name in triton.__all__}
+    own = set(fleet.__all__) - set(triton.__all__)  # RemoteTrack is of both
+    expected |= {f"relo_edge.fleet.{name}" for name in own}
     assert named == expected
 
 

@@ -33,6 +33,7 @@ HEAVY = {
     "tensorrt_rtx_bindings",
     "torch",
     "trax",
+    "tritonclient",
     "transformers",
     "uvicorn",
     "vot",
@@ -80,6 +81,7 @@ def find_source(room):
 # File names that occur twice: the folder says which part of the same thing each is.
 PLAIN = {
     "builder.py": ["export", "runtimes/tensorrt"],
+    "client.py": ["relo_edge/fleet", "relo_edge/triton"],
     "clip.py": ["relo_edge/clips", "relo_edge/synthetic"],
     "closed_loop.py": ["relo_edge/measures", "training"],
     "coco.py": ["relo_edge/datasets", "relo_edge/labels"],
@@ -123,6 +125,7 @@ VERBS = [
     "serve",
     "track",
     "train",
+    "triton",
 ]
 
 
@@ -288,6 +291,7 @@ def test_every_verb_has_a_python_twin():
         "serve": "serve",
         "track": "track",
         "train": "train",
+        "triton": "write_model_repository",
     }
     assert set(twins) == set(VERBS) - {"doctor"}
     assert sorted(twins.values()) == pipeline.__all__

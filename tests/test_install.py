@@ -100,6 +100,7 @@ NEEDS = {
     "fetch t256": "export",
     "serve synthetic: --bundle bundle": "serve",
     "build-engine bundle --fp16": "rtx",
+    "triton bundle": "triton",
 }
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from relo_edge.pipeline.export import export_bundle
     from relo_edge.pipeline.hub import fetch_checkpoint
     from relo_edge.pipeline.inspection import inspect_bundle
+    from relo_edge.pipeline.model_repository import write_model_repository
     from relo_edge.pipeline.parity import check_parity
     from relo_edge.pipeline.quantize import quantize_bundle
     from relo_edge.pipeline.tracking import serve, track
@@ -35,6 +36,7 @@ __all__ = [
     "serve",
     "track",
     "train",
+    "write_model_repository",
     "write_report",
 ]
 
@@ -53,6 +55,7 @@ _HOME = {
     "serve": "relo_edge.pipeline.tracking",
     "track": "relo_edge.pipeline.tracking",
     "train": "relo_edge.pipeline.training",
+    "write_model_repository": "relo_edge.pipeline.model_repository",
     "write_report": "relo_edge.pipeline.benchmarking",
 }
 

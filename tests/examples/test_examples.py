@@ -70,6 +70,20 @@ def test_the_custom_runtime_finds_the_same_box(run):
     assert mine.replace("mine ", "") == theirs.replace("onnxruntime ", "")
 
 
+@pytest.mark.parametrize("kind", ["stand-in", "tritonserver"])
+def test_the_triton_client_follows(run, kind, demo_bundle, tmp_path):
+    from triton_server import start_server
+
+    server = start_server(kind, demo_bundle, tmp_path)
+    try:
+        lines = run("triton_client.py", server.url).splitlines()
+    finally:
+        server.kill()
+    assert len(lines) > 10
+    assert all(line.startswith("frame ") for line in lines)
+    assert "started again" not in "".join(lines)
+
+
 @pytest.mark.slow
 def test_int8_is_made_and_compared(run, tmp_path):
     out = run("calibrate_and_compare.py")

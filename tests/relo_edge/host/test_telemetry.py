@@ -34,6 +34,7 @@ VERBS = [
     ("eval", "bundle", "dataset", "-o", "eval_out", "--runtime", "openvino"),
     ("compare", "eval_out", "eval_out"),
     ("report", "--eval", "eval_out", "-o", "report.html"),
+    ("triton", "demo", "-o", "model_repository"),
     ("build-engine", "demo", "--library", "tensorrt"),
     ("export", "--checkpoint", str(find_demo_checkpoint()), "-o", "exported"),
     pytest.param(("parity", "bundle", "--runtime", "openvino", *CLIP), marks=LONG),

@@ -1,0 +1,36 @@
+"""Trackers on a Ray cluster: replicas that keep their streams' state, and the tracker over them.
+
+Each name is imported when it is asked for: `pip install 'relo-edge[fleet]'` brings Ray Serve.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relo_edge.fleet.client import FleetRuntime, FleetTracker
+    from relo_edge.fleet.deployment import FleetOptions, build_app, deploy
+    from relo_edge.remote.remote_tracker import RemoteTrack
+
+__all__ = ["FleetOptions", "FleetRuntime", "FleetTracker", "RemoteTrack", "build_app", "deploy"]
+
+_HOME = {
+    "FleetOptions": "relo_edge.fleet.deployment",
+    "FleetRuntime": "relo_edge.fleet.client",
+    "FleetTracker": "relo_edge.fleet.client",
+    "RemoteTrack": "relo_edge.remote.remote_tracker",
+    "build_app": "relo_edge.fleet.deployment",
+    "deploy": "relo_edge.fleet.deployment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'relo_edge.fleet' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

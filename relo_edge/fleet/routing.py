@@ -1,0 +1,63 @@
+"""Which replica a request goes to: the one that holds its stream's state, or one with room."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+__all__ = ["ROUTER"]
+
+ROUTER = f"{__name__}.StreamRouter"
+"""By name, as Ray Serve wants it: the class is made when it is asked for, as its base is Ray's."""
+
+
+def __getattr__(name: str) -> Any:
+    """Make the router on first use."""
+    if name != "StreamRouter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _make_router()
+
+
+@cache
+def _make_router() -> type:
+    """A request router for Ray Serve.
+
+    A request names the replica that holds its stream (the keyword `replica`). Where that one is
+    gone, another gets the request: it does not know the stream, says so, and the client starts it
+    again. New streams go to the replica that follows the fewest.
+    """
+    from ray.serve.request_router import RequestRouter
+
+    class StreamRouter(RequestRouter):  # type: ignore[misc]
+        def initialize_state(self, **_options: Any) -> None:
+            self._begun: dict[str, tuple[int, int]] = {}
+
+        async def choose_replicas(
+            self, candidate_replicas: list[Any], pending_request: Any = None
+        ) -> list[list[Any]]:
+            """The replica that is named, or all, those with the fewest streams first."""
+            wanted = pending_request.kwargs.get("replica") if pending_request else None
+            for replica in candidate_replicas:
+                if replica.replica_id.unique_id == wanted:
+                    return [[replica]]
+            ranked = sorted(candidate_replicas, key=self._count_streams)
+            return [[replica] for replica in ranked]
+
+        def on_request_routed(self, pending_request: Any, replica_id: Any, result: Any) -> None:
+            """Count a new stream at once: the replica's own count comes later."""
+            del result
+            if "replica" in pending_request.kwargs and not pending_request.kwargs["replica"]:
+                reported, begun = self._begun.get(replica_id.unique_id, (0, 0))
+                self._begun[replica_id.unique_id] = (reported, begun + 1)
+
+        def _count_streams(self, replica: Any) -> int:
+            """What the replica reported last, and what was sent to it since."""
+            name = replica.replica_id.unique_id
+            reported = int(replica.routing_stats.get("streams", 0))
+            before, begun = self._begun.get(name, (0, 0))
+            if reported != before:
+                begun = 0
+                self._begun[name] = (reported, begun)
+            return reported + begun
+
+    return StreamRouter

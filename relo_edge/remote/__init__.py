@@ -1,0 +1,1 @@
+"""Trackers whose network runs in another process or on another machine."""
