@@ -225,10 +225,12 @@ class RuntimeRequest:
     batch: int = 1
     threads: int | None = None
     trust_engines: bool = False
+    lanes: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError("batch", found=self.batch, expected="1 or more")
+        for name, count in (("batch", self.batch), ("lanes", self.lanes)):
+            if count < 1:
+                raise InputError(name, found=count, expected="1 or more")
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise InputError("threads", found=self.threads, expected=f"1 to {MOST_THREADS}")
 
@@ -285,6 +287,7 @@ def open_runtime(
     batch: int = 1,
     threads: int | None = None,
     trust_engines: bool = False,
+    lanes: int = 1,
 ) -> Runtime:
     """Open a bundle in one runtime and precision; use it in a `with`, or close it.
 
@@ -296,6 +299,8 @@ def open_runtime(
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
         trust_engines: whether TensorRT engines are loaded that this machine did not build.
+        lanes: for `Fleet` on a CPU: how many targets are computed side by side, on threads of the
+            callers; a GPU takes a batch as one, whatever this says.
 
     Returns:
         The runtime, ready to encode templates.
@@ -306,7 +311,8 @@ def open_runtime(
         MissingDependency: the runtime's package is not installed.
         RuntimeUnavailable: the runtime cannot be opened as asked on this machine.
     """
-    request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads, trust_engines)
+    given = (bundle, name, precision, checkpoint, batch, threads, trust_engines, lanes)
+    request = RuntimeRequest(*given)
     if bundle is None and checkpoint is None:
         raise InputError(
             "a bundle or a checkpoint is needed",

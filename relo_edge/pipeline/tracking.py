@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
     from relo_edge.serve.named_targets import NamedTargets
     from relo_edge.serve.server import ServeSummary
+    from relo_edge.streams.following import FleetSummary
+    from relo_edge.streams.jobs import SourceJob
     from relo_edge.tracking.loop import TargetTracker, TrackSummary
 
 __all__ = ["serve", "track"]
 
 
 def track(
-    source: str,
+    source: str | Sequence[str],
     *,
     init: Sequence[str] = (),
     init_from: Path | None = None,
@@ -51,14 +53,18 @@ def track(
     find_again: float | None = None,
     tracker: str | None = None,
     trust_engines: bool = False,
-) -> TrackSummary:
+) -> TrackSummary | FleetSummary:
     """Follow targets from a start frame to the end of a source, or to Ctrl-C.
 
+    Several sources are followed at once, each on its own clock, with one runtime. Each has files of
+    its own: `boxes.csv` stands for `boxes.cam1.csv`, `boxes.cam2.csv` …
+
     Args:
-        source: a video, folder, glob, camera number, stream address, GStreamer pipeline, `csi:0`,
-            `synthetic:`, or the word `demo`: a synthetic clip, with its target and the built-in
-            weights where no others are named.
-        init: boxes in the start frame, as `x,y,w,h` or `name=x,y,w,h`.
+        source: one source or several, as `SOURCE` or `NAME=SOURCE`: a video, folder, glob, camera
+            number, stream address, GStreamer pipeline, `csi:0`, `synthetic:`, or the word `demo`:
+            a synthetic clip, with its target and the built-in weights where no others are named.
+        init: boxes in the start frame, as `x,y,w,h` or `name=x,y,w,h`; with several sources, as
+            `SOURCE:x,y,w,h` or `SOURCE:name=x,y,w,h`.
         init_from: a file of boxes to start from.
         select: whether boxes are drawn with the mouse.
         start: the number of the first frame to track.
@@ -86,7 +92,8 @@ def track(
         trust_engines: whether engines are loaded that this machine did not build.
 
     Returns:
-        Frames, rates, mean confidence and the files written.
+        Frames, rates, mean confidence and the files written; of several sources, a summary of each
+        by its name.
 
     Raises:
         InputError: boxes, options or outputs that cannot be.
@@ -95,6 +102,8 @@ def track(
         FinderError: a finder that does not answer, or a target that is not found.
     """
     from relo_edge.families.sentences import encode_sentence
+    from relo_edge.streams.jobs import plan_jobs
+    from relo_edge.streams.named_sources import parse_sources, strip_source
     from relo_edge.synthetic.demo_clip import DEMO, find_demo_box, is_demo
     from relo_edge.tracking.loop import track_feed
     from relo_edge.tracking.outputs import Sinks, check_outputs
@@ -107,7 +116,30 @@ def track(
     from relo_edge.video.feed import Feed
     from relo_edge.video.live import read_live
 
-    starts = gather_starts(init, init_from, start)
+    def open_for(batch: int, lanes: int = 1) -> Runtime:
+        return open_runtime(
+            bundle,
+            runtime,
+            precision,
+            checkpoint=checkpoint,
+            threads=threads,
+            batch=batch,
+            trust_engines=trust_engines,
+            lanes=lanes,
+        )
+
+    sources = parse_sources([source] if isinstance(source, str) else source)
+    if len(sources) != 1:
+        searching = {"find": find, "finder": finder, "find-again": find_again is not None}
+        one_only = {"select": select, "show": show, **searching, "tracker": tracker}
+        _refuse_options(one_only, "is for one source")
+        if bundle is None and checkpoint is None and all(is_demo(one.source) for one in sources):
+            bundle = DEMO
+        jobs = plan_jobs(sources, init, init_from, start, Sinks(save, boxes, heatmap=heatmap))
+        many = _track_several(jobs, open_for, protocol, recover, start, threads)
+        return replace(many, bundle=_name_bundle(bundle))
+    source = sources[0].source
+    starts = gather_starts(strip_source(init, sources[0]), init_from, start)
     if is_demo(source):
         if not (starts or select or find):
             starts = [TargetStart(find_demo_box(start), frame=start)]
@@ -133,7 +165,9 @@ def track(
     if find_again is not None and not recover:
         raise InputError("--find-again needs --recover", fix="add it")
     if tracker is not None:
-        _check_peer_options(bundle=bundle, checkpoint=checkpoint, recover=recover, heatmap=heatmap)
+        weights = {"bundle": bundle, "checkpoint": checkpoint}
+        for_bundles = {**weights, "recover": recover, "heatmap": heatmap}
+        _refuse_options(for_bundles, "is for bundles", "leave it out, or leave out --tracker")
     if not select:
         check_starts([*starts, *(search.list_placeholders(start) if search else [])], start)
     with ExitStack() as stack:
@@ -143,15 +177,7 @@ def track(
         if tracker is not None:
             targets = _open_peers(tracker)
         else:
-            opened = open_runtime(
-                bundle,
-                runtime,
-                precision,
-                checkpoint=checkpoint,
-                threads=threads,
-                batch=max(len(starts) + (len(search.wanted) if search else 0), 1),
-                trust_engines=trust_engines,
-            )
+            opened = open_for(max(len(starts) + (len(search.wanted) if search else 0), 1))
             told = (
                 {}
                 if say is None or bundle is None
@@ -165,8 +191,31 @@ def track(
             sinks,
             find_again=search.open_again(wait=not feed.reader.live) if search else None,
         )
+    return replace(summary, bundle=_name_bundle(bundle))
+
+
+def _name_bundle(bundle: str | Path | Bundle | None) -> str | None:
     named = bundle.path if isinstance(bundle, Bundle) else bundle
-    return replace(summary, bundle=None if named is None else str(named))
+    return None if named is None else str(named)
+
+
+def _track_several(
+    jobs: Sequence[SourceJob],
+    open_for: Callable[[int, int], Runtime],
+    protocol: str,
+    recover: bool,
+    first: int,
+    threads: int | None,
+) -> FleetSummary:
+    from relo_edge.host.cpu import count_cores
+    from relo_edge.streams.following import follow_sources
+    from relo_edge.streams.sharing import SharedRuntime
+
+    targets = sum(len(job.starts) for job in jobs)
+    with open_for(targets, min(targets, threads or count_cores())) as opened:
+        settings = opened.variant.protocol(protocol)
+        recovery = Recovery() if recover else None
+        return follow_sources(SharedRuntime(opened), jobs, settings, recovery, first)
 
 
 def _open_targets(
@@ -187,10 +236,10 @@ def _open_peers(word: str) -> TargetTracker:
     return PeerTargets(open_peer(word), lambda: open_peer(word))
 
 
-def _check_peer_options(**options: object) -> None:
+def _refuse_options(options: Mapping[str, object], why: str, fix: str = "leave it out") -> None:
     given = next((name for name, value in options.items() if value), None)
     if given is not None:
-        raise InputError(f"--{given} is for bundles", fix="leave it out, or leave out --tracker")
+        raise InputError(f"--{given} {why}", fix=fix)
 
 
 def serve(

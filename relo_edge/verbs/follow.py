@@ -26,7 +26,8 @@ Protocol = Annotated[
 Init = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
+        metavar="[SOURCE:][NAME=]X,Y,W,H",
+        help="A target's box in the first frame; repeat for more.",
     ),
 ]
 Finder = Annotated[
@@ -64,10 +65,11 @@ def demo(
 @app.command(epilog="Example: relo-edge track clip.mp4 --bundle demo --init 120,80,64,48")
 def track(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
+            metavar="[NAME=]SOURCE...",
             help="Video, folder or glob of images, camera number, rtsp:// or http:// address, "
-            "csi:0, GStreamer pipeline, synthetic:, or demo."
+            "csi:0, GStreamer pipeline, synthetic:, or demo; several are tracked at once.",
         ),
     ],
     init: Init = None,
@@ -167,6 +169,8 @@ def track(
     print_result(summary, as_json, aside=STDOUT in (boxes or []))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if getattr(summary, "failures", None):  # of several sources
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: relo-edge serve 0 --bundle demo --host 0.0.0.0")
