@@ -23,6 +23,7 @@ HEAVY = {
     "onnx",
     "onnxruntime",
     "openvino",
+    "prometheus_client",
     "pycuda",
     "ray",
     "safetensors",

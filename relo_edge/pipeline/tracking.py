@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from relo_edge.serve.named_targets import NamedTargets
     from relo_edge.serve.server import ServeSummary
     from relo_edge.streams.following import FleetSummary
     from relo_edge.streams.jobs import SourceJob
@@ -53,6 +53,7 @@ def track(
     find_again: float | None = None,
     tracker: str | None = None,
     trust_engines: bool = False,
+    metrics: str | None = None,
 ) -> TrackSummary | FleetSummary:
     """Follow targets from a start frame to the end of a source, or to Ctrl-C.
 
@@ -90,6 +91,8 @@ def track(
             `recover`; None asks none.
         tracker: csrt, nano=BACKBONE,HEAD, r1track=URL …, in place of a bundle.
         trust_engines: whether engines are loaded that this machine did not build.
+        metrics: `[HOST:]PORT` where Prometheus reads counts and times; without a host, of this
+            machine alone.
 
     Returns:
         Frames, rates, mean confidence and the files written; of several sources, a summary of each
@@ -103,6 +106,7 @@ def track(
     """
     from relo_edge.families.sentences import encode_sentence
     from relo_edge.streams.jobs import plan_jobs
+    from relo_edge.streams.metrics import serve_metrics
     from relo_edge.streams.named_sources import parse_sources, strip_source
     from relo_edge.synthetic.demo_clip import DEMO, find_demo_box, is_demo
     from relo_edge.tracking.loop import track_feed
@@ -131,12 +135,12 @@ def track(
     sources = parse_sources([source] if isinstance(source, str) else source)
     if len(sources) != 1:
         searching = {"find": find, "finder": finder, "find-again": find_again is not None}
-        one_only = {"select": select, "show": show, **searching, "tracker": tracker}
+        one_only = {"select": select, "show": show, **searching, "tracker": tracker, "say": say}
         _refuse_options(one_only, "is for one source")
         if bundle is None and checkpoint is None and all(is_demo(one.source) for one in sources):
             bundle = DEMO
         jobs = plan_jobs(sources, init, init_from, start, Sinks(save, boxes, heatmap=heatmap))
-        many = _track_several(jobs, open_for, protocol, recover, start, threads)
+        many = _track_several(jobs, open_for, protocol, recover, start, threads, metrics)
         return replace(many, bundle=_name_bundle(bundle))
     source = sources[0].source
     starts = gather_starts(strip_source(init, sources[0]), init_from, start)
@@ -171,6 +175,8 @@ def track(
     if not select:
         check_starts([*starts, *(search.list_placeholders(start) if search else [])], start)
     with ExitStack() as stack:
+        counting = stack.enter_context(serve_metrics(metrics)) if metrics else None
+        meter = counting.meter(sources[0].name) if counting else None
         feed = Feed(stack.enter_context(read_live(source)), start)
         if select:
             starts = select_starts(feed.peek(), starts)
@@ -178,18 +184,21 @@ def track(
             targets = _open_peers(tracker)
         else:
             opened = open_for(max(len(starts) + (len(search.wanted) if search else 0), 1))
+            stack.enter_context(opened)
             told = (
                 {}
                 if say is None or bundle is None
                 else encode_sentence(resolve_bundle(bundle), say)
             )
-            targets = _open_targets(stack.enter_context(opened), protocol, recover, told)
+            timed = meter.time_network(opened) if meter else opened
+            targets = _open_targets(timed, protocol, recover, told)
         summary = track_feed(
             feed,
             targets,
             [*starts, *(search.find_starts(feed.peek()) if search else [])],
             sinks,
             find_again=search.open_again(wait=not feed.reader.live) if search else None,
+            meter=meter,
         )
     return replace(summary, bundle=_name_bundle(bundle))
 
@@ -206,16 +215,20 @@ def _track_several(
     recover: bool,
     first: int,
     threads: int | None,
+    address: str | None,
 ) -> FleetSummary:
     from relo_edge.host.cpu import count_cores
     from relo_edge.streams.following import follow_sources
+    from relo_edge.streams.metrics import serve_metrics
     from relo_edge.streams.sharing import SharedRuntime
 
     targets = sum(len(job.starts) for job in jobs)
-    with open_for(targets, min(targets, threads or count_cores())) as opened:
+    with ExitStack() as stack:
+        metrics = stack.enter_context(serve_metrics(address)) if address else None
+        opened = stack.enter_context(open_for(targets, min(targets, threads or count_cores())))
         settings = opened.variant.protocol(protocol)
         recovery = Recovery() if recover else None
-        return follow_sources(SharedRuntime(opened), jobs, settings, recovery, first)
+        return follow_sources(SharedRuntime(opened), jobs, settings, recovery, first, metrics)
 
 
 def _open_targets(
@@ -243,7 +256,7 @@ def _refuse_options(options: Mapping[str, object], why: str, fix: str = "leave i
 
 
 def serve(
-    source: str,
+    source: str | Sequence[str],
     *,
     init: Sequence[str] = (),
     host: str = "127.0.0.1",
@@ -258,16 +271,20 @@ def serve(
     recover: bool = False,
     threads: int | None = None,
     trust_engines: bool = False,
+    metrics: str | None = None,
 ) -> ServeSummary:
     """Show a source live in a browser, where targets are drawn, followed and recorded.
 
+    Several sources are a wall of pictures, on one runtime; each has a page and a folder of
+    recordings of its own.
+
     Args:
-        source: as for `track`.
-        init: boxes in the first frame, as `x,y,w,h` or `name=x,y,w,h`.
+        source: one source or several, as for `track`.
+        init: boxes in the first frame, as for `track`.
         host: the address to serve; any but this machine's own asks for a token.
         port: 0 takes a free one.
         recordings: the folder for what the page records.
-        targets: the most targets at a time.
+        targets: the most targets at a time in a source.
         bundle: a bundle folder, an open bundle, or the word `demo`.
         checkpoint: weights for the pytorch runtime.
         runtime: auto, or a runtime's name.
@@ -276,6 +293,7 @@ def serve(
         recover: whether a lost target is searched for.
         threads: CPU threads; all cores if None.
         trust_engines: whether engines are loaded that this machine did not build.
+        metrics: `[HOST:]PORT` where Prometheus reads counts and times.
 
     Returns:
         What was served, once it has ended.
@@ -284,29 +302,52 @@ def serve(
         InputError: boxes or options that cannot be, or a port that is taken.
         MissingDependency: the `serve` extra is not installed.
     """
-    from relo_edge.serve.named_targets import build_targets
-    from relo_edge.serve.recordings import Recordings
-    from relo_edge.serve.server import serve_page
-    from relo_edge.serve.worker import TrackingWorker
+    from relo_edge.host.cpu import count_cores
+    from relo_edge.serve.building import build_wall, build_worker
+    from relo_edge.serve.server import check_server, serve_page
+    from relo_edge.streams.metrics import serve_metrics
+    from relo_edge.streams.named_sources import assign_starts, parse_sources, strip_source
     from relo_edge.tracking.targets import check_starts, gather_starts
-    from relo_edge.video.live import read_live
 
-    starts = check_starts(gather_starts(init, None, 0), 0) if init else []
-    if len(starts) > targets:
-        found, fix = f"{len(starts)} boxes", f"give --targets {len(starts)}"
-        raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
+    sources = parse_sources([source] if isinstance(source, str) else source)
+    only = sources[0] if len(sources) == 1 else None
+    if only:
+        starts = {only.name: gather_starts(strip_source(init, only), None, 0)}
+    else:
+        starts = assign_starts(init, sources, 0)
+    for name, given in starts.items():
+        starts[name] = check_starts(given, 0) if given else []
+        if len(given) > targets:
+            found, fix = f"{len(given)} boxes", f"give --targets {len(given)}"
+            raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
 
-    def open_targets() -> NamedTargets:
-        opened = open_runtime(
+    def open_for(batch: int, lanes: int = 1) -> Runtime:
+        return open_runtime(
             bundle,
             runtime,
             precision,
             checkpoint=checkpoint,
-            batch=targets,
+            batch=batch,
             threads=threads,
             trust_engines=trust_engines,
+            lanes=lanes,
         )
-        return build_targets(opened, protocol, Recovery() if recover else None)
 
-    worker = TrackingWorker(lambda: read_live(source), open_targets, Recordings(recordings), starts)
-    return serve_page(worker, host, port)
+    recovery = Recovery() if recover else None
+    check_server()
+    with ExitStack() as stack:
+        counting = stack.enter_context(serve_metrics(metrics)) if metrics else None
+        if only:
+            own = starts[only.name]
+            open_own = partial(open_for, targets)
+            return serve_page(
+                build_worker(only, open_own, protocol, recovery, recordings, own, counting),
+                host,
+                port,
+            )
+        batch = targets * len(sources)
+        opened = stack.enter_context(open_for(batch, min(batch, threads or count_cores())))
+        wall = build_wall(
+            sources, opened, targets, protocol, recovery, recordings, starts, counting
+        )
+        return serve_page(wall, host, port)

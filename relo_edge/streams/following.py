@@ -13,8 +13,10 @@ from relo_edge.errors import ReloError
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.lost import Recovery
+from relo_edge.runtime import Runtime
 from relo_edge.spec import TrackerProtocol
 from relo_edge.streams.jobs import SourceJob
+from relo_edge.streams.metrics import Metrics
 from relo_edge.streams.sharing import SharedRuntime, StreamTracker
 from relo_edge.streams.source_thread import SourceThread
 from relo_edge.tracking.loop import TrackSummary
@@ -73,6 +75,7 @@ def follow_sources(
     protocol: TrackerProtocol,
     recovery: Recovery | None,
     first: int = 0,
+    metrics: Metrics | None = None,
 ) -> FleetSummary:
     """Follow every source to its end, or to Ctrl-C; none begins before all are open.
 
@@ -91,22 +94,24 @@ def follow_sources(
             with lock:
                 advance()
 
-        threads = [
-            SourceThread(
+        threads = []
+        for job in jobs:
+            meter = metrics.meter(job.name) if metrics else None
+            share: Runtime = shared.share(len(job.starts))
+            opened = meter.time_network(share) if meter else share
+            thread = SourceThread(
                 job.name,
                 read_live(job.source),
-                StreamTracker(
-                    shared.share(len(job.starts)), protocol, color="bgr", recovery=recovery
-                ),
+                StreamTracker(opened, protocol, color="bgr", recovery=recovery),
                 job.starts,
                 job.sinks,
                 first=first,
+                meter=meter,
                 advance=count_frame,
                 on_change=woken.set,
                 may_begin=all_open,
             )
-            for job in jobs
-        ]
+            threads.append(thread)
         try:
             for thread in threads:
                 thread.start()

@@ -66,13 +66,15 @@ class SharedRuntime:
         """Who may still take that step back, which another step would make impossible."""
         self._free_slots = list(range(runtime.batch))
 
-    def share(self, targets: int = 0) -> RuntimeShare:
-        """A share for one more tracker, with slots for so many targets; others come on demand.
+    def share(self, targets: int = 0, most: int | None = None) -> RuntimeShare:
+        """A share for one more tracker, with slots for so many targets.
+
+        Others come on demand, until the share has `most` or the runtime has no more.
 
         Raises:
             InputError: there are not so many slots.
         """
-        return RuntimeShare(self, self.take_slots(targets))
+        return RuntimeShare(self, self.take_slots(targets), most or self.runtime.batch)
 
     def take_slots(self, count: int) -> list[int]:
         """Slots of the runtime that no share has.
@@ -196,10 +198,10 @@ def _step_together(runtime: Runtime, batch: Sequence[_Request]) -> None:
 class RuntimeShare(ClosedOnExit):
     """A runtime as one tracker sees it: slots of its own, counted from 0."""
 
-    def __init__(self, shared: SharedRuntime, reserved: list[int]) -> None:
+    def __init__(self, shared: SharedRuntime, reserved: list[int], batch: int) -> None:
         runtime = shared.runtime
         self.name, self.precision, self.device = runtime.name, runtime.precision, runtime.device
-        self.variant, self.batch = runtime.variant, runtime.batch
+        self.variant, self.batch = runtime.variant, batch
         self._shared, self._reserved = shared, reserved
         self._slots: dict[int, int] = {}
         """The runtime's slot for each of the share's."""

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import closing
 
 from relo_edge.errors import InputError, ReloError, SourceError
+from relo_edge.streams.metrics import SourceMeter
 from relo_edge.streams.sharing import StreamTracker
 from relo_edge.tracking.loop import FeedLoop, TrackSummary
 from relo_edge.tracking.outputs import Sinks, Tracks
@@ -40,6 +41,7 @@ class SourceThread:
         *,
         first: int = 0,
         on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
+        meter: SourceMeter | None = None,
         advance: Callable[[], object] = lambda: None,
         on_change: Callable[[], object] = lambda: None,
         may_begin: threading.Event | None = None,
@@ -50,7 +52,7 @@ class SourceThread:
         self._tracker, self._advance, self._on_change = tracker, advance, on_change
         self._may_begin = may_begin
         self._feed = Feed(reader, first)
-        self._loop = FeedLoop(self._feed, tracker, starts, sinks, on_tracks=on_tracks)
+        self._loop = FeedLoop(self._feed, tracker, starts, sinks, on_tracks=on_tracks, meter=meter)
         self.stopping = threading.Event()
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name=f"relo-edge-{name}")

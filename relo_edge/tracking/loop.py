@@ -23,6 +23,7 @@ from relo_edge.video.sources.frames import Frame
 if TYPE_CHECKING:
     from relo_edge.finder.find_again import FindAgain
     from relo_edge.geometry import Box
+    from relo_edge.streams.metrics import SourceMeter
 
 __all__ = ["FeedLoop", "TargetTracker", "TrackSummary", "track_feed"]
 
@@ -267,7 +268,11 @@ class FeedLoop:
         *,
         find_again: FindAgain | None = None,
         on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
+        meter: SourceMeter | None = None,
     ) -> None:
+        self._meter = meter
+        if meter:
+            meter.watch(feed.reader)
         self._feed, self._tracker, self._sinks = feed, tracker, sinks or Sinks()
         self._on_tracks = on_tracks
         self._statistics = _Statistics()
@@ -290,6 +295,7 @@ class FeedLoop:
     def run(self, outputs: Outputs, stop: threading.Event, advance: Callable[[], object]) -> None:
         """From the first frame to the last, or until `stop` is set."""
         begin, tracks = time.perf_counter(), self._tracks
+        tracked = time.monotonic()
         frame = self._feed.read()
         try:
             while frame is not None:
@@ -297,9 +303,17 @@ class FeedLoop:
                 wanted = outputs.write(frame, tracks, views, self._statistics.tracker_fps)
                 if self._on_tracks:
                     self._on_tracks(frame, tracks)
+                if self._meter:
+                    self._meter.count_frame(tracks)
+                    self._meter.add("write", time.monotonic() - tracked)
                 advance()
                 frame = self._feed.read(stop) if wanted else None
+                begun = time.monotonic()
                 tracks = self.targets.step(frame, stop) if frame else {}
+                tracked = time.monotonic()
+                if self._meter and frame:
+                    self._meter.add("wait", begun - frame.captured)
+                    self._meter.add_tracking(tracked - begun)
         finally:
             self._statistics.loop_seconds = time.perf_counter() - begin
 
@@ -317,6 +331,7 @@ def track_feed(
     *,
     find_again: FindAgain | None = None,
     on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
+    meter: SourceMeter | None = None,
 ) -> TrackSummary:
     """Track targets from the feed's first frame to its last, or to Ctrl-C.
 
@@ -329,6 +344,7 @@ def track_feed(
         sinks: where the results go.
         find_again: who is asked for lost targets.
         on_tracks: called with each frame and its tracks, start boxes included.
+        meter: what counts the frames, for Prometheus.
 
     Returns:
         Counts, rates and the files written.
@@ -338,7 +354,9 @@ def track_feed(
         SourceError: the source broke, or an output cannot be written.
     """
     checked, reader = check_starts(starts, feed.start), feed.reader
-    loop = FeedLoop(feed, tracker, checked, sinks, find_again=find_again, on_tracks=on_tracks)
+    loop = FeedLoop(
+        feed, tracker, checked, sinks, find_again=find_again, on_tracks=on_tracks, meter=meter
+    )
     left = reader.frame_count - feed.start if reader.frame_count else None
     loop.begin()
     with (

@@ -30,6 +30,13 @@ Init = Annotated[
         help="A target's box in the first frame; repeat for more.",
     ),
 ]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Counts and times for Prometheus; without HOST, for this machine alone.",
+    ),
+]
 Finder = Annotated[
     str | None,
     typer.Option(
@@ -133,6 +140,7 @@ def track(
     threads: Threads = None,
     trust_engine: TrustEngine = False,
     show: Annotated[bool, typer.Option("--show", help="Show a window; q ends the run.")] = False,
+    metrics: Metrics = None,
     as_json: Json = False,
 ) -> None:
     """Follow targets in a video, images, a camera or a stream."""
@@ -165,6 +173,7 @@ def track(
         find_again=find_again,
         tracker=tracker,
         trust_engines=trust_engine,
+        metrics=metrics,
     )
     print_result(summary, as_json, aside=STDOUT in (boxes or []))
     if summary.interrupted:
@@ -176,7 +185,11 @@ def track(
 @app.command(epilog="Example: relo-edge serve 0 --bundle demo --host 0.0.0.0")
 def serve(
     source: Annotated[
-        str, typer.Argument(help="Camera number, stream, video file, folder, or synthetic:.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]SOURCE...",
+            help="Camera number, stream, video file, folder, or synthetic:; several are a wall.",
+        ),
     ],
     bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
     init: Init = None,
@@ -187,7 +200,7 @@ def serve(
     recordings: Annotated[Path, typer.Option(help="Folder for what the page records.")] = Path(
         "recordings"
     ),
-    targets: Annotated[int, typer.Option(min=1, help="Most targets at a time.")] = 4,
+    targets: Annotated[int, typer.Option(min=1, help="Most targets at a time in a source.")] = 4,
     checkpoint: Checkpoint = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
@@ -197,6 +210,7 @@ def serve(
     ] = False,
     threads: Threads = None,
     trust_engine: TrustEngine = False,
+    metrics: Metrics = None,
     as_json: Json = False,
 ) -> None:
     """Show a source live in a browser. Targets are drawn, followed and recorded there."""
@@ -217,6 +231,7 @@ def serve(
         recover=recover,
         threads=threads,
         trust_engines=trust_engine,
+        metrics=metrics,
     )
     print_result(summary, as_json)
     if summary.interrupted:
