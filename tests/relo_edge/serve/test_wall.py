@@ -206,7 +206,7 @@ def test_one_click_enlarges_a_picture_in_a_browser(tmp_path, wall):
         assert tab.text("tile-door").startswith("door")
         tab.ask("document.querySelector('#tile-door a').click()")
         tab.until("location.pathname === '/sources/door/'")
-        tab.until("document.getElementById('fps')")
+        tab.until("document.getElementById('fps') !== null")
         tab.until("document.getElementById('phase').textContent === 'live'")
         tab.until("document.querySelectorAll('#targets li').length === 1")
         tab.click("back")
