@@ -25,7 +25,8 @@ from relo_edge.contract import (
 )
 from relo_edge.errors import BundleError, InputError, ReloError
 from relo_edge.host.cpu import count_cores
-from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, demand_open
+from relo_edge.runtime import ClosedOnExit, StepResult, check_slots, demand_open
+from relo_edge.runtimes.last_step import LastStep
 from relo_edge.spec import TrackerVariant
 
 __all__ = ["Answer", "Array", "Feeds", "Slot", "SlotwiseRuntime", "count_threads", "find_target"]

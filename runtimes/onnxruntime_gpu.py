@@ -17,7 +17,6 @@ from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.graphs.sessions import import_onnxruntime
 from relo_edge.runtime import (
     ClosedOnExit,
-    LastStep,
     RuntimeRequest,
     StepResult,
     check_slots,
@@ -30,6 +29,7 @@ from relo_edge.runtimes.gpu_providers import (
     list_precisions,
     open_gpu_session,
 )
+from relo_edge.runtimes.last_step import LastStep
 from relo_edge.runtimes.one_by_one import find_target
 
 __all__ = ["OnnxGpuRuntime", "open_runtime"]

@@ -16,12 +16,12 @@ from relo_edge.families.registry import find_family
 from relo_edge.host.files import hash_file
 from relo_edge.runtime import (
     ClosedOnExit,
-    LastStep,
     RuntimeRequest,
     StepResult,
     check_slots,
     demand_open,
 )
+from relo_edge.runtimes.last_step import LastStep
 from relo_edge.runtimes.one_by_one import find_target
 from relo_edge.spec import TrackerVariant
 

@@ -193,10 +193,10 @@ class _MeteredRuntime(TimedRuntime):
         self._meter = meter
 
     def step(
-        self, slots: Sequence[int], searches: NDArray[np.uint8], window: NDArray[np.float32]
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: NDArray[np.float32] | None
     ) -> StepResult:
         """The inner runtime's answer."""
-        answer = super().step(slots, searches, window)
+        answer = super().step(slots, pixels, shared)
         begin, end = self.steps.pop()
         self._meter.note_network(end - begin)
         return answer

@@ -30,8 +30,8 @@ class _Request:
 
     share: RuntimeShare
     slots: list[int]
-    searches: NDArray[np.uint8]
-    window: Array
+    pixels: NDArray[np.uint8]
+    window: Array | None
     since: float = field(default_factory=time.monotonic)
     answer: StepResult | None = None
     error: BaseException | None = None
@@ -102,13 +102,13 @@ class SharedRuntime:
         self,
         share: RuntimeShare,
         slots: list[int],
-        searches: NDArray[np.uint8],
-        window: Array,
+        pixels: NDArray[np.uint8],
+        window: Array | None,
     ) -> StepResult:
         """The share's part of the next step."""
         if self.in_lanes:
-            return self.runtime.step(slots, searches, window)
-        request = _Request(share, slots, searches, window)
+            return self.runtime.step(slots, pixels, window)
+        request = _Request(share, slots, pixels, window)
         with self._changed:
             self._waiting.append(request)
             self._changed.notify_all()
@@ -163,7 +163,7 @@ class SharedRuntime:
     def _run_batch(self) -> None:
         """Step what waits, with the lock let go meanwhile; trackers of other settings come next."""
         window = self._waiting[0].window
-        batch = [one for one in self._waiting if np.array_equal(one.window, window)]
+        batch = [one for one in self._waiting if _is_same(one.window, window)]
         self._waiting = [one for one in self._waiting if one not in batch]
         self._expected = {one.share for one in batch}
         self._unsettled = set(self._expected)
@@ -177,13 +177,17 @@ class SharedRuntime:
             self._changed.notify_all()
 
 
+def _is_same(one: Array | None, other: Array | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
+
+
 def _step_together(runtime: Runtime, batch: Sequence[_Request]) -> None:
     """One step of the runtime; each request gets its rows, or the error that ended all."""
     slots = [slot for one in batch for slot in one.slots]
     alone = len(batch) == 1
-    searches = batch[0].searches if alone else np.concatenate([one.searches for one in batch])
+    pixels = batch[0].pixels if alone else np.concatenate([one.pixels for one in batch])
     try:
-        answer = runtime.step(slots, searches, batch[0].window)
+        answer = runtime.step(slots, pixels, batch[0].window)
     except BaseException as error:
         for one in batch:
             one.error = error
@@ -191,8 +195,8 @@ def _step_together(runtime: Runtime, batch: Sequence[_Request]) -> None:
     first = 0
     for one in batch:
         rows = slice(first, first := first + len(one.slots))
-        parts = (answer.boxes[rows], answer.scores[rows], answer.policy_logits[rows])
-        one.answer = StepResult(*parts)
+        maps = None if answer.maps is None else answer.maps[rows]
+        one.answer = StepResult(answer.boxes[rows], answer.scores[rows], maps)
 
 
 class RuntimeShare(ClosedOnExit):
@@ -222,22 +226,32 @@ class RuntimeShare(ClosedOnExit):
 
     def forget(self, slot: int) -> None:
         """Drop the slot's history."""
+        place = self._place(slot)
         with self._shared.use_alone() as runtime:
-            runtime.forget(self._slots[slot])
+            runtime.forget(place)
 
     def rewind(self, slot: int) -> None:
         """Take the last step back for this slot; before `settle`."""
         with self._shared.use_alone() as runtime:
             runtime.rewind(self._slots[slot])
 
-    def step(self, slots: Sequence[int], searches: NDArray[np.uint8], window: Array) -> StepResult:
-        """Localize one crop for each slot, together with what other shares ask for."""
-        return self._shared.step(self, [self._slots[slot] for slot in slots], searches, window)
+    def step(
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: Array | None
+    ) -> StepResult:
+        """Localize each slot's target, together with what other shares ask for."""
+        return self._shared.step(self, [self._slots[slot] for slot in slots], pixels, shared)
 
-    def read_state(self, slot: int) -> Array:
-        """A copy of the slot's temporal tokens."""
+    def read_state(self, slot: int) -> dict[str, Array]:
+        """A copy of what the slot carries."""
         with self._shared.use_alone() as runtime:
             return runtime.read_state(self._slots[slot])
+
+    def _place(self, slot: int) -> int:
+        """The runtime's slot, taken when it is first needed."""
+        if slot not in self._slots:
+            reserved = self._reserved or self._shared.take_slots(1)
+            self._slots[slot] = reserved.pop(0)
+        return self._slots[slot]
 
     def settle(self) -> None:
         """Nothing of the last step is taken back any more: the next one may begin."""

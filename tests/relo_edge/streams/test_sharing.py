@@ -83,7 +83,7 @@ def test_settings_that_differ_are_stepped_apart():
     runtime = Counting(2)
     shared = SharedRuntime(runtime, wait=0)
     (one, two), _ = start_trackers(shared, 2)
-    two._window = two._window * 0.5
+    two.motion.shared = two.motion.shared * 0.5
     runtime.hold = lambda: time.sleep(0.05)
     run_all([lambda t=t: [t.update(FRAME) for _ in range(3)] for t in (one, two)])
     assert all(len(step) == 1 for step in runtime.steps)
