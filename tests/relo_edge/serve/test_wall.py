@@ -152,7 +152,7 @@ def test_one_that_does_not_open_is_shown_and_can_be_restarted(tmp_path, monkeypa
 
 
 def test_a_silent_camera_keeps_nobody_waiting(tmp_path, monkeypatch):
-    cameras = {"good": ScriptedCamera((9999, "end")), "silent": ScriptedCamera((0, "hang"))}
+    cameras = {"good": ScriptedCamera((9999, "end")), "silent": ScriptedCamera(*[(0, "hang")] * 20)}
     monkeypatch.setattr("relo_edge.serve.building.read_live", lambda name: read_live(cameras[name]))
     sources = [NamedSource(name, name) for name in cameras]
     with (

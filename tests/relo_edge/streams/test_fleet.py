@@ -104,12 +104,12 @@ def test_a_step_taken_back_is_the_right_ones(demo_bundle, name, lanes):
 
 def test_a_silent_camera_delays_nobody(nothing_left):
     with Fleet(StillRuntime(batch=2), wait=0.01) as fleet:
-        fleet.add_source("silent", ScriptedCamera((1, "hang")), {"car": BOX})
+        fleet.add_source("silent", ScriptedCamera((1, "hang"), *[(0, "hang")] * 20), {"car": BOX})
         assert fleet.read(10).source == "silent"
         fleet.add_source("other", open_clip(0), {"car": BOX})
         heard = [fleet.read(10).source for _ in range(FRAMES)]
         assert heard == ["other"] * FRAMES
-        assert fleet.sources["silent"] == "running"
+        assert fleet.sources["silent"] in ("running", "stalled", "reconnecting")
         assert fleet.read(0) is None
 
 
