@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from relo_edge.lost import LostRule, Recovery
     from relo_edge.runtime import Runtime, StepResult, open_runtime
     from relo_edge.spec import TrackerProtocol, TrackerVariant, Variant
+    from relo_edge.streams.fleet import Fleet, StreamFrame
     from relo_edge.tracker import MultiTracker, Track, Tracker
     from relo_edge.tracking.overlay import draw_track
     from relo_edge.video.live import LiveFrame, LiveReader, ReconnectPolicy, read_live
@@ -55,6 +56,7 @@ _ROOMS = {
     "relo_edge.lost": ("LostRule", "Recovery"),
     "relo_edge.runtime": ("Runtime", "StepResult", "open_runtime"),
     "relo_edge.spec": ("TrackerProtocol", "TrackerVariant", "Variant"),
+    "relo_edge.streams.fleet": ("Fleet", "StreamFrame"),
     "relo_edge.tracker": ("MultiTracker", "Track", "Tracker"),
     "relo_edge.tracking.overlay": ("draw_track",),
     "relo_edge.video.live": ("LiveFrame", "LiveReader", "ReconnectPolicy", "read_live"),
@@ -68,6 +70,7 @@ __all__ = [
     "CheckpointError",
     "DeviceError",
     "FinderError",
+    "Fleet",
     "GateError",
     "InputError",
     "LiveFrame",
@@ -84,6 +87,7 @@ __all__ = [
     "RuntimeUnavailable",
     "SourceError",
     "StepResult",
+    "StreamFrame",
     "Track",
     "Tracker",
     "TrackerProtocol",

@@ -53,10 +53,10 @@ class BoxRecorder(Protocol):
         """Finish the file; closing twice is fine."""
 
 
-def record_boxes(path: Path) -> BoxRecorder:
-    """The recorder for the file's extension, or for stdout."""
+def record_boxes(path: Path, source: str | None = None) -> BoxRecorder:
+    """The recorder for the file's extension, or for stdout, whose lines name a `source` given."""
     if path == STDOUT:
-        return _StdoutLines()
+        return _StdoutLines(source)
     check_output(path, BOX_SUFFIXES)
     if path.name.lower().endswith(MOT):
         return _MotBoxes(path)
@@ -139,8 +139,14 @@ class _StdoutLines:
 
     path = STDOUT
 
+    def __init__(self, source: str | None) -> None:
+        self._source = source
+
     def write(self, frame: int, target: int | str, track: Track, time: float | None = None) -> None:
-        print(_Row(frame, target, track, time).to_json(), flush=True)
+        line = _Row(frame, target, track, time).to_json()
+        if self._source is not None:
+            line = f'{{"source": {json.dumps(self._source)}, {line[1:]}'
+        print(f"{line}\n", end="", flush=True)  # at once: other threads write too
 
     def close(self) -> None:
         """Stdout is not ours to close."""

@@ -30,7 +30,6 @@ from relo_edge.spec import TrackerVariant
 __all__ = [
     "RUNTIMES",
     "ClosedOnExit",
-    "LastStep",
     "Runtime",
     "RuntimeRequest",
     "StepResult",
@@ -168,39 +167,6 @@ class ClosedOnExit:
         self.close()
 
 
-class LastStep:
-    """Which slots a runtime's last step advanced, and whether they had a history: for `rewind`."""
-
-    def __init__(self) -> None:
-        self._had_history: dict[int, float] = {}
-
-    def __len__(self) -> int:
-        """How many slots the step still stands for."""
-        return len(self._had_history)
-
-    def clear(self) -> None:
-        """Another step begins: the one before stands for good."""
-        self._had_history.clear()
-
-    def note(self, slot: int, had_history: float) -> None:
-        """The step has moved this slot."""
-        self._had_history[slot] = float(had_history)
-
-    def drop(self, slot: int) -> None:
-        """The slot has forgotten its history, and the step with it."""
-        self._had_history.pop(slot, None)
-
-    def take_back(self, slot: int) -> float:
-        """Whether the slot had a history before; a step is taken back once."""
-        if slot not in self._had_history:
-            raise InputError(
-                f"slot {slot} cannot be rewound",
-                found="no part of it in the last step, or one that was taken back already",
-                expected="a step of this slot just before",
-            )
-        return self._had_history.pop(slot)
-
-
 def demand_open(name: str, held: Sized) -> None:
     """Refuse a runtime that was closed: `held` is empty then."""
     if not held:
@@ -225,10 +191,12 @@ class RuntimeRequest:
     batch: int = 1
     threads: int | None = None
     trust_engines: bool = False
+    lanes: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise InputError("batch", found=self.batch, expected="1 or more")
+        for name, count in (("batch", self.batch), ("lanes", self.lanes)):
+            if count < 1:
+                raise InputError(name, found=count, expected="1 or more")
         if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
             raise InputError("threads", found=self.threads, expected=f"1 to {MOST_THREADS}")
 
@@ -285,6 +253,7 @@ def open_runtime(
     batch: int = 1,
     threads: int | None = None,
     trust_engines: bool = False,
+    lanes: int = 1,
 ) -> Runtime:
     """Open a bundle in one runtime and precision; use it in a `with`, or close it.
 
@@ -296,6 +265,8 @@ def open_runtime(
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
         trust_engines: whether TensorRT engines are loaded that this machine did not build.
+        lanes: for `Fleet` on a CPU: how many targets are computed side by side, on threads of the
+            callers; a GPU takes a batch as one, whatever this says.
 
     Returns:
         The runtime, ready to encode templates.
@@ -306,7 +277,8 @@ def open_runtime(
         MissingDependency: the runtime's package is not installed.
         RuntimeUnavailable: the runtime cannot be opened as asked on this machine.
     """
-    request = RuntimeRequest(bundle, name, precision, checkpoint, batch, threads, trust_engines)
+    given = (bundle, name, precision, checkpoint, batch, threads, trust_engines, lanes)
+    request = RuntimeRequest(*given)
     if bundle is None and checkpoint is None:
         raise InputError(
             "a bundle or a checkpoint is needed",

@@ -1,10 +1,12 @@
 """What the CPU runtimes share: slots stepped one after another on graphs opened at batch 1.
 
-On a CPU one target already fills the cores, and fixed shapes are the faster ones.
+On a CPU one target already fills the cores, and fixed shapes are the faster ones. Several callers
+at once are quicker in lanes: each lane steps one slot on its caller's thread.
 """
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,16 +24,23 @@ from relo_edge.contract import (
     list_graphs,
 )
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, demand_open
+from relo_edge.host.cpu import count_cores
+from relo_edge.last_step import LastStep
+from relo_edge.runtime import ClosedOnExit, StepResult, check_slots, demand_open
 from relo_edge.spec import TrackerVariant
 
-__all__ = ["Answer", "Array", "Feeds", "Slot", "SlotwiseRuntime", "find_target"]
+__all__ = ["Answer", "Array", "Feeds", "Slot", "SlotwiseRuntime", "count_threads", "find_target"]
 
 LONGEST_REASON = 300
 Array = NDArray[np.float32]
 Feeds = dict[str, NDArray[Any]]
 Answer = Mapping[str, Array]
 """A graph's outputs by name, at batch 1; the next step may overwrite them."""
+
+
+def count_threads(threads: int | None, lanes: int) -> int | None:
+    """Threads of a session that several lanes call at once: each brings its own; None for all."""
+    return threads if lanes == 1 else max(1, (threads or count_cores()) - lanes + 1)
 
 
 @contextmanager
@@ -90,14 +99,21 @@ class Slot:
 
 
 class SlotwiseRuntime(ClosedOnExit, ABC):
-    """The Runtime protocol over a template call and a step call for one slot."""
+    """The Runtime protocol over a template call and a step call for one slot.
+
+    With `lanes` above 1, `step` may be called by several threads at once, for different slots.
+    """
 
     name: str
     device = "cpu"
 
-    def __init__(self, variant: TrackerVariant, batch: int, state_dtype: str) -> None:
+    def __init__(
+        self, variant: TrackerVariant, batch: int, state_dtype: str, lanes: int = 1
+    ) -> None:
         self.variant = variant
         self.batch = batch
+        self.lanes = lanes
+        self._free_lanes = threading.Semaphore(lanes)
         self.contract = describe_graph(variant, STEP, state_dtype)
         self._made = describe_graph(variant, TEMPLATE) if TEMPLATE in list_graphs(variant) else None
         self._slots = [Slot(self.contract) for _ in range(batch)]
@@ -141,17 +157,20 @@ class SlotwiseRuntime(ClosedOnExit, ABC):
         demand_open(self.name, self._slots)
         plain = self.contract.list_outputs("box", "score", "map")
         answers = {s.name: np.empty(s.at_batch(len(slots)), np.float32) for s in plain}
-        self._last.clear()
+        if self.lanes == 1:
+            self._last.clear()
         for row, index in enumerate(slots):
             slot = self._find(index)
-            with explain_failure(self.name, STEP):
-                answer = self._run_step(slot, self._list_feeds(slot, pixels[row : row + 1], shared))
+            self._last.drop(index)
+            feeds = self._list_feeds(slot, pixels[row : row + 1], shared)
+            with self._free_lanes, explain_failure(self.name, STEP):
+                answer = self._run_step(slot, feeds)
                 _demand_shapes(answer, plain)
+                for name, rows in answers.items():
+                    rows[row] = answer[name][0]
             slot.turn = 1 - slot.turn
             self._last.note(index, slot.has_history[0])
             slot.has_history[0] = 1
-            for name, rows in answers.items():
-                rows[row] = answer[name][0]
         return StepResult.from_outputs(self.contract, answers)
 
     def read_state(self, slot: int) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from relo_edge.bundle import Bundle
 from relo_edge.contract import STEP, TEMPLATE, check_graph, list_graphs
 from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import RuntimeRequest
-from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime
+from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime, count_threads
 
 __all__ = ["OnnxRuntime", "open_runtime"]
 
@@ -16,7 +16,8 @@ __all__ = ["OnnxRuntime", "open_runtime"]
 def open_runtime(request: RuntimeRequest) -> OnnxRuntime:
     """Open as asked; every precision that the bundle has graphs for."""
     precision = request.choose_precision(*request.bundle.precisions)
-    return OnnxRuntime(request.bundle, precision, batch=request.batch, threads=request.threads)
+    batch, threads, lanes = request.batch, request.threads, request.lanes
+    return OnnxRuntime(request.bundle, precision, batch=batch, threads=threads, lanes=lanes)
 
 
 class OnnxRuntime(SlotwiseRuntime):
@@ -25,12 +26,19 @@ class OnnxRuntime(SlotwiseRuntime):
     name = "onnxruntime"
 
     def __init__(
-        self, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None
+        self,
+        bundle: Bundle,
+        precision: str,
+        *,
+        batch: int = 1,
+        threads: int | None = None,
+        lanes: int = 1,
     ) -> None:
-        super().__init__(bundle.variant, batch, bundle.state_dtype(precision))
+        super().__init__(bundle.variant, batch, bundle.state_dtype(precision), lanes)
         self.precision = precision
+        # One session serves every lane: a run keeps nothing in it.
         self._graphs = {
-            name: _open_checked(bundle, name, precision, threads)
+            name: _open_checked(bundle, name, precision, count_threads(threads, lanes))
             for name in list_graphs(bundle.variant)
         }
         self._outputs = [spec.name for spec in self.contract.outputs]

@@ -15,9 +15,9 @@ from relo_edge.bundle import Bundle
 from relo_edge.contract import STEP, TEMPLATE, TensorSpec, describe_graph, list_graphs
 from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.graphs.sessions import import_onnxruntime
+from relo_edge.last_step import LastStep
 from relo_edge.runtime import (
     ClosedOnExit,
-    LastStep,
     RuntimeRequest,
     StepResult,
     check_slots,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from functools import cache
 from typing import Any
 
@@ -34,19 +35,26 @@ def open_runtime(request: RuntimeRequest) -> OpenVinoRuntime:
             fix="use `--precision fp32`",
         )
     precision = request.choose_precision(*offered)
-    return OpenVinoRuntime(request.bundle, precision, batch=request.batch, threads=request.threads)
+    batch, threads, lanes = request.batch, request.threads, request.lanes
+    return OpenVinoRuntime(request.bundle, precision, batch=batch, threads=threads, lanes=lanes)
 
 
 class OpenVinoRuntime(SlotwiseRuntime):
-    """One infer request for each graph; a slot's buffers are handed over, never copied."""
+    """One infer request for each lane; a slot's buffers are handed over, never copied."""
 
     name = "openvino"
 
     def __init__(
-        self, bundle: Bundle, precision: str, *, batch: int = 1, threads: int | None = None
+        self,
+        bundle: Bundle,
+        precision: str,
+        *,
+        batch: int = 1,
+        threads: int | None = None,
+        lanes: int = 1,
     ) -> None:
         stored, computed = PRECISIONS[precision]
-        super().__init__(bundle.variant, batch, bundle.state_dtype(stored))
+        super().__init__(bundle.variant, batch, bundle.state_dtype(stored), lanes)
         self.precision = precision
         if stored == "int8" and supports_bf16():
             computed = "bf16"
@@ -55,20 +63,34 @@ class OpenVinoRuntime(SlotwiseRuntime):
             config["INFERENCE_NUM_THREADS"] = str(threads)
         self._tensor = import_openvino().Tensor
         core = find_core()
-        self._graphs = {
+        if lanes > 1:
+            config["NUM_STREAMS"] = str(lanes)
+        compiled = {
             name: _compile_graph(core, bundle, name, stored, config)
             for name in list_graphs(bundle.variant)
         }
+        made = compiled.get(TEMPLATE)
+        self._template = made.create_infer_request() if made else None
+        self._steps: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for _ in range(lanes):
+            self._steps.put(compiled[STEP].create_infer_request())
 
     def _run_template(self, feeds: Feeds) -> Answer:
-        graph = self._graphs[TEMPLATE]
+        graph = self._template
+        assert graph is not None
         for name, array in feeds.items():
             graph.set_tensor(name, self._share(array))
         graph.infer()
         return {port.get_any_name(): graph.get_tensor(port).data for port in graph.model_outputs}
 
     def _run_step(self, slot: Slot, feeds: Feeds) -> Answer:
-        step = self._graphs[STEP]
+        step = self._steps.get()
+        try:
+            return self._infer(step, slot, feeds)
+        finally:
+            self._steps.put(step)
+
+    def _infer(self, step: Any, slot: Slot, feeds: Feeds) -> Answer:
         for name, array in feeds.items():
             step.set_tensor(name, self._share(array))
         for state in self.contract.states:
@@ -76,7 +98,8 @@ class OpenVinoRuntime(SlotwiseRuntime):
             step.set_tensor(state.after.name, self._share(after))
         step.infer()
         plain = self.contract.list_outputs("box", "score", "map")
-        return {spec.name: step.get_tensor(spec.name).data for spec in plain}
+        # Copied, because the next caller in this lane overwrites them.
+        return {spec.name: step.get_tensor(spec.name).data.copy() for spec in plain}
 
     def _share(self, array: NDArray[Any]) -> Any:
         return self._tensor(array, shared_memory=True)
@@ -111,7 +134,7 @@ def find_core() -> Any:
 def _compile_graph(
     core: Any, bundle: Bundle, name: str, precision: str, config: dict[str, str]
 ) -> Any:
-    """An infer request at batch 1."""
+    """The graph at batch 1."""
     graph = bundle.graph(name, precision)
     try:
         model = core.read_model(graph)
@@ -120,7 +143,7 @@ def _compile_graph(
         model.reshape(shapes)
         given = {port.get_any_name(): _list_sizes(port.partial_shape) for port in model.outputs}
         check_graph(graph, bundle.variant, name, named, given)
-        return core.compile_model(model, "CPU", config).create_infer_request()
+        return core.compile_model(model, "CPU", config)
     except ReloError:
         raise
     except Exception as error:  # openvino's own, and what its bindings trip over

@@ -14,9 +14,9 @@ from relo_edge.contract import STEP, TEMPLATE, describe_graph, list_graphs
 from relo_edge.errors import InputError, MissingDependency
 from relo_edge.families.registry import find_family
 from relo_edge.host.files import hash_file
+from relo_edge.last_step import LastStep
 from relo_edge.runtime import (
     ClosedOnExit,
-    LastStep,
     RuntimeRequest,
     StepResult,
     check_slots,

@@ -34,6 +34,7 @@ NOT_RUN = {
     "quantize B": "training that comes before it",
     "--say": "a vocabulary, and weights that take words",
     "rtsp://": "a camera",
+    "track door=": "cameras",
     "csi:": "a camera",
     "--finder": "a model's server",
     "--tracker r1track": "a model's server",

@@ -111,13 +111,14 @@ class SoakResult:
 class FailingCamera:
     """The synthetic camera, which fails at given times and works again when it is reopened."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, camera: str | None = None) -> None:
+        self._camera = camera or CAMERA
         begin = time.monotonic()
         self._failures = [begin + seconds * share for share in FAILURES]
 
     def __call__(self) -> FrameSource:
         """Open it, or reopen it."""
-        source = open_source(CAMERA)
+        source = open_source(self._camera)
         source.frames = self._give(source.frames)
         return source
 

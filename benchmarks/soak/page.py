@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from statistics import median
 
@@ -16,7 +16,7 @@ from relo_edge.serve.worker import TrackingWorker
 from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.sources.frames import Frame, FrameSource
 
-__all__ = ["PageSoak"]
+__all__ = ["RECORDINGS", "PageSoak", "StampedCamera"]
 
 RECORDINGS = 8
 """Two of them before memory is first looked at: what a first encoder allocates is no growth."""
@@ -33,7 +33,7 @@ class PageSoak(Soak):
 
     def __init__(self, runtime: Runtime, log: SoakLog) -> None:
         super().__init__(log)
-        camera = _StampedCamera(log.seconds)
+        camera = StampedCamera(FailingCamera(log.seconds))
         policy = ReconnectPolicy(first_delay=0.1, max_delay=1)
         self._recordings = Recordings(log.folder)
         self._tracking = TrackingWorker(
@@ -103,13 +103,14 @@ class PageSoak(Soak):
         self._viewer.close()
 
 
-class _StampedCamera:
-    """The failing camera, with each frame's number written into it."""
+class StampedCamera:
+    """A camera with each frame's number written into it."""
 
-    def __init__(self, seconds: float) -> None:
-        self._camera, self._number = FailingCamera(seconds), 0
+    def __init__(self, camera: Callable[[], FrameSource]) -> None:
+        self._camera, self._number = camera, 0
 
     def __call__(self) -> FrameSource:
+        """Open it, or reopen it."""
         source = self._camera()
         source.frames = self._stamp(source.frames)
         return source

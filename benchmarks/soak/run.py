@@ -1,7 +1,8 @@
 """Hours of use in minutes: a camera that fails, targets that come and go, recordings: `make soak`.
 
 `python -m relo_edge.benchmarks.soak.run BUNDLE --seconds 600` soaks the loop behind `track`, then
-the live page with a viewer, and prints one table; exit 1 if anything grew, broke or was left.
+the live page with a viewer, then a wall of four sources, and prints one table; exit 1 if anything
+grew, broke or was left.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from pathlib import Path
 from relo_edge.benchmarks.soak.log import TARGETS, ProcessUse, Soak, SoakLog, SoakResult
 from relo_edge.benchmarks.soak.loop import LoopSoak
 from relo_edge.benchmarks.soak.page import PageSoak
+from relo_edge.benchmarks.soak.sources import WALL_TARGETS, WallSoak
 from relo_edge.runtime import Runtime, open_runtime
 
 __all__ = ["KINDS", "draw_table", "soak"]
 
-KINDS: dict[str, Callable[[Runtime, SoakLog], Soak]] = {"loop": LoopSoak, "page": PageSoak}
+KINDS: dict[str, Callable[[Runtime, SoakLog], Soak]] = {
+    "loop": LoopSoak,
+    "page": PageSoak,
+    "wall": WallSoak,
+}
 
 
 def soak(runtime: Runtime, seconds: float, kind: str = "loop", seed: int = 0) -> SoakResult:
@@ -50,12 +56,14 @@ def _main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", nargs="?", default="demo")
     parser.add_argument("--seconds", type=float, default=600.0, help="of each kind")
-    parser.add_argument("--kind", choices=KINDS, action="append", help="both if absent")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="all if absent")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     results = []
     for kind in chosen.kind or KINDS:
-        with closing(open_runtime(chosen.bundle, batch=TARGETS, threads=1)) as runtime:
+        batch, lanes = (WALL_TARGETS, 2) if kind == "wall" else (TARGETS, 1)
+        opened = open_runtime(chosen.bundle, batch=batch, threads=lanes, lanes=lanes)
+        with closing(opened) as runtime:
             results.append(soak(runtime, chosen.seconds, kind))
     plain = [result.to_dict() for result in results]
     print(json.dumps(plain) if chosen.json else draw_table(results))

@@ -41,13 +41,13 @@ def read_stamp(image: Frame) -> int:
 class SoakViewer:
     """Shows every picture it gets, and checks that no later one is older."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, path: str = "/live") -> None:
         from websockets.sync.client import connect
         from websockets.typing import Origin
 
         self._stack = ExitStack()
         place = f"127.0.0.1:{port}"
-        opening = connect(f"ws://{place}/live", origin=Origin(f"http://{place}"))
+        opening = connect(f"ws://{place}{path}", origin=Origin(f"http://{place}"))
         self._line = self._stack.enter_context(opening)
         self.state: dict[str, Any] = {}
         self.pictures = 0

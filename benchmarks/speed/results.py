@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["BenchResult", "BenchRow", "Proof"]
+__all__ = ["BenchResult", "BenchRow", "Proof", "align_table"]
 
 COLUMNS = ("runtime", "precision", "batch", "p50 ms", "p90 ms", "p99 ms", "FPS", "ratio", "parity")
 WORDS = ("runtime", "precision", "parity")
@@ -121,7 +122,7 @@ class BenchResult:
 
     def describe(self) -> str:
         """Two tables: speed with its proof, then what a frame and a start are made of."""
-        lines = _align_table([list(COLUMNS), *(row.list_cells() for row in self.rows)])
+        lines = align_table([list(COLUMNS), *(row.list_cells() for row in self.rows)], WORDS)
         lines += self._describe_doubts()
         lines += ["", *(f"{_name_row(row)}  {_describe_parts(row)}" for row in self.rows)]
         for row in self.rows:
@@ -131,14 +132,14 @@ class BenchResult:
         return "\n".join([*lines, "", place])
 
 
-def _align_table(rows: list[list[str]]) -> list[str]:
-    """Columns as wide as their widest cell, two spaces apart."""
+def align_table(rows: list[list[str]], words: Sequence[str]) -> list[str]:
+    """Columns as wide as their widest cell, two spaces apart; those named begin at their left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [
-            cell.ljust(width) if title in WORDS else cell.rjust(width)
-            for cell, width, title in zip(row, widths, COLUMNS, strict=True)
+            cell.ljust(width) if title in words else cell.rjust(width)
+            for cell, width, title in zip(row, widths, rows[0], strict=True)
         ]
         lines.append("  ".join(cells).rstrip())
     return lines

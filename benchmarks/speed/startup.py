@@ -19,7 +19,7 @@ from relo_edge.runtime import open_runtime
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracker import Tracker
 
-__all__ = ["StartUp", "measure_start"]
+__all__ = ["StartUp", "measure_start", "read_peak_mb"]
 
 SIZE = (1280, 720)
 FRAMES = 4
@@ -70,12 +70,15 @@ def _answer_parent(text: str) -> None:
         taken = time.perf_counter() - start
         for frame in frames[1:]:
             tracker.update(frame)
-    found = StartUp(1e3 * (opened - began), 1e3 * taken, _read_peak())
+    found = StartUp(1e3 * (opened - began), 1e3 * taken, read_peak_mb())
     print(json.dumps(vars(found)))
 
 
-def _read_peak() -> float:
-    """In megabytes. The kernel's own count is asked: getrusage's also counts the parent."""
+def read_peak_mb() -> float:
+    """This process's largest resident memory.
+
+    The kernel's own count is asked: getrusage's also counts the parent.
+    """
     status = find_values(read_text("/proc/self/status"), "VmHWM")
     return int(status[0].split()[0]) / 1024 if status else 0.0
 

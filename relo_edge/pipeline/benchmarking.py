@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from relo_edge.benchmarks.accuracy.comparison import Comparison
     from relo_edge.benchmarks.accuracy.results import EvalResult
     from relo_edge.benchmarks.speed.results import BenchResult
+    from relo_edge.benchmarks.speed.streams import StreamsResult
 
 __all__ = ["compare", "evaluate", "run_bench", "write_report"]
 
@@ -28,8 +29,9 @@ def run_bench(
     checkpoint: str | Path | None = None,
     threads: int | None = None,
     trust_engines: bool = False,
-) -> BenchResult:
-    """Time runtimes in turns, each with its parity.
+    streams: Sequence[int] = (),
+) -> BenchResult | StreamsResult:
+    """Time runtimes in turns, each with its parity; or many streams on one runtime.
 
     Args:
         bundle: a bundle folder, or the word `demo`.
@@ -40,9 +42,11 @@ def run_bench(
         checkpoint: weights for the reference network, in place of the bundle's own.
         threads: CPU threads; all cores if None.
         trust_engines: whether engines are loaded that this machine did not build.
+        streams: numbers of streams; each is timed on one runtime, beside as many processes.
 
     Returns:
-        A row for each runtime and batch; `passed` says whether all are the same tracker.
+        A row for each runtime and batch; `passed` says whether all are the same tracker. With
+        `streams`, rates and latencies of both ways, and their ratio.
 
     Raises:
         InputError: an unknown bundle, runtime, peer or clip.
@@ -50,12 +54,37 @@ def run_bench(
     """
     from relo_edge.benchmarks.speed import bench
 
+    if streams:
+        others: dict[str, object] = {"batch": tuple(batches) != (1,), "clip": clip, "peer": peers}
+        others["checkpoint"] = checkpoint
+        return _bench_streams(bundle, runtimes, tuple(streams), threads, trust_engines, others)
     names = None if runtimes is None else list(runtimes)
     weights = None if checkpoint is None else Path(checkpoint)
     request = bench.BenchRequest(
         str(bundle), names, tuple(batches), clip, tuple(peers), weights, threads, trust_engines
     )
     return bench.run_bench(request)
+
+
+def _bench_streams(
+    bundle: str | Path,
+    runtimes: Sequence[str] | None,
+    streams: tuple[int, ...],
+    threads: int | None,
+    trust_engines: bool,
+    others: Mapping[str, object],
+) -> StreamsResult:
+    from relo_edge.benchmarks.speed.streams import StreamsRequest, bench_streams
+
+    given = next((name for name, value in others.items() if value), None)
+    if given or len(runtimes or ()) > 1:
+        what = f"--{given}" if given else "a second --runtime"
+        raise InputError(f"{what} is not for --streams", fix="leave it out")
+    path = str(bundle) if str(bundle) == "demo" else str(resolve_bundle(bundle).path.resolve())
+    name, _, precision = (runtimes or ["auto"])[0].partition(":")
+    return bench_streams(
+        StreamsRequest(path, streams, name, precision or "auto", threads, trust_engines)
+    )
 
 
 def evaluate(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from relo_edge.serve.named_targets import NamedTargets
     from relo_edge.serve.server import ServeSummary
+    from relo_edge.streams.following import FleetSummary
+    from relo_edge.streams.jobs import SourceJob
     from relo_edge.tracking.loop import TargetTracker, TrackSummary
 
 __all__ = ["serve", "track"]
 
 
 def track(
-    source: str,
+    source: str | Sequence[str],
     *,
     init: Sequence[str] = (),
     init_from: Path | None = None,
@@ -51,14 +53,19 @@ def track(
     find_again: float | None = None,
     tracker: str | None = None,
     trust_engines: bool = False,
-) -> TrackSummary:
+    metrics: str | None = None,
+) -> TrackSummary | FleetSummary:
     """Follow targets from a start frame to the end of a source, or to Ctrl-C.
 
+    Several sources are followed at once, each on its own clock, with one runtime. Each has files of
+    its own: `boxes.csv` stands for `boxes.cam1.csv`, `boxes.cam2.csv` …
+
     Args:
-        source: a video, folder, glob, camera number, stream address, GStreamer pipeline, `csi:0`,
-            `synthetic:`, or the word `demo`: a synthetic clip, with its target and the built-in
-            weights where no others are named.
-        init: boxes in the start frame, as `x,y,w,h` or `name=x,y,w,h`.
+        source: one source or several, as `SOURCE` or `NAME=SOURCE`: a video, folder, glob, camera
+            number, stream address, GStreamer pipeline, `csi:0`, `synthetic:`, or the word `demo`:
+            a synthetic clip, with its target and the built-in weights where no others are named.
+        init: boxes in the start frame, as `x,y,w,h` or `name=x,y,w,h`; with several sources, as
+            `SOURCE:x,y,w,h` or `SOURCE:name=x,y,w,h`.
         init_from: a file of boxes to start from.
         select: whether boxes are drawn with the mouse.
         start: the number of the first frame to track.
@@ -84,9 +91,12 @@ def track(
             `recover`; None asks none.
         tracker: csrt, nano=BACKBONE,HEAD, r1track=URL …, in place of a bundle.
         trust_engines: whether engines are loaded that this machine did not build.
+        metrics: `[HOST:]PORT` where Prometheus reads counts and times; without a host, of this
+            machine alone.
 
     Returns:
-        Frames, rates, mean confidence and the files written.
+        Frames, rates, mean confidence and the files written; of several sources, a summary of each
+        by its name.
 
     Raises:
         InputError: boxes, options or outputs that cannot be.
@@ -95,6 +105,9 @@ def track(
         FinderError: a finder that does not answer, or a target that is not found.
     """
     from relo_edge.families.sentences import encode_sentence
+    from relo_edge.streams.jobs import plan_jobs
+    from relo_edge.streams.metrics import serve_metrics
+    from relo_edge.streams.named_sources import parse_sources, strip_source
     from relo_edge.synthetic.demo_clip import DEMO, find_demo_box, is_demo
     from relo_edge.tracking.loop import track_feed
     from relo_edge.tracking.outputs import Sinks, check_outputs
@@ -107,7 +120,30 @@ def track(
     from relo_edge.video.feed import Feed
     from relo_edge.video.live import read_live
 
-    starts = gather_starts(init, init_from, start)
+    def open_for(batch: int, lanes: int = 1) -> Runtime:
+        return open_runtime(
+            bundle,
+            runtime,
+            precision,
+            checkpoint=checkpoint,
+            threads=threads,
+            batch=batch,
+            trust_engines=trust_engines,
+            lanes=lanes,
+        )
+
+    sources = parse_sources([source] if isinstance(source, str) else source)
+    if len(sources) != 1:
+        searching = {"find": find, "finder": finder, "find-again": find_again is not None}
+        one_only = {"select": select, "show": show, **searching, "tracker": tracker, "say": say}
+        _refuse_options(one_only, "is for one source")
+        if bundle is None and checkpoint is None and all(is_demo(one.source) for one in sources):
+            bundle = DEMO
+        jobs = plan_jobs(sources, init, init_from, start, Sinks(save, boxes, heatmap=heatmap))
+        many = _track_several(jobs, open_for, protocol, recover, start, threads, metrics)
+        return replace(many, bundle=_name_bundle(bundle))
+    source = sources[0].source
+    starts = gather_starts(strip_source(init, sources[0]), init_from, start)
     if is_demo(source):
         if not (starts or select or find):
             starts = [TargetStart(find_demo_box(start), frame=start)]
@@ -134,35 +170,61 @@ def track(
     if find_again is not None and not recover:
         raise InputError("--find-again needs --recover", fix="add it")
     if tracker is not None:
-        _check_peer_options(bundle=bundle, checkpoint=checkpoint, recover=recover, heatmap=heatmap)
+        weights = {"bundle": bundle, "checkpoint": checkpoint}
+        for_bundles = {**weights, "recover": recover, "heatmap": heatmap}
+        _refuse_options(for_bundles, "is for bundles", "leave it out, or leave out --tracker")
     if not select:
         check_starts([*starts, *(search.list_placeholders(start) if search else [])], start)
     with ExitStack() as stack:
+        counting = stack.enter_context(serve_metrics(metrics)) if metrics else None
+        meter = counting.meter(sources[0].name) if counting else None
         feed = Feed(stack.enter_context(read_live(source)), start)
         if select:
             starts = select_starts(feed.peek(), starts)
         if tracker is not None:
             targets = _open_peers(tracker)
         else:
-            opened = open_runtime(
-                bundle,
-                runtime,
-                precision,
-                checkpoint=checkpoint,
-                threads=threads,
-                batch=max(len(starts) + (len(search.wanted) if search else 0), 1),
-                trust_engines=trust_engines,
-            )
-            targets = _open_targets(stack.enter_context(opened), protocol, recover, told)
+            opened = open_for(max(len(starts) + (len(search.wanted) if search else 0), 1))
+            stack.enter_context(opened)
+            timed = meter.time_network(opened) if meter else opened
+            targets = _open_targets(timed, protocol, recover, told)
         summary = track_feed(
             feed,
             targets,
             [*starts, *(search.find_starts(feed.peek()) if search else [])],
             sinks,
             find_again=search.open_again(wait=not feed.reader.live) if search else None,
+            meter=meter,
         )
+    return replace(summary, bundle=_name_bundle(bundle))
+
+
+def _name_bundle(bundle: str | Path | Bundle | None) -> str | None:
     named = bundle.path if isinstance(bundle, Bundle) else bundle
-    return replace(summary, bundle=None if named is None else str(named))
+    return None if named is None else str(named)
+
+
+def _track_several(
+    jobs: Sequence[SourceJob],
+    open_for: Callable[[int, int], Runtime],
+    protocol: str,
+    recover: bool,
+    first: int,
+    threads: int | None,
+    address: str | None,
+) -> FleetSummary:
+    from relo_edge.host.cpu import count_cores
+    from relo_edge.streams.following import follow_sources
+    from relo_edge.streams.metrics import serve_metrics
+    from relo_edge.streams.sharing import SharedRuntime
+
+    targets = sum(len(job.starts) for job in jobs)
+    with ExitStack() as stack:
+        metrics = stack.enter_context(serve_metrics(address)) if address else None
+        opened = stack.enter_context(open_for(targets, min(targets, threads or count_cores())))
+        settings = opened.variant.protocol(protocol)
+        recovery = Recovery() if recover else None
+        return follow_sources(SharedRuntime(opened), jobs, settings, recovery, first, metrics)
 
 
 def _open_targets(
@@ -183,14 +245,14 @@ def _open_peers(word: str) -> TargetTracker:
     return PeerTargets(open_peer(word), lambda: open_peer(word))
 
 
-def _check_peer_options(**options: object) -> None:
+def _refuse_options(options: Mapping[str, object], why: str, fix: str = "leave it out") -> None:
     given = next((name for name, value in options.items() if value), None)
     if given is not None:
-        raise InputError(f"--{given} is for bundles", fix="leave it out, or leave out --tracker")
+        raise InputError(f"--{given} {why}", fix=fix)
 
 
 def serve(
-    source: str,
+    source: str | Sequence[str],
     *,
     init: Sequence[str] = (),
     host: str = "127.0.0.1",
@@ -205,16 +267,20 @@ def serve(
     recover: bool = False,
     threads: int | None = None,
     trust_engines: bool = False,
+    metrics: str | None = None,
 ) -> ServeSummary:
     """Show a source live in a browser, where targets are drawn, followed and recorded.
 
+    Several sources are a wall of pictures, on one runtime; each has a page and a folder of
+    recordings of its own.
+
     Args:
-        source: as for `track`.
-        init: boxes in the first frame, as `x,y,w,h` or `name=x,y,w,h`.
+        source: one source or several, as for `track`.
+        init: boxes in the first frame, as for `track`.
         host: the address to serve; any but this machine's own asks for a token.
         port: 0 takes a free one.
         recordings: the folder for what the page records.
-        targets: the most targets at a time.
+        targets: the most targets at a time in a source.
         bundle: a bundle folder, an open bundle, or the word `demo`.
         checkpoint: weights for the pytorch runtime.
         runtime: auto, or a runtime's name.
@@ -223,6 +289,7 @@ def serve(
         recover: whether a lost target is searched for.
         threads: CPU threads; all cores if None.
         trust_engines: whether engines are loaded that this machine did not build.
+        metrics: `[HOST:]PORT` where Prometheus reads counts and times.
 
     Returns:
         What was served, once it has ended.
@@ -231,29 +298,52 @@ def serve(
         InputError: boxes or options that cannot be, or a port that is taken.
         MissingDependency: the `serve` extra is not installed.
     """
-    from relo_edge.serve.named_targets import build_targets
-    from relo_edge.serve.recordings import Recordings
-    from relo_edge.serve.server import serve_page
-    from relo_edge.serve.worker import TrackingWorker
+    from relo_edge.host.cpu import count_cores
+    from relo_edge.serve.building import build_wall, build_worker
+    from relo_edge.serve.server import check_server, serve_page
+    from relo_edge.streams.metrics import serve_metrics
+    from relo_edge.streams.named_sources import assign_starts, parse_sources, strip_source
     from relo_edge.tracking.targets import check_starts, gather_starts
-    from relo_edge.video.live import read_live
 
-    starts = check_starts(gather_starts(init, None, 0), 0) if init else []
-    if len(starts) > targets:
-        found, fix = f"{len(starts)} boxes", f"give --targets {len(starts)}"
-        raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
+    sources = parse_sources([source] if isinstance(source, str) else source)
+    only = sources[0] if len(sources) == 1 else None
+    if only:
+        starts = {only.name: gather_starts(strip_source(init, only), None, 0)}
+    else:
+        starts = assign_starts(init, sources, 0)
+    for name, given in starts.items():
+        starts[name] = check_starts(given, 0) if given else []
+        if len(given) > targets:
+            found, fix = f"{len(given)} boxes", f"give --targets {len(given)}"
+            raise InputError("--init", found=found, expected=f"at most {targets}", fix=fix)
 
-    def open_targets() -> NamedTargets:
-        opened = open_runtime(
+    def open_for(batch: int, lanes: int = 1) -> Runtime:
+        return open_runtime(
             bundle,
             runtime,
             precision,
             checkpoint=checkpoint,
-            batch=targets,
+            batch=batch,
             threads=threads,
             trust_engines=trust_engines,
+            lanes=lanes,
         )
-        return build_targets(opened, protocol, Recovery() if recover else None)
 
-    worker = TrackingWorker(lambda: read_live(source), open_targets, Recordings(recordings), starts)
-    return serve_page(worker, host, port)
+    recovery = Recovery() if recover else None
+    check_server()
+    with ExitStack() as stack:
+        counting = stack.enter_context(serve_metrics(metrics)) if metrics else None
+        if only:
+            own = starts[only.name]
+            open_own = partial(open_for, targets)
+            return serve_page(
+                build_worker(only, open_own, protocol, recovery, recordings, own, counting),
+                host,
+                port,
+            )
+        batch = targets * len(sources)
+        opened = stack.enter_context(open_for(batch, min(batch, threads or count_cores())))
+        wall = build_wall(
+            sources, opened, targets, protocol, recovery, recordings, starts, counting
+        )
+        return serve_page(wall, host, port)

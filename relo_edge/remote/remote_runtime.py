@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from relo_edge.contract import STEP, describe_graph
 from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.families.registry import find_family
-from relo_edge.runtime import ClosedOnExit, LastStep, StepResult, check_slots, demand_open
+from relo_edge.last_step import LastStep
+from relo_edge.runtime import ClosedOnExit, StepResult, check_slots, demand_open
 from relo_edge.spec import TrackerProtocol, TrackerVariant
 from relo_edge.video.live import ReconnectPolicy
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from relo_edge.serve.health import HEALTH_PATHS
+
 __all__ = ["HEADERS", "AccessControl"]
 
 Scope = MutableMapping[str, Any]
@@ -67,7 +69,10 @@ class AccessControl:
             return _Refusal(403, "the request comes from a page of another origin")
         if not websocket and scope["method"] not in ("GET", "HEAD"):
             return _Refusal(405, "GET and HEAD only", (("allow", "GET, HEAD"),))
-        return None if self.token is None else self._check_token(scope, self.token)
+        # Probes have no token, and learn nothing but whether all is well.
+        if self.token is None or (not websocket and scope["path"] in HEALTH_PATHS):
+            return None
+        return self._check_token(scope, self.token)
 
     def _check_token(self, scope: Scope, token: str) -> _Refusal | None:
         given = _read_cookie(scope, self.cookie) or _read_bearer(scope)

@@ -17,18 +17,20 @@ from relo_edge.serve.worker import TrackingWorker
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from importlib.resources.abc import Traversable
 
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
-__all__ = ["build_app"]
+__all__ = ["build_app", "find_page_folder", "send_page_file"]
 
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/line.js": ("line.js", "text/javascript"),
     "/plot.js": ("plot.js", "text/javascript"),
     "/stage.js": ("stage.js", "text/javascript"),
 }
@@ -45,9 +47,9 @@ def build_app(worker: TrackingWorker, broadcaster: Broadcaster) -> Starlette:
     from starlette.applications import Starlette
     from starlette.routing import Route, WebSocketRoute
 
-    folder = files("relo_edge.serve") / "page"
+    folder = find_page_folder()
     routes = [
-        Route(path, partial(_send_page_file, (folder / name).read_bytes(), media_type))
+        Route(path, partial(send_page_file, (folder / name).read_bytes(), media_type))
         for path, (name, media_type) in PAGE_FILES.items()
     ]
     return Starlette(
@@ -59,7 +61,13 @@ def build_app(worker: TrackingWorker, broadcaster: Broadcaster) -> Starlette:
     )
 
 
-async def _send_page_file(content: bytes, media_type: str, _request: Request) -> Response:
+def find_page_folder() -> Traversable:
+    """Where the files of the page are."""
+    return files("relo_edge.serve") / "page"
+
+
+async def send_page_file(content: bytes, media_type: str, _request: Request) -> Response:
+    """One of the page's own files."""
     from starlette.responses import Response
 
     return Response(content, media_type=media_type)
@@ -79,7 +87,7 @@ async def _send_recording(worker: TrackingWorker, request: Request) -> Response:
 async def _serve_viewer(
     worker: TrackingWorker, broadcaster: Broadcaster, socket: WebSocket
 ) -> None:
-    viewer = broadcaster.join()
+    viewer = broadcaster.join(small="small" in socket.query_params)
     if viewer is None:
         await socket.accept()
         await socket.close(TRY_AGAIN_LATER, "too many pages are open")

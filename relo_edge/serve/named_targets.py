@@ -9,6 +9,7 @@ from relo_edge.lost import Recovery
 from relo_edge.measures.timed_runtime import TimedRuntime
 from relo_edge.runtime import Runtime
 from relo_edge.serve.snapshots import NamedTrack
+from relo_edge.streams.sharing import RuntimeShare, StreamTracker
 from relo_edge.tracker import MultiTracker, Track
 from relo_edge.tracking.targets import GIVEN_SCORE
 from relo_edge.video.sources.frames import Frame
@@ -61,4 +62,5 @@ def build_targets(
 ) -> NamedTargets:
     """No targets yet, on a runtime, with the tracker settings of a dataset."""
     timed, settings = TimedRuntime(runtime), runtime.variant.protocol(protocol)
-    return NamedTargets(timed, MultiTracker(timed, settings, color="bgr", recovery=recovery))
+    follow = StreamTracker if isinstance(runtime, RuntimeShare) else MultiTracker
+    return NamedTargets(timed, follow(timed, settings, color="bgr", recovery=recovery))

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from relo_edge.errors import InputError, MissingDependency, SourceError
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.serve.access import AccessControl
-from relo_edge.serve.app import build_app
+from relo_edge.serve.channel import Channel
+from relo_edge.serve.health import HealthApp
 from relo_edge.serve.http_protocol import build_protocol
 from relo_edge.serve.limits import IDLE_SECONDS, MESSAGE_BYTES
-from relo_edge.serve.snapshots import SnapshotEncoder
-from relo_edge.serve.viewers import Broadcaster
+from relo_edge.serve.wall import Wall
 from relo_edge.serve.worker import TrackingWorker
 
 if TYPE_CHECKING:
@@ -57,17 +57,20 @@ class ServeSummary:
         return "\n".join([f"{self.frames} frames", *(f"wrote {path}" for path in self.recordings)])
 
 
-def serve_page(worker: TrackingWorker, host: str, port: int) -> ServeSummary:
-    """Serve until Ctrl-C; an error in the tracker ends the server and is raised."""
+def serve_page(shown: TrackingWorker | Wall, host: str, port: int) -> ServeSummary:
+    """Serve until Ctrl-C; an error in a tracker ends the server and is raised."""
     check_server()
-    with PageServer(worker, host, port) as server, catch_interrupt() as pressed:
+    with PageServer(shown, host, port) as server, catch_interrupt() as pressed:
         print(f"live page: {server.url}", file=sys.stderr, flush=True)
         while not pressed.wait(POLL_SECONDS) and server.alive:
             pass
-    if worker.failure:
-        raise worker.failure
-    recordings = tuple(worker.recordings.made)
-    return ServeSummary(server.url, worker.frames, recordings, pressed.is_set())
+    workers = server.site.workers
+    for worker in workers:
+        if worker.failure:
+            raise worker.failure
+    recordings = tuple(path for worker in workers for path in worker.recordings.made)
+    frames = sum(worker.frames for worker in workers)
+    return ServeSummary(server.url, frames, recordings, pressed.is_set())
 
 
 def check_server() -> None:
@@ -87,14 +90,12 @@ def check_server() -> None:
 class PageServer:
     """The server; leaving its `with` block ends every thread and finishes every file."""
 
-    def __init__(self, worker: TrackingWorker, host: str, port: int) -> None:
-        self.worker = worker
+    def __init__(self, shown: TrackingWorker | Wall, host: str, port: int) -> None:
+        self.site = Channel(shown) if isinstance(shown, TrackingWorker) else shown
         self._host = host
         self._listener = _listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         self.token = None if host in LOOPBACK else secrets.token_urlsafe(24)
-        self.broadcaster = Broadcaster()
-        self._encoder = SnapshotEncoder(self.broadcaster.publish_snapshot, worker.times)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._thread = threading.Thread(target=self._run, name="relo-edge-server")
@@ -110,16 +111,13 @@ class PageServer:
     @property
     def alive(self) -> bool:
         """False once the tracker or the server has ended."""
-        return self.worker.alive and self._thread.is_alive()
+        alive = all(worker.alive for worker in self.site.workers)
+        return alive and self._thread.is_alive()
 
     def __enter__(self) -> PageServer:
-        worker, broadcaster = self.worker, self.broadcaster
-        worker.on_snapshot = self._encoder.offer
-        worker.on_event = broadcaster.publish_event
-        broadcaster.on_count = lambda count: self._encoder.set_wanted(count > 0)
         try:
-            worker.start()
-            self._encoder.start()
+            self.site.start()
+            self.site.wait_opened()
             self._thread.start()
             if not self._ready.wait(START_SECONDS) or self._failure:
                 raise SourceError("the server does not start", found=self._failure or "no answer")
@@ -133,8 +131,7 @@ class PageServer:
 
     def close(self) -> None:
         """Finish recordings, then close the pages; closing twice is fine."""
-        self.worker.close()
-        self._encoder.close()
+        self.site.close()
         if self._server:
             self._server.should_exit = True
         if self._thread.is_alive():
@@ -152,10 +149,9 @@ class PageServer:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_exception)
-        self.broadcaster.attach(loop)
-        app = AccessControl(
-            build_app(self.worker, self.broadcaster), self.token, f"relo-edge-{self.port}"
-        )
+        self.site.attach(loop)
+        healthy = HealthApp(self.site.build_app(), lambda: self.site.workers)
+        app = AccessControl(healthy, self.token, f"relo-edge-{self.port}")
         self._server = _build_server(app)
         loop.call_soon(self._ready.set)
         await self._server.serve(sockets=[self._listener])

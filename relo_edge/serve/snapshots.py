@@ -22,6 +22,8 @@ __all__ = ["NamedTrack", "Snapshot", "SnapshotEncoder"]
 MAX_SIDE = 1280
 """Pixels of a picture's longer side; boxes and recordings keep the source's size."""
 
+SMALL_SIDE = 480
+
 JPEG_QUALITY = 80
 
 
@@ -57,6 +59,14 @@ class Snapshot:
     @cached_property
     def message(self) -> bytes:
         """Four bytes of length, JSON header, JPEG: one message, so that boxes and picture agree."""
+        return self._build_message(MAX_SIDE)
+
+    @cached_property
+    def small_message(self) -> bytes:
+        """The same with a small picture, for a wall of many."""
+        return self._build_message(SMALL_SIDE)
+
+    def _build_message(self, side: int) -> bytes:
         height, width = self.image.shape[:2]
         header = {
             "picture": self.number,
@@ -64,7 +74,7 @@ class Snapshot:
             "tracks": [track.to_dict() for track in self.tracks],
         }
         text = json.dumps(header, allow_nan=False).encode()
-        return len(text).to_bytes(4, "big") + text + _encode_jpeg(self.image)
+        return len(text).to_bytes(4, "big") + text + _encode_jpeg(self.image, side)
 
 
 class SnapshotEncoder:
@@ -75,7 +85,7 @@ class SnapshotEncoder:
         self._changed = threading.Condition()
         self._newest: Snapshot | None = None
         self._encoded = -1
-        self._wanted = self._closed = False
+        self._wanted = self._small_wanted = self._closed = False
         self._thread = threading.Thread(target=self._run, name="relo-edge-pictures")
 
     def start(self) -> None:
@@ -88,12 +98,12 @@ class SnapshotEncoder:
             self._newest = snapshot
             self._changed.notify()
 
-    def set_wanted(self, wanted: bool) -> None:
-        """Encode only while there are viewers; the first one gets the newest in any case."""
+    def set_wanted(self, wanted: bool, small: bool = False) -> None:
+        """Encode only what viewers get; the first one gets the newest in any case."""
         with self._changed:
-            if wanted and not self._wanted:
+            if (wanted and not self._wanted) or (small and not self._small_wanted):
                 self._encoded = -1
-            self._wanted = wanted
+            self._wanted, self._small_wanted = wanted, small
             self._changed.notify()
 
     def close(self) -> None:
@@ -107,7 +117,11 @@ class SnapshotEncoder:
     def _run(self) -> None:
         while (snapshot := self._wait_for_newest()) is not None:
             with self._times.measure("encode"):
-                snapshot.message  # noqa: B018  encoded here, once, and cached
+                # Encoded here, once, and cached.
+                if self._wanted:
+                    snapshot.message  # noqa: B018
+                if self._small_wanted:
+                    snapshot.small_message  # noqa: B018
             self._deliver(snapshot)
 
     def _wait_for_newest(self) -> Snapshot | None:
@@ -119,12 +133,13 @@ class SnapshotEncoder:
             return self._newest
 
     def _is_due(self) -> bool:
-        return self._wanted and self._newest is not None and self._newest.number != self._encoded
+        wanted = self._wanted or self._small_wanted
+        return wanted and self._newest is not None and self._newest.number != self._encoded
 
 
-def _encode_jpeg(image: Frame) -> bytes:
+def _encode_jpeg(image: Frame, side: int) -> bytes:
     height, width = image.shape[:2]
-    scale = min(1.0, MAX_SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

@@ -7,7 +7,10 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relo_edge.streams.metrics import SourceMeter
 
 __all__ = ["StageTimes"]
 
@@ -18,7 +21,8 @@ HISTORY_LENGTH = 120
 class StageTimes:
     """Stages are timed on several threads; one thread takes the samples."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: SourceMeter | None = None) -> None:
+        self._meter = meter
         self._lock = threading.Lock()
         self._start = self._since = time.monotonic()
         self._times: defaultdict[str, list[float]] = defaultdict(list)
@@ -35,6 +39,8 @@ class StageTimes:
         """Add one frame's time in a stage."""
         with self._lock:
             self._times[stage].append(seconds)
+        if self._meter:
+            self._meter.add(stage, seconds)
 
     @contextlib.contextmanager
     def measure(self, stage: str) -> Iterator[None]:

@@ -24,7 +24,10 @@ __all__ = ["Broadcaster", "Viewer"]
 class Viewer:
     """One page; used on the event loop's thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, small: bool = False) -> None:
+        self.small = small
+        """Whether it gets small pictures, as one among many on a wall."""
+        self.dismissed = False
         self.limiter = RateLimiter()
         self.delay: float | None = None
         """Seconds from a frame's capture to the page's message that it shows it."""
@@ -36,8 +39,8 @@ class Viewer:
 
     @property
     def gone(self) -> bool:
-        """Whether it reads nothing any more: too many events wait for it."""
-        return len(self._events) > MAX_QUEUED_EVENTS
+        """Whether it reads nothing any more, as too many events wait for it; or has nothing to."""
+        return self.dismissed or len(self._events) > MAX_QUEUED_EVENTS
 
     def send_event(self, event: dict[str, Any]) -> None:
         """Queue an event; none is skipped."""
@@ -78,7 +81,7 @@ class Viewer:
             if self._next is not None and len(self.in_flight) < SNAPSHOTS_IN_FLIGHT:
                 snapshot, self._next = self._next, None
                 self.in_flight[snapshot.number] = snapshot
-                return snapshot.message
+                return snapshot.small_message if self.small else snapshot.message
             await self._wake.wait()
 
 
@@ -97,11 +100,17 @@ class Broadcaster:
         """Deliver on this loop from now on."""
         self._loop = loop
 
-    def join(self) -> Viewer | None:
+    @property
+    def sizes(self) -> tuple[bool, bool]:
+        """Whether anybody gets full pictures, and whether anybody small ones."""
+        small = sum(viewer.small for viewer in self.viewers)
+        return len(self.viewers) > small, small > 0
+
+    def join(self, small: bool = False) -> Viewer | None:
         """A new viewer, who is offered the latest snapshot; None when all places are taken."""
         if len(self.viewers) >= MAX_VIEWERS:
             return None
-        viewer = Viewer()
+        viewer = Viewer(small)
         self.viewers.add(viewer)
         if self.latest is not None:
             viewer.offer(self.latest)
@@ -126,6 +135,14 @@ class Broadcaster:
     def send_event(self, viewer: Viewer, event: dict[str, Any]) -> None:
         """Send an event to one viewer."""
         self._call_on_loop(viewer.send_event, event)
+
+    def dismiss(self) -> None:
+        """The source is gone: end every viewer's line; it is noticed at the next heartbeat."""
+        self._call_on_loop(self._dismiss_all)
+
+    def _dismiss_all(self) -> None:
+        for viewer in self.viewers:
+            viewer.dismissed = True
 
     def _offer_all(self, snapshot: Snapshot) -> None:
         self.latest = snapshot

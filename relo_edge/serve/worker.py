@@ -7,16 +7,18 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, Literal
 
 from relo_edge.errors import InputError, ReloError, SourceError
 from relo_edge.serve.commands import Command
 from relo_edge.serve.named_targets import NamedTargets
+from relo_edge.serve.page_state import describe_state
 from relo_edge.serve.recordings import FinishedRecording, Recordings
 from relo_edge.serve.snapshots import Snapshot
 from relo_edge.serve.stage_times import StageTimes
+from relo_edge.streams.metrics import SourceMeter
 from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.live import LiveFrame, LiveReader
 
@@ -37,16 +39,23 @@ CLOSING = "the server is closing"
 class TrackingWorker:
     """Owns source, tracker and recordings; pages reach it by `submit` and get callbacks."""
 
+    # With a name it is one of several: neither a silent source nor a missing one ends the others.
     def __init__(
         self,
         open_reader: Callable[[], LiveReader],
         open_targets: Callable[[], NamedTargets],
         recordings: Recordings,
         starts: Sequence[TargetStart] = (),
+        *,
+        name: str | None = None,
+        meter: SourceMeter | None = None,
     ) -> None:
         self._open_reader, self._open_targets = open_reader, open_targets
         self.recordings, self._starts = recordings, starts
-        self.times = StageTimes()
+        self._waiting: list[TargetStart] = []
+        """Those that start in the first frame, which has not come yet."""
+        self._name, self._meter = name, meter
+        self.times = StageTimes(meter)
         self.on_snapshot: Callable[[Snapshot], object] = lambda _: None
         self.on_event: Callable[[dict[str, Any]], object] = lambda _: None
         self.failure: Exception | None = None
@@ -71,7 +80,15 @@ class TrackingWorker:
 
     def start(self) -> None:
         """Start the thread; returns once source and tracker are open, or raises why not."""
+        self.launch()
+        self.wait_opened()
+
+    def launch(self) -> None:
+        """Start the thread; `wait_opened` says what came of it."""
         self._thread.start()
+
+    def wait_opened(self) -> None:
+        """Return once source and tracker are open, or raise why not."""
         self._opened.result()
 
     def submit(self, command: Command, snapshot: Snapshot | None = None) -> Future[None]:
@@ -89,6 +106,11 @@ class TrackingWorker:
     def alive(self) -> bool:
         """False once the thread has ended, for whatever reason."""
         return self._thread.is_alive()
+
+    @property
+    def ready(self) -> bool:
+        """Whether the source gives frames, or has been paused."""
+        return self.alive and self._announced.get("phase") in ("running", "paused")
 
     @property
     def reconnects(self) -> int:
@@ -111,11 +133,13 @@ class TrackingWorker:
         with contextlib.ExitStack() as stack:
             try:
                 stack.callback(self._close_reader)
-                self._connect()
+                with self._outlive_source():
+                    self._connect()
                 self._targets = self._open_targets()
                 stack.callback(self._targets.runtime.close)
                 stack.callback(lambda: self._report_saved(self.recordings.close()))
-                self._show_first_frame()
+                with self._outlive_source():
+                    self._show_first_frame()
                 self._announce()
             except Exception as error:
                 self._opened.set_exception(error)
@@ -127,6 +151,16 @@ class TrackingWorker:
                     self._run_once()
             except Exception as error:
                 self.failure = error
+
+    @contextlib.contextmanager
+    def _outlive_source(self) -> Iterator[None]:
+        """One of several sources may be away when the server starts; it can be restarted."""
+        try:
+            yield
+        except SourceError as error:
+            if self._name is None:
+                raise
+            self._stop_source("failed", str(error))
 
     def _run_once(self) -> None:
         """Commands first, then a frame; while no frame is due, wait for a command."""
@@ -148,6 +182,8 @@ class TrackingWorker:
         self._close_reader()
         self._reader = self._open_reader().__enter__()
         self._due = 0.0
+        if self._meter:
+            self._meter.watch(self._reader)
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -156,17 +192,25 @@ class TrackingWorker:
 
     def _show_first_frame(self) -> None:
         """Show the first frame; a file without targets waits there."""
-        assert self._reader is not None
-        frame = None
+        if self._reader is None:
+            return
+        self._waiting = list(self._starts)
+        self._phase = "running" if self._starts or self._reader.live else "paused"
+        frame, alone = None, self._name is None
         while frame is None and not self._reader.over and not self._closing.is_set():
             frame = self._reader.read(POLL_SECONDS)
+            if frame is None and not alone and self._reader.live:
+                return  # the others need not wait for a silent camera
         if frame is None:
             raise SourceError(f"{self._reader.name} has no frames")
         self._frame = frame
-        for start in self._starts:
-            self._targets.add(frame.image, start.box, start.name)
-        self._phase = "running" if self._starts or self._reader.live else "paused"
+        self._begin_targets(frame)
         self._show()
+
+    def _begin_targets(self, frame: LiveFrame) -> None:
+        while self._waiting:
+            start = self._waiting.pop(0)
+            self._targets.add(frame.image, start.box, start.name)
 
     def _read_frame(self) -> None:
         if self._reader is None:
@@ -202,8 +246,12 @@ class TrackingWorker:
             self._remove_targets("the frame size changed")
         self._frame = frame
         self._update(frame)
+        self._begin_targets(frame)
         self.times.count_frame()
         self.frames += 1
+        if self._meter:
+            tracks = self._targets.list_tracks()
+            self._meter.count_frame({track.target: track.track for track in tracks})
         self._show()
         self.recordings.write(frame, self._targets.list_tracks(), self.times.fps)
 
@@ -329,7 +377,7 @@ class TrackingWorker:
     def _start_recording(self) -> None:
         self._require_source()
         assert self._reader is not None
-        self.recordings.start(self._reader.name, self._reader.fps)
+        self.recordings.start(self._name or self._reader.name, self._reader.fps)
 
     def _refuse_queued(self) -> None:
         with contextlib.suppress(queue.Empty):
@@ -351,26 +399,8 @@ class TrackingWorker:
 
     def _announce(self) -> None:
         """Send the state to every page when it has changed."""
-        state = self._describe()
+        arguments = (self._reader, self._targets, self.recordings, self._announced)
+        state = describe_state(self._phase, self._name, self._notice, *arguments)
         if state != self._announced:
             self._announced = state
             self.on_event(state)
-
-    def _describe(self) -> dict[str, Any]:
-        reader, runtime = self._reader, self._targets.runtime
-        phase: str = self._phase
-        if reader is not None and phase == "running" and reader.state != "closed":
-            phase = reader.state if reader.state in ("stalled", "reconnecting") else phase
-        return {
-            "type": "state",
-            "source": reader.name if reader else self._announced.get("source", ""),
-            "live": reader.live if reader else self._announced.get("live", True),
-            "phase": phase,
-            "notice": self._notice,
-            "targets": [{"target": n, "name": name} for n, name in self._targets.names.items()],
-            "max_targets": runtime.batch,
-            "runtime": f"{runtime.name}, {runtime.precision} on {runtime.device}",
-            "recording": self.recordings.current,
-            "saving": self.recordings.saving,
-            "files": self.recordings.files,
-        }

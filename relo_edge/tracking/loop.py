@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from relo_edge.errors import InputError
 from relo_edge.host.progress import show_progress
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.labels.rows import LabelledClip
@@ -22,8 +23,9 @@ from relo_edge.video.sources.frames import Frame
 if TYPE_CHECKING:
     from relo_edge.finder.find_again import FindAgain
     from relo_edge.geometry import Box
+    from relo_edge.streams.metrics import SourceMeter
 
-__all__ = ["TargetTracker", "TrackSummary", "track_feed"]
+__all__ = ["FeedLoop", "TargetTracker", "TrackSummary", "track_feed"]
 
 
 class Named(Protocol):
@@ -157,8 +159,8 @@ class _Statistics:
         )
 
 
-class _ActiveTargets:
-    """The targets by name, started and ended at their frames."""
+class ActiveTargets:
+    """The targets by name, started and ended at their frames, or by another thread meanwhile."""
 
     def __init__(
         self,
@@ -170,23 +172,56 @@ class _ActiveTargets:
         self._tracker, self._statistics, self._again = tracker, statistics, again
         self._waiting = list(starts)
         self._started: dict[int, TargetStart] = {}
+        self._lock = threading.Lock()
 
     def step(self, frame: FeedFrame, stop: threading.Event | None = None) -> Tracks:
         """All tracks of this frame; targets whose time it is are ended and started first."""
-        for target, start in list(self._started.items()):
-            if start.until is not None and frame.number >= start.until:
-                self._tracker.remove(target)
-                del self._started[target]
-        tracks = self._update(frame) if self._started else {}
-        if self._again and stop:
-            self._find_lost(self._again, frame, tracks, stop)
-        while self._waiting and frame.number >= self._waiting[0].frame:
-            start = self._waiting.pop(0)
-            self._started[self._tracker.add(frame.image, start.box)] = start
-            self._statistics.targets += 1
-            tracks[start.name] = Track(start.box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
-        self._statistics.frames += 1
-        return tracks
+        with self._lock:
+            for target, start in list(self._started.items()):
+                if start.until is not None and frame.number >= start.until:
+                    self._drop(target)
+            tracks = self._update(frame) if self._started else {}
+            if self._again and stop:
+                self._find_lost(self._again, frame, tracks, stop)
+            while self._waiting and frame.number >= self._waiting[0].frame:
+                start = self._waiting.pop(0)
+                self._begin(frame.image, start)
+                tracks[start.name] = Track(start.box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
+            self._statistics.frames += 1
+            return tracks
+
+    def add(self, image: Frame, start: TargetStart) -> None:
+        """Start a target in this image, which may be an older one.
+
+        Raises:
+            InputError: there is one of that name, or a box or image that cannot be tracked.
+        """
+        with self._lock:
+            if any(start.name == other.name for other in [*self._started.values(), *self._waiting]):
+                raise InputError(
+                    f"two targets are called {start.name!r}", fix="give each a name of its own"
+                )
+            self._begin(image, start)
+
+    def remove(self, name: int | str) -> None:
+        """Stop following a target.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        with self._lock:
+            by_name = {start.name: target for target, start in self._started.items()}
+            if name not in by_name:
+                raise InputError("target", found=repr(name), expected=f"one of {list(by_name)}")
+            self._drop(by_name[name])
+
+    def _begin(self, image: Frame, start: TargetStart) -> None:
+        self._started[self._tracker.add(image, start.box)] = start
+        self._statistics.targets += 1
+
+    def _drop(self, target: int) -> None:
+        self._tracker.remove(target)
+        del self._started[target]
 
     def _find_lost(
         self,
@@ -204,8 +239,7 @@ class _ActiveTargets:
             if found is None:
                 continue
             shown, box = found
-            self._tracker.remove(target)
-            del self._started[target]
+            self._drop(target)
             self._started[self._tracker.add(shown.image, box)] = start
             if shown is frame:
                 tracks[start.name] = Track(box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
@@ -218,6 +252,77 @@ class _ActiveTargets:
         return tracks
 
 
+class FeedLoop:
+    """One source's frames through its tracker into its outputs; it listens to no signal.
+
+    Attributes:
+        targets: what is followed.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        tracker: TargetTracker,
+        starts: Sequence[TargetStart],
+        sinks: Sinks | None = None,
+        *,
+        find_again: FindAgain | None = None,
+        on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
+        meter: SourceMeter | None = None,
+    ) -> None:
+        self._meter = meter
+        if meter:
+            meter.watch(feed.reader)
+        self._feed, self._tracker, self._sinks = feed, tracker, sinks or Sinks()
+        self._on_tracks = on_tracks
+        self._statistics = _Statistics()
+        self._paths: tuple[Path, ...] = ()
+        self._tracks: Tracks = {}
+        self.targets = ActiveTargets(tracker, starts, self._statistics, find_again)
+
+    def begin(self) -> None:
+        """Wait for the first frame, and start the targets that begin in it."""
+        self._tracks = self.targets.step(self._feed.peek())
+
+    def open_outputs(self) -> Outputs:
+        """The outputs, once the size of the frames is known; `run` writes to them."""
+        height, width = self._feed.peek().image.shape[:2]
+        reader = self._feed.reader
+        outputs = Outputs(LabelledClip(reader.name, (width, height), reader.fps), self._sinks)
+        self._paths = outputs.paths
+        return outputs
+
+    def run(self, outputs: Outputs, stop: threading.Event, advance: Callable[[], object]) -> None:
+        """From the first frame to the last, or until `stop` is set."""
+        begin, tracks = time.perf_counter(), self._tracks
+        tracked = time.monotonic()
+        frame = self._feed.read()
+        try:
+            while frame is not None:
+                views = list(self._tracker.views.values()) if self._sinks.heatmap else []
+                wanted = outputs.write(frame, tracks, views, self._statistics.tracker_fps)
+                if self._on_tracks:
+                    self._on_tracks(frame, tracks)
+                if self._meter:
+                    self._meter.count_frame(tracks)
+                    self._meter.add("write", time.monotonic() - tracked)
+                advance()
+                frame = self._feed.read(stop) if wanted else None
+                begun = time.monotonic()
+                tracks = self.targets.step(frame, stop) if frame else {}
+                tracked = time.monotonic()
+                if self._meter and frame:
+                    self._meter.add("wait", begun - frame.captured)
+                    self._meter.add_tracking(tracked - begun)
+        finally:
+            self._statistics.loop_seconds = time.perf_counter() - begin
+
+    def summarize(self, interrupted: bool) -> TrackSummary:
+        """What was done so far."""
+        dropped, runtime = self._feed.dropped, self._tracker.runtime
+        return self._statistics.summarize(dropped, interrupted, self._paths, runtime)
+
+
 def track_feed(
     feed: Feed,
     tracker: TargetTracker,
@@ -226,6 +331,7 @@ def track_feed(
     *,
     find_again: FindAgain | None = None,
     on_tracks: Callable[[FeedFrame, Tracks], object] | None = None,
+    meter: SourceMeter | None = None,
 ) -> TrackSummary:
     """Track targets from the feed's first frame to its last, or to Ctrl-C.
 
@@ -238,6 +344,7 @@ def track_feed(
         sinks: where the results go.
         find_again: who is asked for lost targets.
         on_tracks: called with each frame and its tracks, start boxes included.
+        meter: what counts the frames, for Prometheus.
 
     Returns:
         Counts, rates and the files written.
@@ -246,27 +353,16 @@ def track_feed(
         InputError: targets or outputs that cannot be.
         SourceError: the source broke, or an output cannot be written.
     """
-    sinks, statistics, reader = sinks or Sinks(), _Statistics(), feed.reader
-    active = _ActiveTargets(tracker, check_starts(starts, feed.start), statistics, find_again)
-    frame: FeedFrame | None = feed.peek()
-    height, width = feed.peek().image.shape[:2]
-    clip = LabelledClip(reader.name, (width, height), reader.fps)
-    tracks = active.step(feed.peek())
+    checked, reader = check_starts(starts, feed.start), feed.reader
+    loop = FeedLoop(
+        feed, tracker, checked, sinks, find_again=find_again, on_tracks=on_tracks, meter=meter
+    )
     left = reader.frame_count - feed.start if reader.frame_count else None
+    loop.begin()
     with (
         catch_interrupt() as pressed,
-        Outputs(clip, sinks) as outputs,
+        loop.open_outputs() as outputs,
         show_progress(f"tracking {reader.name}", left) as advance,
     ):
-        feed.read()
-        begin = time.perf_counter()
-        while frame is not None:
-            views = list(tracker.views.values()) if sinks.heatmap else []
-            wanted = outputs.write(frame, tracks, views, statistics.tracker_fps)
-            if on_tracks:
-                on_tracks(frame, tracks)
-            advance()
-            frame = feed.read(pressed) if wanted else None
-            tracks = active.step(frame, pressed) if frame else {}
-        statistics.loop_seconds = time.perf_counter() - begin
-    return statistics.summarize(feed.dropped, pressed.is_set(), outputs.paths, tracker.runtime)
+        loop.run(outputs, pressed, advance)
+    return loop.summarize(pressed.is_set())

@@ -38,6 +38,7 @@ class Sinks:
         boxes: box files to write.
         show: whether a window shows the frames.
         heatmap: whether search windows and policy maps are drawn too.
+        source: which source it is, in lines on stdout that are about several.
 
     Raises:
         InputError: a heatmap without a picture to draw it on.
@@ -47,6 +48,7 @@ class Sinks:
     boxes: Sequence[Path] = ()
     show: bool = False
     heatmap: bool = False
+    source: str | None = None
 
     def __post_init__(self) -> None:
         if self.heatmap and not self.video and not self.show:
@@ -75,9 +77,9 @@ def check_outputs(source: str, sinks: Sinks, others: Sequence[Path] = ()) -> Non
         seen.add(path.absolute())
 
 
-def _open_boxes(path: Path, clip: LabelledClip) -> BoxRecorder:
+def _open_boxes(path: Path, clip: LabelledClip, source: str | None) -> BoxRecorder:
     write_format = find_format(path)
-    return LabelRecorder(path, write_format, clip) if write_format else record_boxes(path)
+    return LabelRecorder(path, write_format, clip) if write_format else record_boxes(path, source)
 
 
 def _identify(path: Path) -> tuple[int, int] | None:
@@ -111,7 +113,9 @@ class Outputs:
             self._video = _register(
                 stack, VideoRecorder(sinks.video, clip.fps) if sinks.video else None
             )
-            self._boxes = [_register(stack, _open_boxes(path, clip)) for path in sinks.boxes]
+            self._boxes = [
+                _register(stack, _open_boxes(path, clip, sinks.source)) for path in sinks.boxes
+            ]
             self._open = stack.pop_all()
 
     def write(

@@ -26,7 +26,15 @@ Protocol = Annotated[
 Init = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="[NAME=]X,Y,W,H", help="A target's box in the first frame; repeat for more."
+        metavar="[SOURCE:][NAME=]X,Y,W,H",
+        help="A target's box in the first frame; repeat for more.",
+    ),
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Counts and times for Prometheus; without HOST, for this machine alone.",
     ),
 ]
 Finder = Annotated[
@@ -64,10 +72,11 @@ def demo(
 @app.command(epilog="Example: relo-edge track clip.mp4 --bundle demo --init 120,80,64,48")
 def track(
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
+            metavar="[NAME=]SOURCE...",
             help="Video, folder or glob of images, camera number, rtsp:// or http:// address, "
-            "csi:0, GStreamer pipeline, synthetic:, or demo."
+            "csi:0, GStreamer pipeline, synthetic:, or demo; several are tracked at once.",
         ),
     ],
     init: Init = None,
@@ -131,6 +140,7 @@ def track(
     threads: Threads = None,
     trust_engine: TrustEngine = False,
     show: Annotated[bool, typer.Option("--show", help="Show a window; q ends the run.")] = False,
+    metrics: Metrics = None,
     as_json: Json = False,
 ) -> None:
     """Follow targets in a video, images, a camera or a stream."""
@@ -163,16 +173,23 @@ def track(
         find_again=find_again,
         tracker=tracker,
         trust_engines=trust_engine,
+        metrics=metrics,
     )
     print_result(summary, as_json, aside=STDOUT in (boxes or []))
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if getattr(summary, "failures", None):  # of several sources
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: relo-edge serve 0 --bundle demo --host 0.0.0.0")
 def serve(
     source: Annotated[
-        str, typer.Argument(help="Camera number, stream, video file, folder, or synthetic:.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]SOURCE...",
+            help="Camera number, stream, video file, folder, or synthetic:; several are a wall.",
+        ),
     ],
     bundle: Annotated[str | None, typer.Option(help="Bundle folder, or demo.")] = None,
     init: Init = None,
@@ -183,7 +200,7 @@ def serve(
     recordings: Annotated[Path, typer.Option(help="Folder for what the page records.")] = Path(
         "recordings"
     ),
-    targets: Annotated[int, typer.Option(min=1, help="Most targets at a time.")] = 4,
+    targets: Annotated[int, typer.Option(min=1, help="Most targets at a time in a source.")] = 4,
     checkpoint: Checkpoint = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, or a precision of the bundle.")] = "auto",
@@ -193,6 +210,7 @@ def serve(
     ] = False,
     threads: Threads = None,
     trust_engine: TrustEngine = False,
+    metrics: Metrics = None,
     as_json: Json = False,
 ) -> None:
     """Show a source live in a browser. Targets are drawn, followed and recorded there."""
@@ -213,6 +231,7 @@ def serve(
         recover=recover,
         threads=threads,
         trust_engines=trust_engine,
+        metrics=metrics,
     )
     print_result(summary, as_json)
     if summary.interrupted:

@@ -52,6 +52,8 @@ class FeedFrame(NamedTuple):
     image: Frame
     time: float
     """Seconds: a file's timestamp; for a camera, since the first frame read here."""
+    captured: float = 0.0
+    """`time.monotonic()` when the frame arrived."""
 
 
 class Feed:
@@ -100,10 +102,10 @@ class Feed:
 
     def _number(self, read: LiveFrame) -> FeedFrame:
         if not self.reader.live:
-            return FeedFrame(read.index, read.image, read.media)
+            return FeedFrame(read.index, read.image, read.media, read.captured)
         if self._first is None or self._numbering is None:
             # Frames that came while the runtime was being opened are of no interest.
             self._first, self._dropped_before = read, self.reader.dropped
             self._numbering = FrameNumbering(self.reader.fps)
         number = self._numbering.next_number(read.media)
-        return FeedFrame(number, read.image, read.media - self._first.media)
+        return FeedFrame(number, read.image, read.media - self._first.media, read.captured)

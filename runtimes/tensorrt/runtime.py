@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import STEP, TEMPLATE, TensorSpec, describe_graph
 from relo_edge.errors import DeviceError, InputError, RuntimeUnavailable
-from relo_edge.runtime import ClosedOnExit, LastStep, RuntimeRequest, StepResult, check_slots
+from relo_edge.last_step import LastStep
+from relo_edge.runtime import ClosedOnExit, RuntimeRequest, StepResult, check_slots
 from relo_edge.runtimes.one_by_one import find_target
 from relo_edge.runtimes.tensorrt.buffers import ALIGNMENT, Mirror, allocate, count_bytes
 from relo_edge.runtimes.tensorrt.choice import ChosenEngines, choose_engines

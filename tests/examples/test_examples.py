@@ -46,6 +46,12 @@ def test_targets_come_and_go(run):
     ]
 
 
+def test_cameras_come_and_go(run):
+    lines = run("fleet.py").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["cam0", "cam1", "cam2", "late"]
+    assert all(" frames, last box [" in line for line in lines)
+
+
 def test_opencvs_loop_runs(run):
     lines = run("opencv_drop_in.py").splitlines()
     assert len(lines) == 39

@@ -40,12 +40,12 @@ def serve(folder, source=CAMERA, host="127.0.0.1", **options):
 class Watcher:
     """A page's side of the line; it says `seen` for each picture unless told otherwise."""
 
-    def __init__(self, server, eager=True, headers=None, port=None):
+    def __init__(self, server, eager=True, headers=None, port=None, path="/live"):
         port = port or server.port
         own = {} if server.token is None else {"Cookie": f"relo-edge-{server.port}={server.token}"}
         self._stack = ExitStack()
         opening = connect(
-            f"ws://127.0.0.1:{port}/live",
+            f"ws://127.0.0.1:{port}{path}",
             origin=f"http://127.0.0.1:{port}",
             additional_headers={**own, **(headers or {})},
             max_size=None,

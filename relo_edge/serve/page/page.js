@@ -1,21 +1,21 @@
 // The connection and everything around the picture; the server keeps all state.
 
+import { Line } from "./line.js";
 import { STAGES, plotLatency, plotRate, stageColour } from "./plot.js";
 import { Stage, colourOf } from "./stage.js";
 
 const HISTORY_LENGTH = 120; // samples: a minute
-const SILENCE_MS = 6000; // without a message, the connection counts as lost
 const NOTICE_MS = 6000; // how long a notice is shown
 const PHASES = { paused: "paused", ended: "ended", failed: "failed", stalled: "stalled", reconnecting: "reconnecting" };
 
 const $ = (id) => document.getElementById(id);
 
-let socket = null, state = null, samples = [], lastMessage = 0, attempts = 0, number = 0, noticeTimer = 0;
+let state = null, samples = [], number = 0, noticeTimer = 0;
 const pending = new Map(); // commands by id, until they are answered
 
 const stage = new Stage($("stage"), $("picture"), $("overlay"), {
   seen: (head) => {
-    post({ do: "seen", picture: head.picture });
+    line.post({ do: "seen", picture: head.picture });
     showTracks(head.tracks);
   },
   drawn: (picture, box) => ask("add", { picture, box }),
@@ -33,39 +33,24 @@ const stage = new Stage($("stage"), $("picture"), $("overlay"), {
 
 // The connection
 
-function connect() {
-  socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
-  socket.binaryType = "arraybuffer";
-  lastMessage = Date.now();
-  socket.onopen = () => { attempts = 0; stage.reset(); };
-  socket.onmessage = ({ data }) => {
-    lastMessage = Date.now();
-    if (typeof data === "string") handle(JSON.parse(data));
-    else stage.show(data);
-  };
-  socket.onclose = ({ reason }) => {
+const line = new Line("live", {
+  opened: () => stage.reset(),
+  event: (event) => handlers[event.type](event),
+  picture: (data) => stage.show(data),
+  closed: (reason) => {
     pending.clear();
     showPhase(reason || "offline");
-    setTimeout(connect, Math.min(5000, 300 * 2 ** attempts++));
-  };
-}
-
-setInterval(() => {
-  if (socket && socket.readyState <= WebSocket.OPEN && Date.now() - lastMessage > SILENCE_MS) socket.close();
-}, 1000);
+  },
+});
 
 const isOver = () => state.phase === "ended" || state.phase === "failed";
 
-const online = () => socket && socket.readyState === WebSocket.OPEN;
-
-function post(message) {
-  if (online()) socket.send(JSON.stringify(message));
-}
+const online = () => line.online;
 
 function ask(command, fields = {}) {
   number += 1;
   pending.set(number, command);
-  post({ do: command, id: number, ...fields });
+  line.post({ do: command, id: number, ...fields });
 }
 
 const handlers = {
@@ -79,8 +64,6 @@ const handlers = {
   error: (event) => { pending.delete(event.id); notify(event.message); },
   heartbeat: () => {},
 };
-
-const handle = (event) => handlers[event.type](event);
 
 // What is shown
 
@@ -191,7 +174,6 @@ $("pause").onclick = () => ask(state.phase === "paused" ? "resume" : "pause");
 $("restart").onclick = () => ask("restart");
 $("record").onclick = () => ask(state.recording ? "stop-recording" : "record");
 $("clear").onclick = () => ask("clear");
+$("back").hidden = !location.pathname.includes("/sources/");
 addEventListener("resize", showSamples);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showSamples);
-
-connect();

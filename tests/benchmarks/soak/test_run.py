@@ -8,6 +8,7 @@ from clips import StillRuntime, write_video
 
 from relo_edge.benchmarks.soak import log as soak_log
 from relo_edge.benchmarks.soak import loop as soak_loop
+from relo_edge.benchmarks.soak import sources as soak_sources
 from relo_edge.benchmarks.soak.log import FAILURES, GROWTH, ProcessUse, SoakLog, measure_growth
 from relo_edge.benchmarks.soak.run import draw_table, soak
 
@@ -45,6 +46,16 @@ def test_a_short_soak_of_the_loop(monkeypatch):
     assert result.added >= 1
     assert result.frames > 5
     assert result.more["dropped"] >= 0
+
+
+@pytest.mark.slow
+def test_a_short_soak_of_the_wall(monkeypatch):
+    monkeypatch.setattr(soak_sources, "CHANGING", 0.3)
+    result = soak(StillRuntime(batch=soak_sources.WALL_TARGETS), 14.0, "wall")
+    check_verdict(result)
+    assert result.added >= 3
+    assert result.more["sources_removed"] >= 1
+    assert result.more["pictures"] > 20
 
 
 @pytest.mark.slow

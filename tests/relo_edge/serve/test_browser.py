@@ -50,7 +50,7 @@ def test_drag_follow_stop(browser, server):
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")
         # What was drawn on the screen is what was begun in the frame: 320x240, larger here.
-        (track,) = wait_for(lambda: server.broadcaster.latest.tracks)
+        (track,) = wait_for(lambda: server.site.broadcaster.latest.tracks)
         x, y, width, height = track.track.box
         assert (x + width / 2, y + height / 2) == pytest.approx((120, 90), abs=3)
         tab.until("document.querySelector('#targets .sure').textContent === '100%'")
@@ -73,7 +73,7 @@ def test_a_tap_or_a_drag_taken_back_starts_nothing(browser, server):
         tab.send("Input.dispatchKeyEvent", type="keyDown", key="Escape")
         tab.mouse("mouseReleased", 10, 10)
         tab.until("document.getElementById('delay').textContent.endsWith('ms')")
-        assert server.worker.state["targets"] == []
+        assert server.site.worker.state["targets"] == []
 
 
 def test_the_picture_stands_still_while_a_box_is_drawn(browser, server):
@@ -82,8 +82,8 @@ def test_the_picture_stands_still_while_a_box_is_drawn(browser, server):
         first = tab.ask(look)
         tab.until(f"{look} !== {first!r}")
         tab.drag((0.2, 0.2), (0.6, 0.6), release=False)
-        frames, still = server.worker.frames, tab.ask(look)
-        wait_for(lambda: server.worker.frames > frames + 10)
+        frames, still = server.site.worker.frames, tab.ask(look)
+        wait_for(lambda: server.site.worker.frames > frames + 10)
         assert tab.ask(look) == still
         tab.mouse("mouseReleased", *_middle(tab))
         tab.until(f"{look} !== {still!r}")
@@ -112,10 +112,10 @@ def test_pause_resume_restart(browser, server):
         tab.until(f"{PHASE} === 'paused'")
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.until(f"{ROWS} === 1")
-        frames = server.worker.frames
+        frames = server.site.worker.frames
         tab.click("pause")
         tab.until(LIVE)
-        wait_for(lambda: server.worker.frames > frames)
+        wait_for(lambda: server.site.worker.frames > frames)
         tab.click("restart")
         tab.until(f"{ROWS} === 0")
         tab.until(LIVE)
@@ -130,8 +130,8 @@ def test_record_and_download(browser, server, tmp_path, monkeypatch):
         tab.drag((0.25, 0.25), (0.5, 0.5))
         tab.click("record")
         tab.until("document.getElementById('record').textContent === 'Stop'")
-        frames = server.worker.frames
-        wait_for(lambda: server.worker.frames > frames + 10)
+        frames = server.site.worker.frames
+        wait_for(lambda: server.site.worker.frames > frames + 10)
         tab.click("record")
         tab.until("document.getElementById('files').textContent.endsWith(': being saved …')")
         assert tab.text("record") == "Record"
@@ -185,8 +185,8 @@ def test_a_dropped_line_is_said_and_mended(browser, server):
             relay.cut()
             tab.until(f"{PHASE} === 'offline'")
             assert tab.ask("document.getElementById('pause').disabled")
-            frames = server.worker.frames
-            wait_for(lambda: server.worker.frames > frames + 5)
+            frames = server.site.worker.frames
+            wait_for(lambda: server.site.worker.frames > frames + 5)
             relay.mend()
             tab.until(LIVE)
             tab.until(f"{ROWS} === 1")
@@ -224,7 +224,7 @@ def test_after_the_end_no_box_can_be_drawn(browser, tmp_path):
         tab.until(f"{PHASE} === 'ended'")
         tab.drag((0.25, 0.25), (0.75, 0.75))
         tab.until("document.getElementById('notice').textContent.includes('has ended: restart')")
-        assert (tab.ask(ROWS), server.worker.state["targets"]) == (0, [])
+        assert (tab.ask(ROWS), server.site.worker.state["targets"]) == (0, [])
         tab.close()
 
 

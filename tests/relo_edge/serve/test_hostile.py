@@ -58,7 +58,7 @@ def test_a_flood_is_cut_off(server):
 
 
 def test_the_ninth_viewer_is_told_that_it_is_full(server):
-    wait_for(lambda: not server.broadcaster.viewers)
+    wait_for(lambda: not server.site.broadcaster.viewers)
     pages = [Watcher(server) for _ in range(MAX_VIEWERS)]
     try:
         with Watcher(server) as late, pytest.raises(ConnectionClosed) as closed:
@@ -183,7 +183,7 @@ def test_a_viewer_that_reads_nothing_slows_nobody(tmp_path):
         Watcher(server, eager=False) as slow,
     ):
         deaf.sendall(upgrade(server))
-        wait_for(lambda: len(server.broadcaster.viewers) == 3)
+        wait_for(lambda: len(server.site.broadcaster.viewers) == 3)
         page.until(lambda: len(page.heads) > 40)
         first, last = page.heads[5]["picture"], page.heads[-1]["picture"]
         # The quick page misses next to nothing; the slow one says `seen` for nothing, so it is
@@ -211,14 +211,14 @@ def test_a_viewer_that_takes_nothing_any_more_loses_its_place(tmp_path, monkeypa
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.connect(("127.0.0.1", server.port))
         deaf.sendall(upgrade(server))
-        wait_for(lambda: server.broadcaster.viewers)
+        wait_for(lambda: server.site.broadcaster.viewers)
 
         def claim_to_see():
             """Ask for more by saying `seen`, and read none of it."""
-            for viewer in list(server.broadcaster.viewers):
+            for viewer in list(server.site.broadcaster.viewers):
                 for number in list(viewer.in_flight):
                     deaf.sendall(mask_text(f'{{"do": "seen", "picture": {number}}}'))
-            return not server.broadcaster.viewers
+            return not server.site.broadcaster.viewers
 
         wait_for(claim_to_see)
 
@@ -303,5 +303,5 @@ def test_any_bytes_on_an_open_socket_are_survived(server, quiet, data):
 
 
 def test_after_all_that_it_is_still_well(server):
-    wait_for(lambda: not server.broadcaster.viewers, 30)
+    wait_for(lambda: not server.site.broadcaster.viewers, 30)
     assert is_well(server)

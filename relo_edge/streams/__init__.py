@@ -1,0 +1,1 @@
+"""Many sources on one runtime."""
