@@ -204,6 +204,10 @@ class MultiTracker:
         for name, values in {**self.motion.describe_target(box, size), **self.told}.items():
             self.runtime.set_target(target.slot, name, values)
         self.runtime.forget(target.slot)
+        if self.motion.steps_first_frame:
+            pixels = self._pixels[:1]
+            self._fill_pixels(frame, target, pixels[0])
+            self.runtime.step([target.slot], pixels, self.motion.shared)
         self._cropper.size = size
         self._targets[self._next_id] = target
         self._next_id += 1

@@ -48,8 +48,8 @@ class Observation(nn.Module):
         values = values.permute(0, 3, 1, 2)
         for layer, convolution in zip(self.layers, self.convolutions, strict=True):
             values = F.leaky_relu(convolution(values), LEAK)
-            if layer.pool:
-                values = F.max_pool2d(values, 2)
+            if layer.pool > 1:
+                values = F.max_pool2d(values, layer.pool)
         return F.leaky_relu(self.features(values.flatten(1)), LEAK)
 
     def join(self, features: Tensor, locations: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from relo_edge.network.drlt import build_fresh_drlt
-from relo_edge.network.drlt_sizes import Convolution, DrltVariant
+from relo_edge.network.drlt_sizes import Convolution, build_variant
 from relo_edge.training.box_reinforce import (
     BoxReinforce,
     distance_reward,
@@ -13,7 +13,7 @@ from relo_edge.training.box_reinforce import (
 )
 from relo_edge.training.frame_clips import FrameClips
 
-SMALL = DrltVariant("small", 16, (Convolution(4, 3, 2, pool=True), Convolution(3, 1)), 6, 7, 8)
+SMALL = build_variant("small", 16, [Convolution(4, 3, 2, pool=2), Convolution(3, 1)], 6, 8)
 
 
 def test_the_distance_is_minus_mean_minus_max():

@@ -11,10 +11,11 @@ from relo_edge.network.drlt_sizes import (
     DRLT_VARIANTS,
     Convolution,
     DrltVariant,
+    build_variant,
     find_drlt_variant,
 )
 
-SMALL = DrltVariant("small", 16, (Convolution(4, 3, 2, pool=True), Convolution(3, 1)), 6, 7, 8)
+SMALL = build_variant("small", 16, [Convolution(4, 3, 2, pool=2), Convolution(3, 1)], 6, 8)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,12 @@ def test_a_manifest_s_variant_is_the_same_one(variant):
     ("wrong", "told"),
     [
         ({"hidden": 4}, "hidden: found 4, expected more than the 4 entries"),
-        ({"features": 0}, "features: found 0, expected 1 or more"),
-        ({"convolutions": ()}, "convolutions: found 0 on a side of 16"),
+        ({"features": 0}, "sizes: found one below 1, expected 1 or more"),
+        ({"pools": (2,)}, "convolutions: found 2, 2, 2, 1, expected as many"),
+        (
+            {"channels": (), "kernels": (), "strides": (), "pools": ()},
+            "convolutions: found 0 on a side of 16",
+        ),
         ({"frame_size": 1}, "convolutions: found 2 on a side of 1"),
     ],
 )
