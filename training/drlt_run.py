@@ -29,6 +29,8 @@ __all__ = ["choose_drlt_recipe", "run_drlt"]
 log = logging.getLogger("relo_edge")
 
 TRIAL_CLIPS = 64
+START_CLIPS = 4
+"""On which the untrained weights are tried: they are at nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def choose_drlt_recipe(
         stage, clips, frames = BoxReinforce(), MIRRORS, (10, 10)
         loop = LoopSettings(50_000, 1e-5, decay=0.1)
     else:
-        stage, clips, frames = BoxReinforce(episodes=16), 24, (6, 20)
-        loop = LoopSettings(4000, 1e-3, warm_steps=50)
+        stage, clips, frames = BoxReinforce(episodes=16), 32, (4, 24)
+        loop = LoopSettings(3000, 1.5e-3, warm_steps=50)
     parts = processes * request.accumulate
     batch, steps = request.batch_clips or clips * parts, request.steps or loop.steps
     if batch % (parts * MIRRORS):
@@ -81,7 +83,7 @@ def run_drlt(request: TrainRequest, processes: Processes) -> TrainResult:
         if processes.leads:
             log.info("going on after step %d", run_state.step)
     elif processes.leads:
-        run_state.kept = {"start_iou": _try(network, "trial of the start").mean_iou}
+        run_state.kept = {"start_iou": _try(network, "trial of the start", START_CLIPS).mean_iou}
     items = count_items(recipe.clips.parts, run_state.step, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
     streaming = closing(stream_frame_clips(recipe.clips, items))
@@ -108,7 +110,7 @@ def _publish(
     draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
     if not result.finished:
         return result
-    trial = replace(_try(network, "trial"), start_iou=run_state.kept["start_iou"])
+    trial = replace(_try(network, "trial", TRIAL_CLIPS), start_iou=run_state.kept["start_iou"])
     card = {
         "stage": request.stage,
         "variant": result.variant,
@@ -123,9 +125,9 @@ def _publish(
     return replace(result, trial=trial)
 
 
-def _try(network: Drlt, name: str) -> BoxTrial:
-    with show_progress(name, TRIAL_CLIPS, "clips") as advance:
-        return try_boxes(network, TRIAL_CLIPS, advance=advance)
+def _try(network: Drlt, name: str, clips: int) -> BoxTrial:
+    with show_progress(name, clips, "clips") as advance:
+        return try_boxes(network, clips, advance=advance)
 
 
 def _identify(request: TrainRequest, variant: DrltVariant) -> dict[str, Any]:

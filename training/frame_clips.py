@@ -20,6 +20,8 @@ FIRST_SEED = 1_000_000
 """Training's clips; those below are held out."""
 PLANNED = 90
 """Frames of a clip of which a part is shown."""
+INTERVALS = 4
+"""The largest interval between two frames: long ways, without the cost of long clips."""
 MIRRORS = 4
 """Clips that are made of each one drawn, for drawing takes longest."""
 DRAWN = (192, 108)
@@ -79,7 +81,9 @@ class _DrawnClips(Dataset[FrameClips]):
         count = settings.grow(item)
         drawn = []
         for _ in range(settings.clips // MIRRORS):
-            order = rng.integers(0, PLANNED - count + 1) + np.arange(count)
+            longest = min(INTERVALS, (PLANNED - 1) // (count - 1))
+            order = rng.integers(1, longest + 1) * np.arange(count)
+            order += rng.integers(0, PLANNED - order[-1])
             clip = draw_clip(_draw_seed(rng), order, settings.frame_size)
             drawn += [_mirror(*clip, sides, rng.permutation(3)) for sides in range(MIRRORS)]
         frames, boxes = (torch.stack(one) for one in zip(*drawn, strict=True))

@@ -71,6 +71,11 @@ class DrltVariant(TrackerVariant):
             found = f"{len(self.channels)} on a side of {self.frame_size}"
             expected = "at least one, and a cell left"
             raise InputError(f"{self.name}: convolutions", found=found, expected=expected)
+        if self.channels[-1] <= BOX:
+            expected = f"more than {BOX}: a cell's score and box"
+            raise InputError(
+                f"{self.name}: last channels", found=self.channels[-1], expected=expected
+            )
         object.__setattr__(self, "protocols", MappingProxyType(dict(self.protocols)))
 
     @property
