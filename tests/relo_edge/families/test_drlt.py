@@ -1,12 +1,15 @@
 """DRLT as a family: whole frames, two states, and runtimes that follow as the network does."""
 
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from recording_device import open_recorded
 
+from relo_edge.calibration.fp16 import convert_fp16
+from relo_edge.calibration.verdict import mark_held
 from relo_edge.errors import CheckpointError, GateError
 from relo_edge.export import drlt as builder
 from relo_edge.export.publishing import export_bundle
@@ -142,6 +145,24 @@ def test_a_graph_that_mixes_up_its_states_is_not_published(names, tmp_path, monk
     with pytest.raises(GateError, match="step graph differs from the network"):
         export_small(tmp_path)
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_verdict_counts_the_step_of_the_first_frame():
+    boxes = np.zeros((3, 4))
+    run = SimpleNamespace(truth=boxes)
+    recording = SimpleNamespace(runs=[run, run], boxes=lambda: [boxes, boxes])
+    assert list(mark_held(recording, SMALL)) == [True, False, False, False] * 2
+
+
+def test_half_precision_keeps_what_the_box_is_made_of(small):
+    import onnx
+
+    half = convert_fp16(onnx.load(small.graph("step")), SMALL, {})
+    assert half.state_dtype == "float32"
+    assert {"box", "h_out", "c_out", "lstm/gates"} <= set(half.kept)
+    assert not {"conv0", "features/matmul", "gates/seen/matmul", "gates/remembered"} & set(
+        half.kept
+    )
 
 
 def test_checkpoints_are_recognised_by_their_shapes(tmp_path):
