@@ -51,7 +51,7 @@ def choose_drlt_recipe(
         loop = LoopSettings(50_000, 1e-5, decay=0.1)
     else:
         stage, clips, frames = BoxReinforce(episodes=16), 32, (4, 24)
-        loop = LoopSettings(3000, 1.5e-3, warm_steps=50)
+        loop = LoopSettings(1600, 1e-3, warm_steps=50)
     parts = processes * request.accumulate
     batch, steps = request.batch_clips or clips * parts, request.steps or loop.steps
     if batch % (parts * MIRRORS):

@@ -18,6 +18,15 @@ LEAK = 0.1
 MIDDLE = 128.0
 """Pixels are taken less 128 and divided by it: a power of two, which folds without a loss."""
 
+START_GATES = (
+    (2.0, 2.0, 2.0, 2.0),
+    (-2.0, -2.0, -2.0, -2.0),
+    (0.95, 0.95, 0.16, 0.27),
+    (2.0, 2.0, 2.0, 2.0),
+)
+"""Biases of the box's units for input, forgetting, cell and output: 0.5, 0.5, 0.12 and 0.2."""
+START_WEIGHTS = 0.1
+
 
 class LstmState(NamedTuple):
     """What is carried from frame to frame, [B,H] each."""
@@ -129,4 +138,16 @@ def build_fresh_drlt(variant: DrltVariant, seed: int) -> Drlt:
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, LEAK, nonlinearity="leaky_relu")
                 nn.init.zeros_(module.get_parameter("bias"))
+        _start_box(network.recurrent)
     return network
+
+
+@torch.no_grad()
+def _start_box(lstm: nn.LSTM) -> None:
+    """The first boxes are in the middle and of a usual size, and no gate of theirs is shut."""
+    biases = torch.zeros(4, lstm.hidden_size)
+    biases[:, -BOX:] = torch.tensor(START_GATES)
+    for kind, start in (("ih", biases), ("hh", torch.zeros_like(biases))):
+        rows = lstm.get_parameter(f"weight_{kind}_l0").unflatten(0, (4, -1))
+        rows[:, -BOX:] *= START_WEIGHTS
+        lstm.get_parameter(f"bias_{kind}_l0").copy_(start.flatten())
