@@ -18,7 +18,7 @@ from relo_edge.training.checkpointing import RunState, make_run_folder
 from relo_edge.training.curve import draw_curve
 from relo_edge.training.frame_clips import MIRRORS, FrameClipSettings, stream_frame_clips
 from relo_edge.training.loop import LoopSettings, run_loop
-from relo_edge.training.pack_weights import write_weights
+from relo_edge.training.pack_weights import pack_weights
 from relo_edge.training.processes import Processes
 from relo_edge.training.requests import TrainRequest
 from relo_edge.training.synthetic_batches import count_items, name_lost_workers
@@ -121,7 +121,7 @@ def _publish(
         "data": "synthetic clips, drawn from seeds",
         "trial": trial.describe(),
     }
-    write_weights(network.state_dict(), request.output / f"{request.stage}.safetensors", card=card)
+    pack_weights(result.checkpoint, request.output / f"{request.stage}.safetensors", card=card)
     return replace(result, trial=trial)
 
 
