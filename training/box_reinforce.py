@@ -26,6 +26,8 @@ class BoxReinforce:
     """The Gaussian's standard deviation, in shares of the frame."""
     detector_share: float = 0.1
     """The share of the steps in which the detector is trained as one, before REINFORCE."""
+    frozen_share: float = 0.4
+    """The share of the steps after which the detector learns along with everything else."""
     distance_share: float = 0.6
     """The share of the others that learn from distance: 300 of 500 epochs. The last, overlap."""
 
@@ -48,7 +50,7 @@ class BoxReinforce:
         )
         maps = network.observation.detect(batch.frames.flatten(0, 1))
         # Frozen while it is read by layers that know nothing yet.
-        seen = maps if late else maps.detach()
+        seen = maps if batch.progress >= self.frozen_share else maps.detach()
         means = network.follow_maps(seen.unflatten(0, batch.boxes.shape[:2]), batch.boxes[:, 0])
         noise = torch.randn(self.episodes, *means.shape, device=means.device)
         boxes = means.detach() + self.spread * noise

@@ -106,7 +106,8 @@ def test_the_reward_rises(progress):
     ("progress", "learning"),
     [
         (0.0, {"convolutions"}),
-        (0.5, {"features", "joined", "recurrent"}),
+        (0.39, {"features", "joined", "recurrent"}),
+        (0.4, {"convolutions", "features", "joined", "recurrent"}),
         (1.0, {"convolutions", "features", "joined", "recurrent"}),
     ],
 )
