@@ -145,7 +145,7 @@ def judge_candidate(
     frames = count_frames(recording.runs)
     every = max(1, frames // JUDGED_SAMPLES)
     feeds = islice(recording.step_feeds(), 0, None, every)
-    held = islice(mark_held(recording), 0, None, every)
+    held = islice(mark_held(recording, bundle.variant), 0, None, every)
     graphs = bundle.graph("step"), candidate.graph("step", precision)
     contract = describe_graph(bundle.variant, STEP, candidate.state_dtype(precision))
     steps = measure_outputs(*graphs, contract, feeds, held)

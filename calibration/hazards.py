@@ -45,12 +45,17 @@ SCALE_LOSS = 1 / 254
 
 INTERFACE = "float32 at the interface"
 POSITION = "a position of up to 16 cells has 11 bits in half: it would move by 1/16 pixel"
+ANSWER = "entries of this state are the box: in half it would move by half a pixel in 1000"
 KNOWN_HAZARDS = {
     "box": POSITION,
     "centre/scores": "clips at 1 - 0.0001, which in half is 1",
     "centre/sigmoid": "makes what is clipped at 1 - 0.0001, which in half is 1",
     "choice/*": f"{POSITION}, and cells of nearly the same windowed logit would tie",
+    "c_out": ANSWER,
+    "h_out": ANSWER,
     "history/known": INTERFACE,
+    "lstm/*": ANSWER,
+    "location/*": ANSWER,
     "policy_logits": INTERFACE,
     "role*": "the box's edges are compared with pixels: above 64, half's steps are 1/16",
     "score": INTERFACE,

@@ -14,6 +14,7 @@ from relo_edge.bundle import Bundle
 from relo_edge.calibration.recording import Recording, track_run
 from relo_edge.calibration.samples import Feeds
 from relo_edge.contract import GraphContract
+from relo_edge.families.registry import find_family
 from relo_edge.geometry import Floats
 from relo_edge.graphs.sessions import open_exposed
 from relo_edge.measures.accuracy import measure_auc
@@ -29,6 +30,7 @@ from relo_edge.measures.gates import (
 )
 from relo_edge.measures.tensor_errors import ErrorTally, OutputError
 from relo_edge.runtime import open_runtime
+from relo_edge.spec import TrackerVariant
 
 __all__ = [
     "StepScore",
@@ -175,9 +177,12 @@ def _choose_cell(contract: GraphContract, scores: Floats, sample: Feeds) -> int:
     return int(np.argmax(scores[0] * sample[window.name]))
 
 
-def mark_held(recording: Recording) -> Iterator[bool]:
+def mark_held(recording: Recording, variant: TrackerVariant) -> Iterator[bool]:
     """For each recorded step, whether the float tracker holds its target, as far as is known."""
+    motion = find_family(variant.family).motion(variant, variant.protocol())
     for run, boxes in zip(recording.runs, recording.boxes(), strict=True):
+        if motion.steps_first_frame:
+            yield True
         yield from find_on_target(measure_overlaps_or_nan(boxes, run.truth)).tolist()
 
 

@@ -92,12 +92,9 @@ class _Cropper:
         frame = check_frame(frame)
         size = (frame.shape[1], frame.shape[0])
         if self.size is not None and size != self.size:
-            raise InputError(
-                "frame size changed",
-                found="{}x{}".format(*size),
-                expected="{}x{}".format(*self.size),
-                fix="start the target again on the new size",
-            )
+            found, expected = ("{}x{}".format(*one) for one in (size, self.size))
+            fix = "start the target again on the new size"
+            raise InputError("frame size changed", found=found, expected=expected, fix=fix)
         return frame
 
     def crop(self, frame: Frame, window: CropWindow, target: Frame) -> None:
@@ -190,12 +187,9 @@ class MultiTracker:
         taken = {target.slot for target in self._targets.values()}
         free = [slot for slot in range(self.runtime.batch) if slot not in taken]
         if not free:
-            raise InputError(
-                "targets",
-                found=f"{len(taken) + 1}",
-                expected=f"at most {self.runtime.batch}",
-                fix="open the runtime with a larger batch",
-            )
+            expected = f"at most {self.runtime.batch}"
+            fix = "open the runtime with a larger batch"
+            raise InputError("targets", found=len(taken) + 1, expected=expected, fix=fix)
         target = _Target(free[0], box, box)
         _holders.setdefault(self.runtime, {})[target.slot] = weakref.ref(target)
         size = (frame.shape[1], frame.shape[0])
@@ -204,6 +198,9 @@ class MultiTracker:
         for name, values in {**self.motion.describe_target(box, size), **self.told}.items():
             self.runtime.set_target(target.slot, name, values)
         self.runtime.forget(target.slot)
+        if self.motion.steps_first_frame:
+            self._fill_pixels(frame, target, self._pixels[0])
+            self.runtime.step([target.slot], self._pixels[:1], self.motion.shared)
         self._cropper.size = size
         self._targets[self._next_id] = target
         self._next_id += 1

@@ -88,6 +88,7 @@ PLAIN = {
     "closed_loop.py": ["relo_edge/measures", "training"],
     "coco.py": ["relo_edge/datasets", "relo_edge/labels"],
     "demo.py": ["export", "relo_edge/network", "relo_edge/tracking"],
+    "drlt.py": ["export", "relo_edge/families", "relo_edge/network"],
     "engines.py": ["relo_edge/pipeline", "relo_edge/verbs", "runtimes/tensorrt"],
     "files.py": ["relo_edge/host", "relo_edge/video/sources"],
     "gpu.py": ["relo_edge/doctor", "runtimes/tensorrt"],

@@ -18,7 +18,7 @@ from relo_edge.training.checkpointing import RunState, make_run_folder
 from relo_edge.training.curve import draw_curve
 from relo_edge.training.frame_clips import MIRRORS, FrameClipSettings, stream_frame_clips
 from relo_edge.training.loop import LoopSettings, run_loop
-from relo_edge.training.pack_weights import write_weights
+from relo_edge.training.pack_weights import pack_weights
 from relo_edge.training.processes import Processes
 from relo_edge.training.requests import TrainRequest
 from relo_edge.training.synthetic_batches import count_items, name_lost_workers
@@ -29,6 +29,8 @@ __all__ = ["choose_drlt_recipe", "run_drlt"]
 log = logging.getLogger("relo_edge")
 
 TRIAL_CLIPS = 64
+START_CLIPS = 4
+"""On which the untrained weights are tried: they are at nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ def choose_drlt_recipe(
         stage, clips, frames = BoxReinforce(), MIRRORS, (10, 10)
         loop = LoopSettings(50_000, 1e-5, decay=0.1)
     else:
-        stage, clips, frames = BoxReinforce(episodes=16), 24, (6, 20)
-        loop = LoopSettings(4000, 1e-3, warm_steps=50)
+        stage, clips, frames = BoxReinforce(episodes=16), 32, (4, 24)
+        loop = LoopSettings(1600, 1e-3, warm_steps=50)
     parts = processes * request.accumulate
     batch, steps = request.batch_clips or clips * parts, request.steps or loop.steps
     if batch % (parts * MIRRORS):
@@ -81,7 +83,7 @@ def run_drlt(request: TrainRequest, processes: Processes) -> TrainResult:
         if processes.leads:
             log.info("going on after step %d", run_state.step)
     elif processes.leads:
-        run_state.kept = {"start_iou": _try(network, "trial of the start").mean_iou}
+        run_state.kept = {"start_iou": _try(network, "trial of the start", START_CLIPS).mean_iou}
     items = count_items(recipe.clips.parts, run_state.step, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
     streaming = closing(stream_frame_clips(recipe.clips, items))
@@ -108,7 +110,7 @@ def _publish(
     draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
     if not result.finished:
         return result
-    trial = replace(_try(network, "trial"), start_iou=run_state.kept["start_iou"])
+    trial = replace(_try(network, "trial", TRIAL_CLIPS), start_iou=run_state.kept["start_iou"])
     card = {
         "stage": request.stage,
         "variant": result.variant,
@@ -119,13 +121,13 @@ def _publish(
         "data": "synthetic clips, drawn from seeds",
         "trial": trial.describe(),
     }
-    write_weights(network.state_dict(), request.output / f"{request.stage}.safetensors", card=card)
+    pack_weights(result.checkpoint, request.output / f"{request.stage}.safetensors", card=card)
     return replace(result, trial=trial)
 
 
-def _try(network: Drlt, name: str) -> BoxTrial:
-    with show_progress(name, TRIAL_CLIPS, "clips") as advance:
-        return try_boxes(network, TRIAL_CLIPS, advance=advance)
+def _try(network: Drlt, name: str, clips: int) -> BoxTrial:
+    with show_progress(name, clips, "clips") as advance:
+        return try_boxes(network, clips, advance=advance)
 
 
 def _identify(request: TrainRequest, variant: DrltVariant) -> dict[str, Any]:

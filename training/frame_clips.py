@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ FIRST_SEED = 1_000_000
 """Training's clips; those below are held out."""
 PLANNED = 90
 """Frames of a clip of which a part is shown."""
+INTERVALS = 4
+"""The largest interval between two frames: long ways, without the cost of long clips."""
+REPEATS = 4
+"""Steps in a row that see the same clips, for the same reason as the next."""
 MIRRORS = 4
 """Clips that are made of each one drawn, for drawing takes longest."""
 DRAWN = (192, 108)
@@ -72,18 +76,31 @@ class FrameClipSettings:
 @dataclass(frozen=True, eq=False)
 class _DrawnClips(Dataset[FrameClips]):
     settings: FrameClipSettings
+    last: dict[int, FrameClips] = field(default_factory=dict)
+    """The drawn item that was asked for last."""
 
     def __getitem__(self, item: int) -> FrameClips:
+        settings = self.settings
+        step, part = divmod(item, settings.parts)
+        drawn = step // REPEATS * REPEATS * settings.parts + part
+        if drawn not in self.last:
+            self.last.clear()
+            self.last[drawn] = self._draw(drawn)
+        return replace(self.last[drawn], progress=settings.measure_progress(item))
+
+    def _draw(self, item: int) -> FrameClips:
         settings = self.settings
         rng = np.random.default_rng((settings.seed, item))
         count = settings.grow(item)
         drawn = []
         for _ in range(settings.clips // MIRRORS):
-            order = rng.integers(0, PLANNED - count + 1) + np.arange(count)
+            longest = min(INTERVALS, (PLANNED - 1) // (count - 1))
+            order = rng.integers(1, longest + 1) * np.arange(count)
+            order += rng.integers(0, PLANNED - order[-1])
             clip = draw_clip(_draw_seed(rng), order, settings.frame_size)
             drawn += [_mirror(*clip, sides, rng.permutation(3)) for sides in range(MIRRORS)]
         frames, boxes = (torch.stack(one) for one in zip(*drawn, strict=True))
-        return FrameClips(frames, boxes, settings.measure_progress(item))
+        return FrameClips(frames, boxes)
 
 
 def draw_clip(

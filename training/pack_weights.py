@@ -6,25 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from relo_edge.host.files import replace_file
 from relo_edge.network.checkpoint import read_checkpoint
 
-__all__ = ["pack_weights", "read_card", "write_weights"]
+__all__ = ["pack_weights", "read_card"]
 
 
 def pack_weights(checkpoint: Path, output: Path, card: Mapping[str, str] | None = None) -> None:
     """Write a run's weights as float16 safetensors; the card goes into the file's metadata."""
-    write_weights(read_checkpoint(checkpoint).weights, output, card)
-
-
-def write_weights(
-    weights: Mapping[str, Tensor], output: Path, card: Mapping[str, str] | None = None
-) -> None:
-    """Write weights as float16 safetensors with their card."""
     from safetensors.torch import save_file
 
+    weights = read_checkpoint(checkpoint).weights
     halves = {
         name: tensor.to(torch.float16) if tensor.is_floating_point() else tensor
         for name, tensor in weights.items()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.contract import STEP, GraphContract, describe_graph
+from relo_edge.families.registry import find_family
 from relo_edge.measures.gates import GATES
 from relo_edge.measures.tensor_errors import ErrorTally
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
@@ -167,6 +168,8 @@ class PairedRuntime(ClosedOnExit):
         self.variant = self.reference.variant
         self.batch = min(self.reference.batch, self.candidate.batch)
         self.contract = describe_graph(self.variant, STEP)
+        motion = find_family(self.variant.family).motion(self.variant, self.variant.protocol())
+        self._steps_first_frame = motion.steps_first_frame
         self._known: set[int] = set()
         self._known_before: set[int] = set()
 
@@ -213,10 +216,12 @@ class PairedRuntime(ClosedOnExit):
         return answer
 
     def _record_pair(self, pair: FramePair) -> None:
-        self.records.append(FrameRecord.from_pair(pair))
         tallies = self.first if pair.fresh else self.later
         for name in pair.reference:
             tallies[name].add(pair.reference[name], pair.candidate[name])
+        if pair.fresh and self._steps_first_frame:
+            return  # what it answered is not asked for: the box of that frame is given
+        self.records.append(FrameRecord.from_pair(pair))
         if len(self.pairs) < KEPT_PAIRS:
             self.pairs.append(pair)
 

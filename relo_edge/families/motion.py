@@ -59,6 +59,7 @@ class Motion(ABC):
         template_pixels: the shape of a template's crop.
         templates: how many templates a target has; 0 where there is no template graph.
         shared: what the step's `shared` input is fed; None where it has none.
+        steps_first_frame: whether a target starts with a step on its first frame, for the state.
         has_confidence: whether an answer tells how sure it is. Without that no target counts as
             lost, and none is searched for.
     """
@@ -67,6 +68,7 @@ class Motion(ABC):
     template_pixels: tuple[int, int, int] = (0, 0, 3)
     templates: int = 0
     shared: Array | None = None
+    steps_first_frame: bool = False
     has_confidence: bool = False
 
     @abstractmethod

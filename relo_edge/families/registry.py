@@ -14,6 +14,7 @@ __all__ = ["FAMILIES", "find_family", "list_families", "list_variants", "resolve
 FAMILIES = {
     "relo": "relo_edge.families.relo",
     "sutrack": "relo_edge.families.sutrack",
+    "drlt": "relo_edge.families.drlt",
 }
 """Each module has the one `FAMILY`. The first is that of manifests which name none."""
 

@@ -18,6 +18,15 @@ LEAK = 0.1
 MIDDLE = 128.0
 """Pixels are taken less 128 and divided by it: a power of two, which folds without a loss."""
 
+START_GATES = (
+    (2.0, 2.0, 2.0, 2.0),
+    (-2.0, -2.0, -2.0, -2.0),
+    (0.95, 0.95, 0.16, 0.27),
+    (2.0, 2.0, 2.0, 2.0),
+)
+"""Biases of the box's units for input, forgetting, cell and output: 0.5, 0.5, 0.12 and 0.2."""
+START_WEIGHTS = 0.1
+
 
 class LstmState(NamedTuple):
     """What is carried from frame to frame, [B,H] each."""
@@ -42,15 +51,19 @@ class Observation(nn.Module):
         self.features = nn.Linear(variant.flat_features, variant.features)
         self.joined = nn.Linear(variant.features + BOX, variant.observation)
 
-    def see(self, frames: Tensor) -> Tensor:
-        """RGB uint8 frames [B,S,S,3] → features of the detector's first fully connected layer."""
+    def detect(self, frames: Tensor) -> Tensor:
+        """RGB uint8 frames [B,S,S,3] → the detector's last map [B,C,G,G]."""
         values = (frames.to(self.features.weight.dtype) - MIDDLE) / MIDDLE
         values = values.permute(0, 3, 1, 2)
         for layer, convolution in zip(self.layers, self.convolutions, strict=True):
             values = F.leaky_relu(convolution(values), LEAK)
-            if layer.pool:
-                values = F.max_pool2d(values, 2)
-        return F.leaky_relu(self.features(values.flatten(1)), LEAK)
+            if layer.pool > 1:
+                values = F.max_pool2d(values, layer.pool)
+        return values
+
+    def see(self, maps: Tensor) -> Tensor:
+        """The detector's last map → features of its first fully connected layer."""
+        return F.leaky_relu(self.features(maps.flatten(1)), LEAK)
 
     def join(self, features: Tensor, locations: Tensor) -> Tensor:
         """Features and location vectors, joined → observations."""
@@ -77,20 +90,27 @@ class Drlt(nn.Module):
         known = (has_history > 0)[:, None]
         location = torch.where(known, torch.zeros_like(location), location)
         past = LstmState(*(torch.where(known, s, torch.zeros_like(s)) for s in state))
-        observed = self.observation.join(self.observation.see(frame), location)
+        observed = self.observation.join(
+            self.observation.see(self.observation.detect(frame)), location
+        )
         _, (hidden, cell) = self.recurrent(observed[:, None], tuple(s[None] for s in past))
         return hidden[0, :, -BOX:], LstmState(hidden[0], cell[0])
 
     def follow(self, frames: Tensor, locations: Tensor) -> Tensor:
         """Whole clips [B,T,S,S,3] from their first frames' locations [B,4] → boxes [B,T,4]."""
-        clips, count = frames.shape[:2]
-        features = self.observation.see(frames.flatten(0, 1)).unflatten(0, (clips, count))
+        maps = self.observation.detect(frames.flatten(0, 1))
+        return self.follow_maps(maps.unflatten(0, frames.shape[:2]), locations)
+
+    def follow_maps(self, maps: Tensor, locations: Tensor) -> Tensor:
+        """The same from the detector's maps [B,T,C,G,G]."""
+        clips, count = maps.shape[:2]
+        features = self.observation.see(maps.flatten(0, 1)).unflatten(0, (clips, count))
         unknown = locations.new_zeros(clips, count - 1, BOX)
         observed = self.observation.join(
             features, torch.cat([locations[:, None], unknown], dim=1).to(features.dtype)
         )
         # In bfloat16 a box would be rounded to 1/256 of the frame.
-        with torch.autocast(frames.device.type, enabled=False):
+        with torch.autocast(maps.device.type, enabled=False):
             hidden, _ = self.recurrent(observed.float())
         return hidden[..., -BOX:]
 
@@ -118,4 +138,16 @@ def build_fresh_drlt(variant: DrltVariant, seed: int) -> Drlt:
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, LEAK, nonlinearity="leaky_relu")
                 nn.init.zeros_(module.get_parameter("bias"))
+        _start_box(network.recurrent)
     return network
+
+
+@torch.no_grad()
+def _start_box(lstm: nn.LSTM) -> None:
+    """The first boxes are in the middle and of a usual size, and no gate of theirs is shut."""
+    biases = torch.zeros(4, lstm.hidden_size)
+    biases[:, -BOX:] = torch.tensor(START_GATES)
+    for kind, start in (("ih", biases), ("hh", torch.zeros_like(biases))):
+        rows = lstm.get_parameter(f"weight_{kind}_l0").unflatten(0, (4, -1))
+        rows[:, -BOX:] *= START_WEIGHTS
+        lstm.get_parameter(f"bias_{kind}_l0").copy_(start.flatten())

@@ -41,9 +41,9 @@ def check_variant(value: Any) -> None:
 
 
 def _check_size(value: Any) -> None:
-    """One number, or a few: blocks come by stage."""
+    """One number, or some: blocks come by stage, and convolutions one by one."""
     if isinstance(value, list):
-        is_list(_SIZE, longest=16)(value)
+        is_list(_SIZE, longest=64)(value)
     else:
         _SIZE(value)
 

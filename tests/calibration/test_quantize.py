@@ -232,15 +232,15 @@ def test_cells_count_where_float32_holds_its_target(bundle, recording):
     assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
 
 
-def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording):
-    held = list(mark_held(recording))
+def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording, demo_bundle):
+    held = list(mark_held(recording, demo_bundle.variant))
     assert len(held) == len(list(recording.step_feeds()))
     truth = np.concatenate([run.truth for run in recording.runs])
     pairs = zip(np.concatenate(list(recording.boxes())), truth, strict=True)
     assert held == [box_iou(read_box(a), read_box(b)) >= 0.5 for a, b in pairs]
     assert 0 < sum(held) < len(held)
     unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in recording.runs]
-    assert all(mark_held(replace(recording, runs=tuple(unknown))))
+    assert all(mark_held(replace(recording, runs=tuple(unknown)), demo_bundle.variant))
 
 
 def test_frames_that_the_float_tracker_lost_say_nothing():

@@ -14,9 +14,10 @@ from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.quantizer import list_activations, list_products, quantize_graph
 from relo_edge.contract import EngineGraph, list_graphs
 from relo_edge.export.folding import Scope
-from relo_edge.families.registry import find_family
+from relo_edge.families.registry import find_family, list_variants
 from relo_edge.network.fixed_weights import draw_tensor
-from relo_edge.spec import VARIANTS
+
+VARIANTS = list_variants()
 
 
 @lru_cache(maxsize=1)

@@ -1,19 +1,22 @@
 """REINFORCE on boxes: rewards and gradient against small cases worked out by hand."""
 
+import math
+
 import pytest
 import torch
 
 from relo_edge.network.drlt import build_fresh_drlt
-from relo_edge.network.drlt_sizes import Convolution, DrltVariant
+from relo_edge.network.drlt_sizes import Convolution, build_variant
 from relo_edge.training.box_reinforce import (
     BoxReinforce,
+    detector_loss,
     distance_reward,
     overlap_reward,
     policy_loss,
 )
 from relo_edge.training.frame_clips import FrameClips
 
-SMALL = DrltVariant("small", 16, (Convolution(4, 3, 2, pool=True), Convolution(3, 1)), 6, 7, 8)
+SMALL = build_variant("small", 16, [Convolution(4, 3, 2, pool=2), Convolution(5, 1)], 6, 8)
 
 
 def test_the_distance_is_minus_mean_minus_max():
@@ -71,14 +74,14 @@ def draw_batch(progress=0.0):
     return FrameClips(frames, boxes, progress)
 
 
-@pytest.mark.parametrize(("progress", "early"), [(0.0, True), (0.59, True), (0.6, False)])
+@pytest.mark.parametrize(("progress", "early"), [(0.1, True), (0.63, True), (0.64, False)])
 def test_early_steps_learn_from_distance_and_late_ones_from_overlap(progress, early):
     network = build_fresh_drlt(SMALL, 1)
     _, shown = BoxReinforce().learn(network, draw_batch(progress))
     assert (shown["reward"] < 0) == early
 
 
-@pytest.mark.parametrize("progress", [0.0, 1.0])
+@pytest.mark.parametrize("progress", [0.1, 1.0])
 def test_the_reward_rises(progress):
     torch.manual_seed(0)
     network = build_fresh_drlt(SMALL, 1)
@@ -99,10 +102,36 @@ def test_the_reward_rises(progress):
     assert sum(rewards[-5:]) / 5 > rewards[0] + 0.2
 
 
-def test_everything_learns():
+@pytest.mark.parametrize(
+    ("progress", "learning"),
+    [
+        (0.0, {"convolutions"}),
+        (0.39, {"features", "joined", "recurrent"}),
+        (0.4, {"convolutions", "features", "joined", "recurrent"}),
+        (1.0, {"convolutions", "features", "joined", "recurrent"}),
+    ],
+)
+def test_first_the_detector_learns_then_all_but_it_then_everything(progress, learning):
     network = build_fresh_drlt(SMALL, 1)
-    loss, _ = BoxReinforce().learn(network, draw_batch())
+    with torch.no_grad():  # reward IoU is flat where boxes do not overlap
+        network.recurrent.get_parameter("bias_ih_l0")[2 * SMALL.hidden :] += 1.0
+    loss, _ = BoxReinforce().learn(network, draw_batch(progress))
     loss.backward()
     for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().sum() > 0, name
+        part = name.removeprefix("observation.").partition(".")[0]
+        assert (parameter.grad is not None) == (part in learning), name
+        assert parameter.grad is None or parameter.grad.abs().sum() > 0, name
+
+
+def test_the_detector_s_loss_by_hand():
+    """Two cells a side; the target, as large as a cell, lies in the middle of the last of them."""
+    maps = torch.zeros(1, 6, 2, 2)
+    wanted = torch.tensor([[0.75, 0.75, 0.5, 0.5]])
+    loss, hits = detector_loss(maps, wanted)
+    # ln 4 for its cell, and errors of ½, ½, 1, 1 in the cell's box
+    assert loss == pytest.approx(math.log(4) + 0.75)
+    assert hits == 0
+    maps[0, :, 1, 1] = torch.tensor([20.0, 0.5, 0.5, 1.0, 1.0, 9.0])
+    loss, hits = detector_loss(maps, wanted)
+    assert loss == pytest.approx(0.0, abs=1e-6)
+    assert hits == 1

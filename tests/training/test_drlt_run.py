@@ -35,6 +35,7 @@ def quick(monkeypatch):
 
     monkeypatch.setattr(drlt_run, "choose_drlt_recipe", choose)
     monkeypatch.setattr(drlt_run, "TRIAL_CLIPS", 1)
+    monkeypatch.setattr(drlt_run, "START_CLIPS", 1)
 
 
 def load(folder):
@@ -128,7 +129,7 @@ KILLED = """
 import sys
 from relo_edge.cli import main
 from relo_edge.training import drlt_run
-drlt_run.TRIAL_CLIPS = 1
+drlt_run.TRIAL_CLIPS = drlt_run.START_CLIPS = 1
 sys.exit(main())
 """
 

@@ -16,7 +16,7 @@ from relo_edge.training.frame_clips import (
     stream_frame_clips,
 )
 
-SETTINGS = FrameClipSettings(4, 6, 2, 32, steps=4, seed=3)
+SETTINGS = FrameClipSettings(4, 6, 2, 32, steps=8, seed=3)
 
 
 def take(items):
@@ -25,20 +25,21 @@ def take(items):
 
 
 def test_an_item_is_the_same_whatever_was_drawn_before_it():
-    first, second = take([0, 1])
-    (again,) = take([1])
-    assert torch.equal(second.frames, again.frames)
-    assert torch.equal(second.boxes, again.boxes)
-    assert not torch.equal(first.frames[:, :2], second.frames[:, :2])
+    first, second, *_, later = take(range(5))
+    again, new = take([1, 4])
+    for one, other in ((first, again), (second, again), (later, new)):
+        assert torch.equal(one.frames, other.frames)
+        assert torch.equal(one.boxes, other.boxes)
+    assert [one.progress for one in (first, second, new)] == [0.0, 0.125, 0.5]
+    assert not torch.equal(first.frames[:, :2], later.frames[:, :2])
 
 
 def test_clips_grow_over_the_first_half_of_the_run():
-    assert [SETTINGS.grow(step) for step in range(5)] == [2, 4, 6, 6, 6]
-    assert [SETTINGS.measure_progress(step) for step in (0, 2, 4, 9)] == [0, 0.5, 1, 1]
-    (batch,) = take([1])
-    assert batch.frames.shape == (4, 4, 32, 32, 3)
-    assert batch.boxes.shape == (4, 4, 4)
-    assert batch.progress == 0.25
+    assert [SETTINGS.grow(step) for step in range(0, 10, 2)] == [2, 4, 6, 6, 6]
+    assert [SETTINGS.measure_progress(step) for step in (0, 4, 8, 9)] == [0, 0.5, 1, 1]
+    (batch,) = take([5])
+    assert batch.frames.shape == (4, 6, 32, 32, 3)
+    assert batch.boxes.shape == (4, 6, 4)
 
 
 def test_mirrored_clips_have_mirrored_boxes():

@@ -11,10 +11,11 @@ from relo_edge.network.drlt_sizes import (
     DRLT_VARIANTS,
     Convolution,
     DrltVariant,
+    build_variant,
     find_drlt_variant,
 )
 
-SMALL = DrltVariant("small", 16, (Convolution(4, 3, 2, pool=True), Convolution(3, 1)), 6, 7, 8)
+SMALL = build_variant("small", 16, [Convolution(4, 3, 2, pool=2), Convolution(5, 1)], 6, 8)
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +51,20 @@ def test_the_demo_is_small():
 
 @pytest.mark.parametrize("variant", [*DRLT_VARIANTS.values(), SMALL], ids=lambda v: v.name)
 def test_a_manifest_s_variant_is_the_same_one(variant):
-    assert DrltVariant.from_dict(variant.to_dict()) == variant
+    assert DrltVariant.from_dict(variant.to_dict(), "drlt") == variant
 
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
+        ({"channels": (4, 4)}, "last channels: found 4, expected more than 4: a cell's score"),
         ({"hidden": 4}, "hidden: found 4, expected more than the 4 entries"),
-        ({"features": 0}, "features: found 0, expected 1 or more"),
-        ({"convolutions": ()}, "convolutions: found 0 on a side of 16"),
+        ({"features": 0}, "sizes: found one below 1, expected 1 or more"),
+        ({"pools": (2,)}, "convolutions: found 2, 2, 2, 1, expected as many"),
+        (
+            {"channels": (), "kernels": (), "strides": (), "pools": ()},
+            "convolutions: found 0 on a side of 16",
+        ),
         ({"frame_size": 1}, "convolutions: found 2 on a side of 1"),
     ],
 )
@@ -82,7 +88,7 @@ def test_an_lstm_by_hand(network):
     frame, location, state = draw_step()
     box, after = network(frame, location, state, torch.ones(3))
     observation, lstm = network.observation, network.recurrent
-    seen = observation.join(observation.see(frame), torch.zeros(3, 4))
+    seen = observation.join(observation.see(observation.detect(frame)), torch.zeros(3, 4))
     gates = seen @ lstm.weight_ih_l0.T + lstm.bias_ih_l0
     gates = gates + state.hidden @ lstm.weight_hh_l0.T + lstm.bias_hh_l0
     enter, forget, new, leave = gates.chunk(4, dim=1)

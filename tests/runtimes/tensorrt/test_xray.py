@@ -9,10 +9,12 @@ from engines import build_graph, make_engine_graph
 from relo_edge.calibration.fp16 import convert_fp16
 from relo_edge.calibration.fp16_ranges import Range
 from relo_edge.contract import EngineGraph, describe_graph
+from relo_edge.families.registry import list_variants
 from relo_edge.runtimes.tensorrt.builder import Wanted, build_plan
 from relo_edge.runtimes.tensorrt.library import find_library
-from relo_edge.runtimes.tensorrt.xray import ATTENTION, BIAS, CONVOLUTION, read_plan
-from relo_edge.spec import VARIANTS
+from relo_edge.runtimes.tensorrt.xray import ATTENTION, BIAS, CONVOLUTION, PRODUCT, read_plan
+
+VARIANTS = list_variants()
 
 LINE = (
     "Name: {name}, LayerType: {kind}, Inputs: [ {{ Name: a, Dimensions: [1,4], Datatype: Half, "
@@ -135,3 +137,23 @@ def test_the_table_counts_equal_kernels_together():
     assert lines[0] == ["step:", "3", "kernels"]
     assert ["product", "2", "fp16", "not", "told;", "scale", "in", "fp32"] in lines
     assert xray.to_dict()["counts"] == {"product": 2, "other": 1}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "fp8"])
+def test_a_recurrent_tracker_is_a_few_kernels(rtx, tmp_path, precision):
+    """The LSTM's four gates and both states are one kernel, in float32: the box is among them."""
+    source = make_engine_graph("drlt-demo", "step", precision, tmp_path)
+    assert source.state_dtype == "float32"
+    xray = examine(rtx, "drlt-demo", source)
+    gates = {f"lstm/{gate}" for gate in ("input", "forget", "cell", "output")}
+    (cell,) = (kernel for kernel in xray.kernels if gates & set(kernel.nodes))
+    assert gates | {"h_out", "c_out", "box"} <= set(cell.nodes)
+    assert cell.reads == "fp32"
+    if precision == "fp16":
+        assert len(xray.kernels) == 10
+    else:
+        # Five convolutions; two layers of the observation and two products of the LSTM.
+        assert xray.counts[CONVOLUTION] == 5
+        assert xray.counts[PRODUCT] == 4
+        quantized = [k.reads for k in xray.kernels if k.kind == PRODUCT]
+        assert quantized == [precision] * 4
