@@ -267,6 +267,8 @@ _DEMO = Variant(
     head_channels=64,
     search_size=128,
     template_size=64,
+    # In crops as small as these, targets need more of the pixels.
+    protocols={"default": TrackerProtocol(2.0, search_factor=3.0, template_factor=1.5)},
 )
 
 

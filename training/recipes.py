@@ -18,6 +18,9 @@ from relo_edge.training.warmup import Warmup
 
 __all__ = ["Recipe", "choose_recipe"]
 
+SHIFT = 0.875
+"""How far a search crop is shifted, as a share of its side: most targets stay in it."""
+
 LONGEST_INTERVAL = 7
 """Largest interval between two frames of a sequence, in frames of its video."""
 
@@ -69,10 +72,11 @@ def _start_recipe(request: TrainRequest, network: Relo) -> Recipe:
         loop = LoopSettings(300, 5e-5, weight_decay=0, warm_steps=20, save_every=50, half=False)
         return Recipe(Qat(teacher, request.attention), clips, loop)
     everything = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
+    reach = SHIFT * network.variant.protocol().search_factor
     if request.checkpoint is None:
-        clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.2), seed)
+        clips = ClipSettings(48, 2, Jitter(centre=reach, scale=0.4, calm=0.2), seed)
         return Recipe(everything, clips, LoopSettings(4000, 1e-3))
     if request.learn_centres:
-        clips = ClipSettings(48, 2, Jitter(centre=3.5, scale=0.4, calm=0.4), seed)
+        clips = ClipSettings(48, 2, Jitter(centre=reach, scale=0.3, calm=0.5), seed)
         return Recipe(everything, clips, LoopSettings(2000, 5e-4))
     return Recipe(Warmup(), ClipSettings(48, 1, Jitter(), seed), LoopSettings(1000, 1e-4))

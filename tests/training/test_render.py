@@ -53,7 +53,8 @@ def test_the_templates_box_is_the_trackers():
     batch = small_batch(clips=4)
     for x, y, width, height in batch.template_boxes.tolist():
         pixels = np.array([width, height]) * 1000 * 31 / 32
-        window = place_crop((500.0, 500.0, *pixels.tolist()), 2.0, 32)
+        factor = SMALL.protocol().template_factor
+        window = place_crop((500.0, 500.0, *pixels.tolist()), factor, 32)
         assert window.side == pytest.approx(1000, abs=1.01)
         expected = box_in_template((500.0, 500.0, *pixels.tolist()), window, 32)
         assert (x, y, width, height) == pytest.approx(tuple(expected), abs=2e-3)
