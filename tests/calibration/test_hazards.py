@@ -30,8 +30,9 @@ def scale_constant(model, name, factor):
     tensor.CopyFrom(numpy_helper.from_array(values, name))
 
 
-def test_every_known_hazard_is_in_a_graph(demo_bundle):
-    nodes = [n.name for g in GRAPHS for n in onnx.load(demo_bundle.graph(g)).graph.node]
+def test_every_known_hazard_is_in_a_graph(demo_bundle, sutrack_bundle):
+    paths = [b.graph(name) for b in (demo_bundle, sutrack_bundle) for name in GRAPHS]
+    nodes = [node.name for path in paths for node in onnx.load(path).graph.node]
     for pattern in KNOWN_HAZARDS:
         assert any(fnmatch(name, pattern) for name in nodes), pattern
 
