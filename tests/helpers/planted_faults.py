@@ -360,6 +360,7 @@ FAULTS = (
         "patch_embed/matmul",
         change=lambda model: change_weights(model, round_half),
         graphs=BOTH,
+        missed=TOO_SMALL,
     ),
     Fault(
         "layers",
