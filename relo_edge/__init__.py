@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from relo_edge.tracking.overlay import draw_track
     from relo_edge.video.live import LiveFrame, LiveReader, ReconnectPolicy, read_live
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = {
     "relo_edge.bundle": ("Bundle", "open_bundle"),
