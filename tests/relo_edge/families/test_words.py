@@ -38,7 +38,7 @@ def small_vocabulary():
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
     path = tmp_path_factory.mktemp("words") / "pairs.txt.gz"
-    path.write_bytes(gzip.compress("\n".join(["# pairs", *MERGES, "not used"]).encode()))
+    path.write_bytes(gzip.compress("\n".join(["# pairs", *MERGES, "not used"], mtime=0).encode()))
     return path
 
 
@@ -120,7 +120,7 @@ def test_what_takes_no_words_says_so(sutrack_bundle, vocabulary, tmp_path, capsy
         assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"one line"), b""])
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"one line", mtime=0), b""])
 def test_another_file_is_no_vocabulary(tmp_path, content):
     (tmp_path / "v.gz").write_bytes(content)
     with pytest.raises(InputError, match="vocabulary"):
