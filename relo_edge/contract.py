@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from relo_edge.errors import BundleError
@@ -98,7 +99,7 @@ class GraphContract:
         """The input of pixels, which every graph that runs on frames has."""
         return self.list_inputs("pixels")[0]
 
-    @property
+    @cached_property
     def states(self) -> tuple[StateTensor, ...]:
         """What is carried from step to step, in the order of the inputs."""
         outputs = {spec.name: spec for spec in self.outputs}

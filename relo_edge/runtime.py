@@ -81,13 +81,9 @@ class StepResult:
     ) -> StepResult:
         """By role, from a step graph's outputs."""
         boxes = outputs[contract.list_outputs("box")[0].name]
-        score, scores = contract.find_output("score"), np.full(len(boxes), np.nan, np.float32)
-        cells = contract.find_output("map")
-        return cls(
-            boxes,
-            outputs[score.name] if score else scores,
-            outputs[cells.name] if cells else None,
-        )
+        score, cells = contract.find_output("score"), contract.find_output("map")
+        scores = outputs[score.name] if score else np.full(len(boxes), np.nan, np.float32)
+        return cls(boxes, scores, outputs[cells.name] if cells else None)
 
 
 class Runtime(Protocol):
