@@ -6,7 +6,6 @@ at once are quicker in lanes: each lane steps one slot on its caller's thread.
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,23 +23,18 @@ from relo_edge.contract import (
     list_graphs,
 )
 from relo_edge.errors import BundleError, InputError, ReloError
-from relo_edge.host.cpu import count_cores
 from relo_edge.last_step import LastStep
 from relo_edge.runtime import ClosedOnExit, StepResult, check_slots, demand_open
+from relo_edge.runtimes.lanes import Lanes
 from relo_edge.spec import TrackerVariant
 
-__all__ = ["Answer", "Array", "Feeds", "Slot", "SlotwiseRuntime", "count_threads", "find_target"]
+__all__ = ["Answer", "Array", "Feeds", "Slot", "SlotwiseRuntime", "find_target"]
 
 LONGEST_REASON = 300
 Array = NDArray[np.float32]
 Feeds = dict[str, NDArray[Any]]
 Answer = Mapping[str, Array]
 """A graph's outputs by name, at batch 1; the next step may overwrite them."""
-
-
-def count_threads(threads: int | None, lanes: int) -> int | None:
-    """Threads of a session that several lanes call at once: each brings its own; None for all."""
-    return threads if lanes == 1 else max(1, (threads or count_cores()) - lanes + 1)
 
 
 @contextmanager
@@ -113,7 +107,7 @@ class SlotwiseRuntime(ClosedOnExit, ABC):
         self.variant = variant
         self.batch = batch
         self.lanes = lanes
-        self._free_lanes = threading.Semaphore(lanes)
+        self._turns = Lanes(lanes)
         self.contract = describe_graph(variant, STEP, state_dtype)
         self._made = describe_graph(variant, TEMPLATE) if TEMPLATE in list_graphs(variant) else None
         self._slots = [Slot(self.contract) for _ in range(batch)]
@@ -163,7 +157,7 @@ class SlotwiseRuntime(ClosedOnExit, ABC):
             slot = self._find(index)
             self._last.drop(index)
             feeds = self._list_feeds(slot, pixels[row : row + 1], shared)
-            with self._free_lanes, explain_failure(self.name, STEP):
+            with self._turns, explain_failure(self.name, STEP):
                 answer = self._run_step(slot, feeds)
                 _demand_shapes(answer, plain)
                 for name, rows in answers.items():

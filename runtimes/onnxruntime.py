@@ -8,7 +8,8 @@ from relo_edge.bundle import Bundle
 from relo_edge.contract import STEP, TEMPLATE, check_graph, list_graphs
 from relo_edge.graphs.sessions import open_session
 from relo_edge.runtime import RuntimeRequest
-from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime, count_threads
+from relo_edge.runtimes.lanes import count_threads
+from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime
 
 __all__ = ["OnnxRuntime", "open_runtime"]
 

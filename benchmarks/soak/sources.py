@@ -105,7 +105,7 @@ class WallSoak(Soak):
         self.log.more |= {
             "pictures": self._pictures,
             "page_ms": page_ms,
-            "sources_removed": self._removed,
+            "sources_gone": self._removed,
         }
         for video in self._workers["steady"].recordings.made:
             if video.suffix == ".mp4":

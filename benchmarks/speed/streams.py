@@ -27,7 +27,7 @@ SECONDS = 2.0
 TURNS = 6
 MOST_STREAMS = 64
 
-COLUMNS = ("streams", "way", "FPS", "FPS each", "p50 ms", "p99 ms", "memory MB", "ratio")
+COLUMNS = ("streams", "way", "FPS", "FPS each", "p50 ms", "p99 ms", "CPU ms", "memory MB", "ratio")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class StreamsRow:
     p50_ms: float
     """From a frame's coming to its box, with all other streams at work."""
     p99_ms: float
+    cpu_ms: float
+    """CPU time of a frame, all threads together: what a busy machine does not change."""
     memory_mb: float
     """Peak resident memory of all processes, what they share counted in each."""
     ratio: float
@@ -78,7 +80,7 @@ class StreamsRow:
     def list_cells(self) -> list[str]:
         """The row of the table."""
         low, high = self.ratio_quartiles
-        numbers = (self.fps, self.fps_per_stream, self.p50_ms, self.p99_ms)
+        numbers = (self.fps, self.fps_per_stream, self.p50_ms, self.p99_ms, self.cpu_ms)
         ratio = f"{self.ratio:.2f} x ({low:.2f}-{high:.2f})"
         cells = [f"{number:.1f}" for number in numbers]
         return [str(self.streams), self.way, *cells, f"{self.memory_mb:.0f}", ratio]
@@ -101,7 +103,10 @@ class StreamsResult:
         """A table, and the machine."""
         lines = align_table([list(COLUMNS), *(row.list_cells() for row in self.rows)], ("way",))
         if self.doubts:
-            lines.append(f"this machine is busy: see the ratio ({'; '.join(self.doubts)})")
+            why = "; ".join(self.doubts)
+            lines.append(
+                f"this machine is busy, which favours many processes: compare CPU ms ({why})"
+            )
         first = self.rows[0]
         place = {"runtime": f"{first.runtime} in {first.precision}", **self.environment}
         return "\n".join([*lines, "", ", ".join(f"{k} {v}" for k, v in place.items())])
@@ -152,6 +157,7 @@ class _Way:
     facts: dict[str, Any]
     rates: list[float]
     times: list[float]
+    cpu: float = 0.0
     memory: float = 0.0
 
     def take_turn(self, seconds: float) -> None:
@@ -162,6 +168,7 @@ class _Way:
         # The last frame of a turn ends after it: each stream's rate is by its own time.
         self.rates.append(sum(1e3 * len(times) / sum(times) for times in streams))
         self.times += [time for times in streams for time in times]
+        self.cpu += sum(answer["cpu_ms"] for answer in answers)
         self.memory = sum(answer["memory_mb"] for answer in answers)
 
 
@@ -235,6 +242,7 @@ def _make_row(count: int, way: _Way, ratios: Any) -> StreamsRow:
         fps_per_stream=fps / count,
         p50_ms=float(np.quantile(way.times, 0.5)),
         p99_ms=float(np.quantile(way.times, 0.99)),
+        cpu_ms=way.cpu / len(way.times),
         memory_mb=way.memory,
         ratio=middle,
         ratio_quartiles=(low, high),

@@ -54,7 +54,7 @@ def test_a_short_soak_of_the_wall(monkeypatch):
     result = soak(StillRuntime(batch=soak_sources.WALL_TARGETS), 14.0, "wall")
     check_verdict(result)
     assert result.added >= 3
-    assert result.more["sources_removed"] >= 1
+    assert result.more["sources_gone"] >= 1
     assert result.more["pictures"] > 20
 
 

@@ -23,6 +23,7 @@ def test_both_ways_are_timed_in_turns(demo_bundle):
         assert row.fps == pytest.approx(2 * row.fps_per_stream)
         assert 0 < row.p50_ms <= row.p99_ms
         assert row.memory_mb > 50
+        assert row.cpu_ms > 0
     assert apart.ratio == 1
     assert together.ratio_quartiles[0] <= together.ratio <= together.ratio_quartiles[1]
     plain = json.loads(json.dumps(result.to_dict()))
