@@ -1,5 +1,7 @@
 """Two replicas on a real Ray cluster here, one of which is killed: `make fleet-check`."""
 
+import asyncio
+import os
 import time
 from types import SimpleNamespace
 
@@ -12,6 +14,8 @@ from relo_edge.fleet import FleetOptions, FleetTracker, deploy
 from relo_edge.fleet import routing as routing_module
 from relo_edge.host.telemetry import import_silenced
 
+# A busy machine's replicas are asked longer than 0.1 s how many requests they have.
+os.environ.setdefault("RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S", "5")
 pytest.importorskip("ray.serve")
 pytestmark = pytest.mark.slow
 
@@ -42,6 +46,16 @@ def kill_replica(ray, name):
     ray.kill(ray.get_actor(actor["name"], namespace=actor["namespace"]))
 
 
+def wait_for_replicas(count):
+    serve, end = import_silenced("ray.serve"), time.monotonic() + 300
+    while time.monotonic() < end:
+        (deployment,) = serve.status().applications["two"].deployments.values()
+        if {state.value: n for state, n in deployment.replica_states.items()} == {"RUNNING": count}:
+            return
+        time.sleep(0.5)
+    raise AssertionError(deployment)
+
+
 def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, demo_bundle):
     clips = [make_frames(seed, 10) for seed in (1, 2, 3, 4)]
     trackers = [FleetTracker("two", color="bgr", reconnect=PATIENT) for _ in clips]
@@ -70,7 +84,7 @@ def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, demo_bu
 
 
 def test_a_replica_that_is_taken_away_moves_its_streams(ray, fleet, demo_bundle):
-    deploy(FleetOptions(str(demo_bundle.path), "onnxruntime", streams=4, replicas=2), name="two")
+    wait_for_replicas(2)
     clips = [make_frames(seed, 9) for seed in (5, 6)]
     trackers = [FleetTracker("two", color="bgr", reconnect=PATIENT) for _ in clips]
     for tracker, (frames, box) in zip(trackers, clips, strict=True):
@@ -108,8 +122,6 @@ async def choose(router, replicas, wanted):
 
 
 def test_the_router_sends_streams_home_and_new_ones_to_the_emptiest():
-    import asyncio
-
     router = object.__new__(routing_module.StreamRouter)
     router.initialize_state()
     replicas = [
