@@ -23,12 +23,13 @@ from relo_edge.calibration.verdict import (
     measure_outputs,
     score_track,
 )
-from relo_edge.contract import PIXELS
+from relo_edge.contract import PIXELS, describe_graph
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
 from relo_edge.measures.gates import ParityGate, StartSensitivity
 from relo_edge.measures.tensor_errors import OutputError
 from relo_edge.runtime import open_runtime
+from relo_edge.spec import VARIANTS
 from relo_edge.tracker import Tracker
 
 FRAMES = 8
@@ -181,7 +182,8 @@ STEADY = StartSensitivity(1.0)
 
 
 def good_outputs(**changes):
-    errors = dict.fromkeys(gate.OUTPUTS, OutputError(1e-2, 1e-3, 0.9999)) | changes
+    judged = gate.list_judged(describe_graph(VARIANTS["demo"], "step"))
+    errors = dict.fromkeys(judged, OutputError(1e-2, 1e-3, 0.9999)) | changes
     return StepScore(errors, 1.0, 10, 10)
 
 
@@ -210,13 +212,13 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
 
 
 def test_cells_count_where_float32_holds_its_target(bundle, recording):
-    step = bundle.graph("step")
+    step, contract = bundle.graph("step"), describe_graph(bundle.variant, "step")
     rough = bundle.path / "rough.onnx"
     onnx.save(quantize_products(onnx.load(step), threshold=40.0), rough)
     feeds = list(recording.step_feeds())[:8]
 
     def measure(held, feeds=feeds):
-        return measure_outputs(step, rough, feeds, held, "float32")
+        return measure_outputs(step, rough, contract, feeds, held)
 
     same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
     assert 0 < same.sum() < len(feeds)
