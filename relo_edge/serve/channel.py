@@ -39,7 +39,7 @@ class Channel:
 
     def start(self) -> None:
         """Start the threads; `wait_opened` says what came of it."""
-        self.worker.launch()
+        self.worker.start()
         self._encoder.start()
 
     def wait_opened(self) -> None:

@@ -20,6 +20,7 @@ from relo_edge.serve.snapshots import Snapshot
 from relo_edge.serve.stage_times import StageTimes
 from relo_edge.streams.metrics import SourceMeter
 from relo_edge.tracking.targets import TargetStart
+from relo_edge.video.feed import read_newest
 from relo_edge.video.live import LiveFrame, LiveReader
 
 __all__ = ["Phase", "TrackingWorker"]
@@ -37,9 +38,11 @@ CLOSING = "the server is closing"
 
 
 class TrackingWorker:
-    """Owns source, tracker and recordings; pages reach it by `submit` and get callbacks."""
+    """Owns source, tracker and recordings; pages reach it by `submit` and get callbacks.
 
-    # With a name it is one of several: neither a silent source nor a missing one ends the others.
+    With a name it is one of several: neither a silent source nor a missing one ends the others.
+    """
+
     def __init__(
         self,
         open_reader: Callable[[], LiveReader],
@@ -79,11 +82,6 @@ class TrackingWorker:
         self._announced: dict[str, Any] = {}
 
     def start(self) -> None:
-        """Start the thread; returns once source and tracker are open, or raises why not."""
-        self.launch()
-        self.wait_opened()
-
-    def launch(self) -> None:
         """Start the thread; `wait_opened` says what came of it."""
         self._thread.start()
 
@@ -196,10 +194,10 @@ class TrackingWorker:
             return
         self._waiting = list(self._starts)
         self._phase = "running" if self._starts or self._reader.live else "paused"
-        frame, alone = None, self._name is None
+        frame = None
         while frame is None and not self._reader.over and not self._closing.is_set():
             frame = self._reader.read(POLL_SECONDS)
-            if frame is None and not alone and self._reader.live:
+            if frame is None and self._name and self._reader.live:
                 return  # the others need not wait for a silent camera
         if frame is None:
             raise SourceError(f"{self._reader.name} has no frames")
@@ -220,7 +218,7 @@ class TrackingWorker:
             if early > POLL_SECONDS:
                 return
         try:
-            frame = self._read_newest(self._reader)
+            frame = read_newest(self._reader, POLL_SECONDS)
         except ReloError as error:
             self._stop_source("failed", str(error))
             return
@@ -233,20 +231,16 @@ class TrackingWorker:
         elif self._reader.over:
             self._stop_source("ended", None)
 
-    def _read_newest(self, reader: LiveReader) -> LiveFrame | None:
-        """A camera's last frame, a file's next."""
-        frame = reader.read(POLL_SECONDS)
-        while frame is not None and reader.live and (newer := reader.read(0)) is not None:
-            frame = newer
-        return frame
-
     def _process(self, frame: LiveFrame) -> None:
         """Track all targets into this frame; show it, and record it if a recording runs."""
         if self._frame is not None and frame.image.shape != self._frame.image.shape:
             self._remove_targets("the frame size changed")
         self._frame = frame
         self._update(frame)
-        self._begin_targets(frame)
+        try:
+            self._begin_targets(frame)
+        except ReloError as error:
+            self._set_notice(str(error))
         self.times.count_frame()
         self.frames += 1
         if self._meter:

@@ -162,6 +162,19 @@ def test_a_silent_camera_keeps_nobody_waiting(tmp_path, monkeypatch):
         page.until(lambda: len(page.heads) > 3)
 
 
+def test_a_target_that_does_not_fit_a_late_first_frame_is_a_notice(tmp_path, monkeypatch):
+    late = ScriptedCamera(*[(0, "stop")] * 3, (9999, "end"), pause=0.01)
+    monkeypatch.setattr("relo_edge.serve.building.read_live", lambda _: read_live(late))
+    away = TargetStart((500.0, 0.0, 5.0, 5.0), "away")
+    with (
+        show_wall(tmp_path, [NamedSource("late", "x")], {"late": [away]}) as server,
+        TileWatcher(server, "late") as page,
+    ):
+        page.until(lambda: page.head and page.state["notice"])
+        assert "outside the frame" in page.state["notice"]
+        assert server.alive
+
+
 def test_health_needs_no_token_and_everything_else_does(tmp_path):
     with show_wall(tmp_path, make_sources("door"), host="0.0.0.0") as server:
         assert fetch(server, "/healthz")[0] == 200

@@ -43,6 +43,7 @@ def begin(tmp_path):
         begun.append(tracking)
         ears = Ears(tracking)
         tracking.start()
+        tracking.wait_opened()
         return tracking, ears
 
     yield begin_thread
@@ -298,8 +299,9 @@ def test_a_recording_that_breaks_by_itself_is_said_to_all(begin, monkeypatch):
 def test_what_does_not_open_is_raised_at_once(tmp_path):
     before = list_holdings()
     tracking = make_tracking(tmp_path, "no-such-file.mp4")
+    tracking.start()
     with pytest.raises(InputError, match="no such file"):
-        tracking.start()
+        tracking.wait_opened()
     tracking.close()
     assert not list_additions(before)
 
@@ -308,8 +310,9 @@ def test_a_start_that_is_refused_gives_source_and_runtime_back(tmp_path):
     before, runtime = list_holdings(), StillRuntime(batch=3)
     start = TargetStart((500.0, 0.0, 5.0, 5.0), "away")
     tracking = make_tracking(tmp_path, runtime=runtime, starts=[start])
+    tracking.start()
     with pytest.raises(InputError, match="outside the frame"):
-        tracking.start()
+        tracking.wait_opened()
     tracking.close()
     assert runtime.closed
     assert not list_additions(before)
@@ -334,6 +337,7 @@ def test_a_bug_ends_the_thread_with_its_name(tmp_path):
     tracking = make_tracking(tmp_path, runtime=runtime)
     ears = Ears(tracking)
     tracking.start()
+    tracking.wait_opened()
     try:
         runtime.step = lambda *_: 1 / 0
         add(tracking, ears)
