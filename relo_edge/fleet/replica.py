@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import DeviceError, ReloError
 from relo_edge.fleet.messages import Ask, FleetModel
-from relo_edge.fleet.streams import Reply, StreamTable
+from relo_edge.fleet.stream_table import Reply, StreamTable
 from relo_edge.runtime import open_runtime
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 
 from relo_edge import open_runtime
 from relo_edge.fleet.messages import FleetModel
-from relo_edge.fleet.streams import StreamTable
+from relo_edge.fleet.stream_table import StreamTable
 
 
 class ReplicaGone(Exception):

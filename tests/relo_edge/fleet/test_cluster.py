@@ -50,7 +50,7 @@ def wait_for_replicas(count):
     serve, end = import_silenced("ray.serve"), time.monotonic() + 300
     while time.monotonic() < end:
         (deployment,) = serve.status().applications["two"].deployments.values()
-        if {state.value: n for state, n in deployment.replica_states.items()} == {"RUNNING": count}:
+        if dict(deployment.replica_states) == {"RUNNING": count}:
             return
         time.sleep(0.5)
     raise AssertionError(deployment)

@@ -5,9 +5,9 @@ import pytest
 
 from relo_edge import open_runtime
 from relo_edge.errors import DeviceError, ReloError
-from relo_edge.fleet import streams as streams_module
+from relo_edge.fleet import stream_table as streams_module
 from relo_edge.fleet.messages import Ask, Refusal, TemplateCrop
-from relo_edge.fleet.streams import StreamTable
+from relo_edge.fleet.stream_table import StreamTable
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ Reply = FrameAnswer | Refusal | ReloError | None
 
 
 @dataclass
-class _Stream:
+class _HeldStream:
     slot: int
     steps: int
     heard: float
@@ -47,7 +47,7 @@ class StreamTable:
         }
         self._names = [spec.name for spec in step.list_outputs("box", "score", "map")]
         self._parts = [spec.role for spec in step.list_outputs("box", "score", "map")]
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, _HeldStream] = {}
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -114,7 +114,7 @@ class StreamTable:
         self._set_target(stream, ask)
         return None
 
-    def _set_target(self, stream: _Stream, ask: Ask) -> None:
+    def _set_target(self, stream: _HeldStream, ask: Ask) -> None:
         for place, part in ask.target.items():
             if isinstance(part, TemplateCrop):
                 self._runtime.encode_template(stream.slot, int(place), part.crop, part.box)
@@ -122,7 +122,7 @@ class StreamTable:
                 self._runtime.set_target(stream.slot, str(place), part)
         stream.steps, stream.heard = ask.steps, time.monotonic()
 
-    def _make_room(self) -> _Stream | None:
+    def _make_room(self) -> _HeldStream | None:
         """A free slot, or that of the stream that has been silent for longest, if it has."""
         taken = {stream.slot for stream in self._streams.values()}
         free = next((n for n in range(self._runtime.batch) if n not in taken), None)
@@ -132,7 +132,7 @@ class StreamTable:
                 return None
             del self._streams[name]
             free = silent.slot
-        return _Stream(free, 0, time.monotonic())
+        return _HeldStream(free, 0, time.monotonic())
 
     def _step(self, asks: Sequence[Ask]) -> list[Reply]:
         """One step of all; whoever's answer is not finite keeps the state that it had."""
