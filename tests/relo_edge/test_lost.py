@@ -72,7 +72,7 @@ def test_the_networks_state_is_the_last_sure_frames(demo_bundle, monkeypatch, na
 
 
 def test_looks_widen_step_by_step_and_begin_again():
-    steps = (1.0, 2.0)
+    steps = (1.0, 3.0)
     where = [HOME] * 2 + [None] * 3 + [AWAY] * 1 + [None] + [AWAY]
     tracks, _ = follow(where, Recovery(steps=steps))
     # The look as wide as usual misses it; so does an empty wide one; the next narrow one too.

@@ -342,7 +342,7 @@ def test_the_last_search_can_be_looked_at():
     assert tracker.views == {}
     tracker.update(FRAME)
     view = tracker.views[target]
-    assert (view.window.left, view.window.top, view.window.side) == (10, 0, 80)
+    assert (view.window.left, view.window.top, view.window.side) == (20, 10, 60)
     assert view.logits.max() == view.logits[4, 4] == 7
     tracker.remove(target)
     assert tracker.views == {}

@@ -70,8 +70,9 @@ def test_targets_that_count_are_in_their_crops():
 def test_without_jitter_targets_stand_in_the_middle():
     batch = small_batch(clips=8, jitter=Jitter(centre=0.0, scale=0.0))
     whole = batch.boxes[batch.seen]
+    share = torch.tensor(1 / SMALL.protocol().search_factor)
     assert torch.allclose(whole[:, :2], torch.tensor(0.5), atol=1e-4)
-    assert torch.allclose(whole[:, 2:].prod(dim=1).sqrt(), torch.tensor(0.25), atol=1e-4)
+    assert torch.allclose(whole[:, 2:].prod(dim=1).sqrt(), share, atol=1e-4)
 
 
 def test_one_seed_one_clip_and_another_another():
