@@ -72,7 +72,8 @@ class StillRuntime(ClosedOnExit):
         grid = self.variant.grid
         logits = np.zeros((len(slots), grid, grid), np.float32)
         logits[:, grid // 2, grid // 2] = 20.0 if self.sure else 0.01
-        boxes = np.tile(np.float32([0.5, 0.5, 0.25, 0.25]), (len(slots), 1))
+        share = 1 / self.variant.protocol().search_factor
+        boxes = np.tile(np.float32([0.5, 0.5, share, share]), (len(slots), 1))
         return StepResult(boxes, logits.max(axis=(1, 2)), logits)
 
     def close(self):
