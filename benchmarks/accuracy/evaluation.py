@@ -59,6 +59,8 @@ class EvalRequest:
     ray: str | None = None
     tracker: str | None = None
     """A tracker that is no bundle: csrt, nano=BACKBONE,HEAD, r1track=URL …"""
+    label: str | None = None
+    """What results call it; its own name if None."""
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -84,7 +86,8 @@ def evaluate_dataset(request: EvalRequest, dataset: Dataset) -> EvalResult:
             settings,
             request.checkpoint and request.checkpoint.absolute(),
         )
-        name = "-".join([request.bundle.path.name, runtime.name, runtime.precision])
+        label = request.label or request.bundle.path.name
+        name = "-".join([label, runtime.name, runtime.precision])
         tracker = Tracker(runtime, settings, color="bgr")
         return _evaluate_tracker(request, dataset, name, run, crew, tracker)
 
@@ -95,7 +98,8 @@ def _evaluate_peer(request: EvalRequest, dataset: Dataset) -> EvalResult:
         raise InputError("eval has nothing to track with", fix="name a bundle or a --tracker")
     peer = open_peer(request.tracker)
     crew = PeerCrew(request.tracker)
-    return _evaluate_tracker(request, dataset, peer.name, describe_peer(peer), crew, peer)
+    name = request.label or peer.name
+    return _evaluate_tracker(request, dataset, name, describe_peer(peer), crew, peer)
 
 
 def _evaluate_tracker(
@@ -108,7 +112,7 @@ def _evaluate_tracker(
 ) -> EvalResult:
     # A folder for each dataset and tracker, so that none replaces another.
     folder = request.output or OUTPUT / f"{_name_dataset(dataset.folder)}-{name}"
-    evaluation = Evaluation(dataset, ResultsFolder(folder, run))
+    evaluation = Evaluation(dataset, ResultsFolder(folder, run), name)
     todo = evaluation.open_sequences
     frames = sum(len(sequence.images) for sequence in todo)
     with (
@@ -145,9 +149,9 @@ def _name_dataset(folder: Path) -> str:
 class Evaluation:
     """A dataset and a folder of results: what is still to track, and what comes out of it."""
 
-    def __init__(self, dataset: Dataset, results: ResultsFolder) -> None:
+    def __init__(self, dataset: Dataset, results: ResultsFolder, tracker: str) -> None:
         results.check_owner(dataset.sequences)
-        self._dataset, self._results = dataset, results
+        self._dataset, self._results, self._tracker = dataset, results, tracker
         found = {one.name: results.load(one) for one in dataset.sequences}
         self._tracked = {name: one for name, one in found.items() if one is not None}
         if self._tracked:
@@ -182,6 +186,7 @@ class Evaluation:
         tracked = {one.name: self._tracked[one.name] for one in sequences}
         withheld = self._dataset.withheld
         return EvalResult(
+            tracker=self._tracker,
             dataset=layout,
             frames={one.name: len(one.images) for one in sequences},
             scores={}

@@ -15,7 +15,7 @@ from relo_edge.measures.accuracy import (
     merge_scores,
 )
 
-__all__ = ["FIGURES", "EvalResult"]
+__all__ = ["FIGURES", "EvalResult", "print_figures"]
 
 FIGURES = {
     "auc": "AUC",
@@ -40,6 +40,8 @@ THRESHOLDS = {
 class EvalResult:
     """A dataset's figures; without a score where a server keeps the truth."""
 
+    tracker: str
+    """Its name: bundle, runtime and precision, or that of a tracker which is no bundle."""
     dataset: str
     frames: Mapping[str, int]
     scores: Mapping[str, Score]
@@ -79,20 +81,24 @@ class EvalResult:
         }
 
     def summarize(self) -> dict[str, Any]:
-        """The same with the curves, for reports and comparisons."""
+        """The same with the tracker's name and the curves, for reports and comparisons."""
         score = self.score
         curves = {"thresholds": THRESHOLDS, **score.curves.to_dict()} if score else None
-        return {**self.to_dict(), "curves": curves}
+        return {**self.to_dict(), "tracker": self.tracker, "curves": curves}
+
+    def describe_dataset(self) -> str:
+        """What was tracked, in a few words."""
+        several = "s" if len(self.frames) > 1 else ""
+        count = f"{len(self.frames)} sequence{several}, {sum(self.frames.values())} frames"
+        return f"{self.dataset}: {count}"
 
     def describe(self) -> str:
         """The same for a reader."""
-        several = "s" if len(self.frames) > 1 else ""
-        count = f"{len(self.frames)} sequence{several}, {sum(self.frames.values())} frames"
-        lines = [f"{self.dataset}: {count}" + (f", {self.fps:.1f} FPS" if self.fps else "")]
+        lines = [self.describe_dataset() + (f", {self.fps:.1f} FPS" if self.fps else "")]
         if self.score:
             lines += _draw_table(self.score, self.scores)
         lines += [
-            f"every {step} frames{_print_figures(one.score)}"
+            f"every {step} frames{print_figures(one.score)}"
             for step, one in self.lower_rates.items()
             if one.score
         ]
@@ -106,12 +112,13 @@ def _draw_table(score: Score, scores: Mapping[str, Score]) -> list[str]:
     head = "".join(f"{title:>8}" for title in FIGURES.values())
     worst = sorted(scores, key=lambda name: scores[name].auc)[:SHOWN]
     rows = [("all", score), *((name, scores[name]) for name in worst)]
-    lines = [f"{name:<{width}}{_print_figures(one)}" for name, one in rows]
+    lines = [f"{name:<{width}}{print_figures(one)}" for name, one in rows]
     left = len(scores) - len(worst)
     return [f"{'':<{width}}{head}", *lines, *([f"… and {left} with a higher AUC"] if left else [])]
 
 
-def _print_figures(score: Score) -> str:
+def print_figures(score: Score) -> str:
+    """A row of the table: percent, below the titles of `FIGURES`."""
     figures = score.to_dict()
     return "".join(
         f"{'-':>8}" if figures[name] is None else f"{100 * figures[name]:>8.1f}" for name in FIGURES

@@ -75,6 +75,9 @@ def _draw_head(findings: Findings) -> str:
     elif proofs:
         count = len(dict.fromkeys(name for name, _ in proofs))
         kind, verdict = "good", f"{count} of {count} within their gates against PyTorch"
+    elif not rows and len(findings.evals) > 1:
+        datasets = ", ".join(dict.fromkeys(found["dataset"] for found in findings.evals))
+        kind, verdict = "open", f"{len(findings.evals)} evaluations on {datasets}"
     else:
         kind, verdict = "open", "Measured without a proof that it is the same tracker"
     lines = [f"<h1><strong>{escape(verdict)}</strong></h1>"]
@@ -176,11 +179,13 @@ def _match_run(row: Plain, run: Plain) -> bool:
 
 
 def _draw_accuracy(evals: list[Plain]) -> Iterator[str]:
-    titles = ("", "AUC", "P", "P norm", "sequences")
+    figures = {"auc": "AUC", "precision": "P", "norm_precision": "P norm", "ao": "AO"}
+    figures |= {"sr50": "SR50", "sr75": "SR75"}
+    titles = ("", *figures.values(), "FPS", "sequences")
     lines = ["<tr>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr>"]
     for found in evals:
-        keys = ("auc", "precision", "norm_precision")
-        cells = ["–" if found[key] is None else f"{100 * found[key]:.1f}" for key in keys]
+        told = {key: found.get(key) for key in (*figures, "fps")}
+        cells = [_show_scaled(told[key], 1 if key == "fps" else 100) for key in told]
         cells = [escape(_name_eval(found)), *cells, str(len(found["sequences"]))]
         lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     table = f'<div class="scroll"><table>{"".join(lines)}</table></div>'
@@ -257,6 +262,10 @@ def _draw_section(title: str, content: str, kind: str = "") -> str:
     return f'<section class="{kind}"><h2>{escape(title)}</h2>{content}</section>'
 
 
+def _show_scaled(value: float | None, factor: int) -> str:
+    return "–" if value is None else f"{factor * value:.1f}"
+
+
 def _show(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
@@ -267,5 +276,6 @@ def _name(found: Any) -> str:
 
 
 def _name_eval(found: Plain) -> str:
-    run = found["run"]
-    return f"{found['dataset']}, {run.get('runtime', '?')} {run.get('precision', '?')}"
+    run = found["run"]  # results of 0.1 do not name their tracker
+    tracker = found.get("tracker") or f"{run.get('runtime', '?')} {run.get('precision', '?')}"
+    return f"{found['dataset']}, {tracker}"

@@ -6,7 +6,7 @@ from relo_edge.errors import InputError
 from relo_edge.peers.opencv import OPENCV_KINDS
 from relo_edge.peers.peer import Peer, PeerKind
 
-__all__ = ["PEERS", "open_peer"]
+__all__ = ["PEERS", "list_usages", "names_peer", "open_peer"]
 
 
 def _open_r1track(where: str, thinking: bool = False) -> Peer:
@@ -25,6 +25,16 @@ PEERS: dict[str, PeerKind] = {
 }
 
 
+def names_peer(word: str) -> bool:
+    """Whether a word is that of a tracker which is no bundle."""
+    return word.partition("=")[0] in PEERS
+
+
+def list_usages() -> str:
+    """Every word, as it is written."""
+    return " | ".join(peer.usage for peer in PEERS.values())
+
+
 def open_peer(word: str) -> Peer:
     """The tracker in `csrt`, `nano=BACKBONE.onnx,HEAD.onnx`, `r1track=URL` …
 
@@ -34,6 +44,5 @@ def open_peer(word: str) -> Peer:
     """
     kind, _, rest = word.partition("=")
     if kind not in PEERS:
-        expected = " | ".join(peer.usage for peer in PEERS.values())
-        raise InputError("tracker", found=repr(word), expected=expected)
+        raise InputError("tracker", found=repr(word), expected=list_usages())
     return PEERS[kind].open(rest)

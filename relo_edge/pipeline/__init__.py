@@ -9,7 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relo_edge.pipeline.benchmarking import compare, evaluate, run_bench, write_report
+    from relo_edge.pipeline.benchmarking import (
+        compare,
+        evaluate,
+        evaluate_several,
+        run_bench,
+        write_report,
+    )
     from relo_edge.pipeline.engines import build_engines
     from relo_edge.pipeline.export import export_bundle
     from relo_edge.pipeline.hub import fetch_checkpoint
@@ -26,6 +32,7 @@ __all__ = [
     "check_parity",
     "compare",
     "evaluate",
+    "evaluate_several",
     "export_bundle",
     "fetch_checkpoint",
     "inspect_bundle",
@@ -45,6 +52,7 @@ _HOME = {
     "check_parity": "relo_edge.pipeline.parity",
     "compare": "relo_edge.pipeline.benchmarking",
     "evaluate": "relo_edge.pipeline.benchmarking",
+    "evaluate_several": "relo_edge.pipeline.benchmarking",
     "export_bundle": "relo_edge.pipeline.export",
     "fetch_checkpoint": "relo_edge.pipeline.hub",
     "inspect_bundle": "relo_edge.pipeline.inspection",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ from relo_edge.runtime import resolve_bundle
 
 if TYPE_CHECKING:
     from relo_edge.benchmarks.accuracy.comparison import Comparison
+    from relo_edge.benchmarks.accuracy.evaluation import EvalRequest
     from relo_edge.benchmarks.accuracy.results import EvalResult
+    from relo_edge.benchmarks.accuracy.several import SeveralResults
     from relo_edge.benchmarks.speed.results import BenchResult
     from relo_edge.benchmarks.speed.streams import StreamsResult
 
-__all__ = ["compare", "evaluate", "run_bench", "write_report"]
+__all__ = ["compare", "evaluate", "evaluate_several", "run_bench", "write_report"]
 
 
 def run_bench(
@@ -102,6 +105,7 @@ def evaluate(
     ray: str | None = None,
     every: Sequence[int] = (),
     tracker: str | None = None,
+    html: str | Path | None = None,
 ) -> EvalResult:
     """Track a dataset in one pass and score it; sequences that are done are not run again.
 
@@ -119,6 +123,7 @@ def evaluate(
         ray: the address of a Ray cluster, or `local`.
         every: lower frame rates to measure as well: 2 tracks every second frame.
         tracker: csrt, nano=BACKBONE,HEAD, r1track=URL …, in place of a bundle.
+        html: a page of the figures and plots to write.
 
     Returns:
         AUC, precision, AO and SR, overall and for each sequence.
@@ -146,10 +151,105 @@ def evaluate(
         ray=ray,
         tracker=tracker,
     )
+    page = _check_page(html)
     opened = read_dataset(Path(dataset), layout, origin=float(one_based))
-    return (
+    result = (
         evaluate_frame_rates(request, opened, every) if every else evaluate_dataset(request, opened)
     )
+    if page:
+        write_report(page, evaluations=[result.folder])
+    return result
+
+
+def evaluate_several(
+    trackers: Sequence[str | Path | Bundle],
+    dataset: str | Path,
+    *,
+    runtime: str = "auto",
+    precision: str = "auto",
+    checkpoint: str | Path | None = None,
+    layout: str | None = None,
+    protocol: str | None = None,
+    one_based: bool = False,
+    output: str | Path | None = None,
+    jobs: int | None = None,
+    ray: str | None = None,
+    every: Sequence[int] = (),
+    html: str | Path | None = None,
+) -> SeveralResults:
+    """Evaluate several trackers on one dataset, one after the other, by the same code.
+
+    Args:
+        trackers: bundle folders, open bundles, the word `demo`, and trackers that are no bundles,
+            as `csrt`, `nano=BACKBONE,HEAD`, `vit=MODEL`, `r1track=URL`. `./csrt` is a folder.
+        dataset: as for `evaluate`.
+        runtime: auto, or a runtime's name, for every bundle.
+        precision: auto, or a precision of the runtime, for every bundle.
+        checkpoint: weights for the pytorch runtime, where there is one bundle.
+        layout: the dataset's layout; recognised from the folder if None.
+        protocol: the dataset whose tracker settings apply; the layout's own if None.
+        one_based: whether boxes count pixels from 1.
+        output: the folder in which each tracker gets a results folder; `eval_out/` if None.
+        jobs: processes side by side; 1 if None.
+        ray: the address of a Ray cluster, or `local`.
+        every: lower frame rates to measure as well.
+        html: a page with the table and the plots of all trackers to write.
+
+    Returns:
+        A result for each tracker, in this order.
+
+    Raises:
+        InputError: an unknown tracker or dataset, or one tracker twice.
+        SourceError: a sequence whose files cannot be read.
+        MissingDependency: a tracker that the installed OpenCV does not have.
+        FinderError: the server of a tracker that does not answer.
+    """
+    from relo_edge.benchmarks.accuracy.evaluation import EvalRequest
+    from relo_edge.benchmarks.accuracy.several import evaluate_trackers
+    from relo_edge.datasets.layouts import read_dataset
+
+    common = EvalRequest(
+        None,
+        runtime,
+        precision,
+        None if checkpoint is None else Path(checkpoint),
+        settings=protocol,
+        output=None if output is None else Path(output),
+        jobs=jobs,
+        ray=ray,
+    )
+    if not trackers:
+        raise InputError("trackers", found="none", expected="one or more")
+    page = _check_page(html)
+    requests = [_request_tracker(one, common) for one in trackers]
+    if checkpoint is not None and sum(one.bundle is not None for one in requests) > 1:
+        raise InputError("--checkpoint is for one bundle", fix="leave it out")
+    opened = read_dataset(Path(dataset), layout, origin=float(one_based))
+    several = evaluate_trackers(requests, opened, every)
+    if page:
+        write_report(page, evaluations=[one.folder for one in several.results])
+    return several
+
+
+def _request_tracker(tracker: str | Path | Bundle, common: EvalRequest) -> EvalRequest:
+    """A word that names no bundle may be one of `PEERS`."""
+    from relo_edge.peers.registry import list_usages, names_peer
+
+    if isinstance(tracker, str):
+        if names_peer(tracker):
+            return replace(common, tracker=tracker)
+        if tracker != "demo" and not Path(tracker).exists():
+            expected = f"a bundle folder | demo | {list_usages()}"
+            raise InputError("tracker", found=repr(tracker), expected=expected)
+    return replace(common, bundle=resolve_bundle(tracker))
+
+
+def _check_page(html: str | Path | None) -> Path | None:
+    """Hours of tracking must not end at a page that cannot be written."""
+    from relo_edge.benchmarks.report.html import REPORT_SUFFIXES
+    from relo_edge.host.files import check_output
+
+    return None if html is None else check_output(Path(html), REPORT_SUFFIXES)
 
 
 def compare(first: str | Path, second: str | Path) -> Comparison:

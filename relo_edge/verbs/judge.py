@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -113,21 +114,22 @@ def _parse_counts(option: str, text: str | None) -> list[int]:
 
 
 @app.command(
-    "eval", epilog="Example: relo-edge eval relo-t256 LaSOT --runtime openvino --precision int8"
+    "eval", epilog="Example: relo-edge eval relo-t256 mil vit=VIT.onnx LaSOT --html table.html"
 )
 def eval_(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[BUNDLE] DATASET",
-            help="Bundle folder, or demo; and OTB, LaSOT, GOT-10k/val … or plain folder.",
+            metavar="[TRACKER]... DATASET",
+            help="Trackers: bundle folders, demo, or words as for --tracker. Then the dataset: "
+            "OTB, LaSOT, GOT-10k/val … or plain folder.",
         ),
     ],
     tracker: Annotated[
         str | None,
         typer.Option(
             help="In place of a bundle: csrt, kcf, mil, nano=BACKBONE,HEAD, vit=MODEL, "
-            "r1track=URL or r1track-think=URL."
+            "r1track=URL or r1track-think=URL. Several trackers stand before DATASET."
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
@@ -149,7 +151,12 @@ def eval_(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for results; if absent, one in eval_out/."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder for results, of several trackers for a folder of each; if absent, "
+            "one in eval_out/.",
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -161,15 +168,22 @@ def eval_(
     every: Annotated[
         str, typer.Option(help="Lower frame rates to measure as well: 2,3,4 for every 2nd, 3rd …")
     ] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Page with the table and plots, as `report` makes it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure AUC, precision, AO and SR on a dataset. Finished sequences are not run again."""
-    from relo_edge.pipeline.benchmarking import evaluate
+    from relo_edge.pipeline.benchmarking import evaluate, evaluate_several
 
-    bundle, dataset = _split_words(words, tracker)
-    result = evaluate(
-        bundle,
-        dataset,
+    trackers, dataset = _split_words(words, tracker)
+    evaluate_them = (
+        partial(evaluate_several, trackers)
+        if len(trackers) > 1
+        else partial(evaluate, **_name_tracker(trackers, tracker))
+    )
+    result = evaluate_them(
+        dataset=dataset,
         runtime=runtime,
         precision=precision,
         checkpoint=checkpoint,
@@ -180,17 +194,26 @@ def eval_(
         jobs=jobs,
         ray=ray,
         every=_read_steps(every),
-        tracker=tracker,
+        html=html,
     )
     print_result(result, as_json)
 
 
-def _split_words(words: list[str], tracker: str | None) -> tuple[str | None, str]:
-    """The bundle, which a tracker takes the place of, and the dataset."""
-    wanted = ["DATASET"] if tracker else ["BUNDLE", "DATASET"]
-    if len(words) != len(wanted):
-        raise InputError("eval's arguments", found=" ".join(words), expected=" ".join(wanted))
-    return (None if tracker else words[0]), words[-1]
+def _split_words(words: list[str], tracker: str | None) -> tuple[list[str], str]:
+    """The trackers, which `--tracker` takes the place of, and the dataset."""
+    if tracker and len(words) != 1:
+        raise InputError("eval's arguments", found=" ".join(words), expected="DATASET")
+    if not tracker and len(words) < 2:
+        raise InputError("eval's arguments", found=words[0], expected="BUNDLE DATASET")
+    return words[:-1], words[-1]
+
+
+def _name_tracker(trackers: list[str], tracker: str | None) -> dict[str, str | None]:
+    from relo_edge.peers.registry import names_peer
+
+    word = tracker or trackers[0]
+    peer = tracker is not None or names_peer(word)
+    return {"bundle": None, "tracker": word} if peer else {"bundle": word}
 
 
 def _read_steps(text: str) -> tuple[int, ...]:
