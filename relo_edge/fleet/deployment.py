@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency
@@ -94,6 +94,8 @@ def build_app(settings: dict[str, Any]) -> Any:
 def deploy(options: FleetOptions, *, name: str = APP) -> Any:
     """Run the application on the cluster that this process is connected to.
 
+    Where it runs already, every replica is replaced, and the streams start again on the new ones.
+
     Args:
         options: what is deployed.
         name: the application's name, by which clients ask for it.
@@ -143,9 +145,7 @@ def _bind(options: FleetOptions) -> Any:
         request_router_class=ROUTER, request_routing_stats_period_s=STATS_SECONDS
     )
     deployment = serve.deployment(request_router_config=router, **options.to_serve())
-    # A replica that is told how many there are would be started again whenever that changes.
-    own = replace(options, replicas=1, most_replicas=None)
-    return deployment(TrackerReplica).bind(own)
+    return deployment(TrackerReplica).bind(options)
 
 
 def _read_options(settings: dict[str, Any]) -> FleetOptions:

@@ -83,7 +83,7 @@ def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, demo_bu
     assert longest < SECONDS
 
 
-def test_a_replica_that_is_taken_away_moves_its_streams(ray, fleet, demo_bundle):
+def test_replicas_that_are_replaced_move_their_streams(ray, fleet, demo_bundle):
     wait_for_replicas(2)
     clips = [make_frames(seed, 9) for seed in (5, 6)]
     trackers = [FleetTracker("two", color="bgr", reconnect=PATIENT) for _ in clips]
@@ -99,7 +99,6 @@ def test_a_replica_that_is_taken_away_moves_its_streams(ray, fleet, demo_bundle)
     assert len(set(homes)) == 2
     left = {tracker._remote._replicas[0] for tracker in trackers}
     assert len(left) == 1
-    assert left < set(homes)  # the other one has not been started again
     for tracker, (frames, box), tracks, home in zip(trackers, clips, found, homes, strict=True):
         marks = [index for index, track in enumerate(tracks, 1) if track.restarted]
         assert len(marks) == (home not in left)
