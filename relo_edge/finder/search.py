@@ -36,13 +36,13 @@ def parse_find(text: str, number: int) -> WordedTarget:
     return WordedTarget(check_words(words), check_name(name))
 
 
-def check_words(words: str) -> str:
+def check_words(words: str, what: str = "--find") -> str:
     """Words that can be shown and asked."""
     words = words.strip()
     controls = any(unicodedata.category(letter) in ("Cc", "Cs", "Co") for letter in words)
     if not 0 < len(words) <= LONGEST_WORDS or controls:
         expected = f"1 to {LONGEST_WORDS} characters that can be shown"
-        raise InputError("--find", found=ascii(words[:60]), expected=expected)
+        raise InputError(what, found=ascii(words[:60]), expected=expected)
     return words
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from relo_edge.serve.page_finder import PageFinder
     from relo_edge.serve.server import ServeSummary
     from relo_edge.streams.following import FleetSummary
     from relo_edge.streams.jobs import SourceJob
@@ -266,6 +267,10 @@ def serve(
     protocol: str = "default",
     recover: bool = False,
     threads: int | None = None,
+    finder: str | None = None,
+    finder_units: str = "auto",
+    finder_timeout: float = 60.0,
+    finder_check: bool = False,
     trust_engines: bool = False,
     metrics: str | None = None,
 ) -> ServeSummary:
@@ -288,6 +293,11 @@ def serve(
         protocol: the dataset whose tracker settings apply.
         recover: whether a lost target is searched for.
         threads: CPU threads; all cores if None.
+        finder: who finds targets that the page names in words, as for `track`; without one the
+            page has no field for words.
+        finder_units: what the model's coordinates count: pixels, thousand, or auto by its name.
+        finder_timeout: seconds for each question and its answer.
+        finder_check: whether a second answer must name the same box.
         trust_engines: whether engines are loaded that this machine did not build.
         metrics: `[HOST:]PORT` where Prometheus reads counts and times.
 
@@ -300,6 +310,7 @@ def serve(
     """
     from relo_edge.host.cpu import count_cores
     from relo_edge.serve.building import build_wall, build_worker
+    from relo_edge.serve.channel import Channel
     from relo_edge.serve.server import check_server, serve_page
     from relo_edge.streams.metrics import serve_metrics
     from relo_edge.streams.named_sources import assign_starts, parse_sources, strip_source
@@ -330,20 +341,30 @@ def serve(
         )
 
     recovery = Recovery() if recover else None
+    asked = _open_page_finder(finder, finder_units, finder_timeout, finder_check)
     check_server()
     with ExitStack() as stack:
         counting = stack.enter_context(serve_metrics(metrics)) if metrics else None
         if only:
             own = starts[only.name]
             open_own = partial(open_for, targets)
-            return serve_page(
-                build_worker(only, open_own, protocol, recovery, recordings, own, counting),
-                host,
-                port,
-            )
+            worker = build_worker(only, open_own, protocol, recovery, recordings, own, counting)
+            return serve_page(Channel(worker, asked), host, port)
         batch = targets * len(sources)
         opened = stack.enter_context(open_for(batch, min(batch, threads or count_cores())))
         wall = build_wall(
-            sources, opened, targets, protocol, recovery, recordings, starts, counting
+            sources, opened, targets, protocol, recovery, recordings, starts, counting, asked
         )
         return serve_page(wall, host, port)
+
+
+def _open_page_finder(
+    where: str | None, units: str, timeout: float, check: bool
+) -> PageFinder | None:
+    """Nothing that asks anyone is imported unless a finder is given."""
+    if where is None:
+        return None
+    from relo_edge.finder.finders import FinderRequest, open_finder
+    from relo_edge.serve.page_finder import PageFinder
+
+    return PageFinder(open_finder(FinderRequest(where, units, timeout, check)))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relo_edge.errors import InputError, ReloError
-from relo_edge.serve.commands import parse_command
+from relo_edge.serve.commands import Command, parse_command
 from relo_edge.serve.limits import SEND_SECONDS
+from relo_edge.serve.snapshots import Snapshot
 from relo_edge.serve.viewers import Broadcaster, Viewer
 from relo_edge.serve.worker import TrackingWorker
 
@@ -24,12 +26,16 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.websockets import WebSocket
 
+    from relo_edge.geometry import Box
+    from relo_edge.serve.page_finder import PageFinder
+
 __all__ = ["build_app", "find_page_folder", "send_page_file"]
 
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/finding.js": ("finding.js", "text/javascript"),
     "/line.js": ("line.js", "text/javascript"),
     "/plot.js": ("plot.js", "text/javascript"),
     "/stage.js": ("stage.js", "text/javascript"),
@@ -42,7 +48,9 @@ TRY_AGAIN_LATER, POLICY_VIOLATION = 1013, 1008
 """WebSocket close codes."""
 
 
-def build_app(worker: TrackingWorker, broadcaster: Broadcaster) -> Starlette:
+def build_app(
+    worker: TrackingWorker, broadcaster: Broadcaster, finder: PageFinder | None
+) -> Starlette:
     """The application; it must be reached through `AccessControl` only."""
     from starlette.applications import Starlette
     from starlette.routing import Route, WebSocketRoute
@@ -56,7 +64,7 @@ def build_app(worker: TrackingWorker, broadcaster: Broadcaster) -> Starlette:
         routes=[
             *routes,
             Route("/recordings/{name}", partial(_send_recording, worker)),
-            WebSocketRoute("/live", partial(_serve_viewer, worker, broadcaster)),
+            WebSocketRoute("/live", partial(_serve_viewer, worker, broadcaster, finder)),
         ]
     )
 
@@ -85,7 +93,7 @@ async def _send_recording(worker: TrackingWorker, request: Request) -> Response:
 
 
 async def _serve_viewer(
-    worker: TrackingWorker, broadcaster: Broadcaster, socket: WebSocket
+    worker: TrackingWorker, broadcaster: Broadcaster, finder: PageFinder | None, socket: WebSocket
 ) -> None:
     viewer = broadcaster.join(small="small" in socket.query_params)
     if viewer is None:
@@ -96,8 +104,11 @@ async def _serve_viewer(
         await socket.accept()
         viewer.send_event(worker.state)
         viewer.send_event({"type": "history", "samples": list(worker.times.history)})
+        if finder is not None:
+            viewer.send_event({"type": "finder"})
+        handle = partial(_handle_message, viewer, worker, broadcaster, finder)
         sending = asyncio.create_task(_send_messages(socket, viewer))
-        receiving = asyncio.create_task(_receive_messages(socket, viewer, worker, broadcaster))
+        receiving = asyncio.create_task(_receive_messages(socket, viewer, handle))
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -128,11 +139,11 @@ async def _send(socket: WebSocket, message: str | bytes) -> None:
 
 
 async def _receive_messages(
-    socket: WebSocket, viewer: Viewer, worker: TrackingWorker, broadcaster: Broadcaster
+    socket: WebSocket, viewer: Viewer, handle: Callable[[str | None], None]
 ) -> None:
     while (message := await socket.receive())["type"] == "websocket.receive":
         try:
-            _handle_message(message.get("text"), viewer, worker, broadcaster)
+            handle(message.get("text"))
         except ReloError as error:
             viewer.send_event({"type": "error", "id": None, "message": str(error)})
         if viewer.limiter.exhausted:
@@ -141,7 +152,11 @@ async def _receive_messages(
 
 
 def _handle_message(
-    text: str | None, viewer: Viewer, worker: TrackingWorker, broadcaster: Broadcaster
+    viewer: Viewer,
+    worker: TrackingWorker,
+    broadcaster: Broadcaster,
+    finder: PageFinder | None,
+    text: str | None,
 ) -> None:
     """Submit the command in a message; all but a true `seen` counts towards the rate limit."""
     try:
@@ -156,7 +171,20 @@ def _handle_message(
     _limit_rate(viewer)
     snapshot = None if command.picture is None else viewer.find_snapshot(command.picture)
     reply = partial(_reply, broadcaster, viewer, command.id)
-    worker.submit(command, snapshot).add_done_callback(reply)
+    if command.do == "find":
+        _ask_finder(finder, command, snapshot).add_done_callback(reply)
+    else:
+        worker.submit(command, snapshot).add_done_callback(reply)
+
+
+def _ask_finder(
+    finder: PageFinder | None, command: Command, snapshot: Snapshot | None
+) -> Future[Box]:
+    if finder is None:
+        raise InputError("this page has no finder", fix="start serve with --finder URL")
+    if snapshot is None:
+        raise InputError(f"picture {command.picture} is not held any more", fix="ask again")
+    return finder.ask(snapshot.image, command.words or "")
 
 
 def _limit_rate(viewer: Viewer) -> None:
@@ -164,9 +192,13 @@ def _limit_rate(viewer: Viewer) -> None:
         raise InputError("too many commands at once", fix="wait a second")
 
 
-def _reply(
-    broadcaster: Broadcaster, viewer: Viewer, number: int | None, done: Future[None]
-) -> None:
-    error = done.exception()
-    answer = {"type": "error", "message": str(error)} if error else {"type": "done"}
+def _reply(broadcaster: Broadcaster, viewer: Viewer, number: int | None, done: Future[Any]) -> None:
+    """An error, the finder's box, or that it is done."""
+    answer: dict[str, Any]
+    if error := done.exception():
+        answer = {"type": "error", "message": str(error)}
+    elif box := done.result():
+        answer = {"type": "found", "box": list(box)}
+    else:
+        answer = {"type": "done"}
     broadcaster.send_event(viewer, {**answer, "id": number})

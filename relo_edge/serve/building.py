@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relo_edge.lost import Recovery
 from relo_edge.runtime import Runtime
@@ -17,6 +18,9 @@ from relo_edge.streams.named_sources import NamedSource
 from relo_edge.streams.sharing import SharedRuntime
 from relo_edge.tracking.targets import TargetStart
 from relo_edge.video.live import read_live
+
+if TYPE_CHECKING:
+    from relo_edge.serve.page_finder import PageFinder
 
 __all__ = ["build_wall", "build_worker"]
 
@@ -56,6 +60,7 @@ def build_wall(
     recordings: Path,
     starts: Mapping[str, Sequence[TargetStart]],
     metrics: Metrics | None,
+    finder: PageFinder | None = None,
 ) -> Wall:
     """A channel for each source, with so many targets and a folder of recordings of its own."""
     shared = SharedRuntime(runtime)
@@ -72,4 +77,4 @@ def build_wall(
         )
         for source in sources
     }
-    return Wall(workers)
+    return Wall(workers, finder)

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from relo_edge.serve.page_finder import PageFinder
+
 __all__ = ["Channel"]
 
 
 class Channel:
     """Started and closed as one; the application is what its page is made of."""
 
-    def __init__(self, worker: TrackingWorker) -> None:
-        self.worker = worker
+    def __init__(self, worker: TrackingWorker, finder: PageFinder | None = None) -> None:
+        self.worker, self._finder = worker, finder
         self.broadcaster = Broadcaster()
         self._encoder = SnapshotEncoder(self.broadcaster.publish_snapshot, worker.times)
         worker.on_snapshot = self._encoder.offer
@@ -35,7 +37,7 @@ class Channel:
 
     def build_app(self) -> ASGIApp:
         """Page, recordings and the line to the page."""
-        return build_app(self.worker, self.broadcaster)
+        return build_app(self.worker, self.broadcaster, self._finder)
 
     def start(self) -> None:
         """Start the threads; `wait_opened` says what came of it."""

@@ -17,6 +17,7 @@ MAX_NUMBER = 2**31
 COMMANDS: dict[str, tuple[str, ...]] = {
     "seen": ("picture",),
     "add": ("picture", "box"),
+    "find": ("picture", "words"),
     "remove": ("target",),
     "clear": (),
     "pause": (),
@@ -39,6 +40,8 @@ class Command:
     box: Box | None = None
     """Pixels of the source's frames, whatever size the page shows them at."""
     target: int | None = None
+    words: str | None = None
+    """What the finder is asked for."""
 
 
 def parse_command(text: str | None) -> Command:
@@ -92,6 +95,12 @@ def _read_box(name: str, value: object) -> Box:
     return (x, y, width, height)
 
 
+def _read_words(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InputError(name, found=_show(value), expected="a text")
+    return value
+
+
 def _is_number(value: object) -> bool:
     return (
         isinstance(value, int | float)
@@ -105,6 +114,7 @@ _READERS: dict[str, Callable[[str, object], Any]] = {
     "picture": _read_count,
     "target": _read_count,
     "box": _read_box,
+    "words": _read_words,
 }
 
 

@@ -57,7 +57,7 @@ class ServeSummary:
         return "\n".join([f"{self.frames} frames", *(f"wrote {path}" for path in self.recordings)])
 
 
-def serve_page(shown: TrackingWorker | Wall, host: str, port: int) -> ServeSummary:
+def serve_page(shown: TrackingWorker | Channel | Wall, host: str, port: int) -> ServeSummary:
     """Serve until Ctrl-C; an error in a tracker ends the server and is raised."""
     check_server()
     with PageServer(shown, host, port) as server, catch_interrupt() as pressed:
@@ -90,7 +90,7 @@ def check_server() -> None:
 class PageServer:
     """The server; leaving its `with` block ends every thread and finishes every file."""
 
-    def __init__(self, shown: TrackingWorker | Wall, host: str, port: int) -> None:
+    def __init__(self, shown: TrackingWorker | Channel | Wall, host: str, port: int) -> None:
         self.site = Channel(shown) if isinstance(shown, TrackingWorker) else shown
         self._host = host
         self._listener = _listen(host, port)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from relo_edge.serve.page_finder import PageFinder
+
 __all__ = ["Wall"]
 
 WALL_FILES = {
@@ -34,9 +36,11 @@ WALL_FILES = {
 class Wall:
     """The channels by name; sources may be added and removed while the page is served."""
 
-    def __init__(self, workers: Mapping[str, TrackingWorker]) -> None:
-        self._lock = threading.Lock()
-        self._channels = {name: Channel(worker) for name, worker in workers.items()}
+    def __init__(
+        self, workers: Mapping[str, TrackingWorker], finder: PageFinder | None = None
+    ) -> None:
+        self._lock, self._finder = threading.Lock(), finder
+        self._channels = {name: Channel(worker, finder) for name, worker in workers.items()}
         self._apps: dict[str, ASGIApp] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = self._closed = False
@@ -58,7 +62,7 @@ class Wall:
         Raises:
             InputError: there is a source of this name, or the wall is closed.
         """
-        channel = Channel(worker)
+        channel = Channel(worker, self._finder)
         with self._lock:
             if name in self._channels or self._closed:
                 what = "the server is closing" if self._closed else f"source {name!r} is there"

@@ -208,6 +208,10 @@ def serve(
     recover: Annotated[
         bool, typer.Option("--recover", help="Search for a target once it is lost.")
     ] = False,
+    finder: Finder = None,
+    finder_units: FinderUnits = "auto",
+    finder_timeout: FinderTimeout = 60.0,
+    finder_check: FinderCheck = False,
     threads: Threads = None,
     trust_engine: TrustEngine = False,
     metrics: Metrics = None,
@@ -230,6 +234,10 @@ def serve(
         protocol=protocol,
         recover=recover,
         threads=threads,
+        finder=finder,
+        finder_units=finder_units,
+        finder_timeout=finder_timeout,
+        finder_check=finder_check,
         trust_engines=trust_engine,
         metrics=metrics,
     )

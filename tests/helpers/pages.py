@@ -79,7 +79,7 @@ class Watcher:
                 self.history = note["samples"]
             case "sample":
                 self.samples.append(note)
-            case "done" | "error":
+            case "done" | "error" | "found":
                 self.answers[note["id"]] = note
         return note
 

@@ -1,5 +1,6 @@
 // The connection and everything around the picture; the server keeps all state.
 
+import { Finding } from "./finding.js";
 import { Line } from "./line.js";
 import { STAGES, plotLatency, plotRate, stageColour } from "./plot.js";
 import { Stage, colourOf } from "./stage.js";
@@ -18,27 +19,38 @@ const stage = new Stage($("stage"), $("picture"), $("overlay"), {
     line.post({ do: "seen", picture: head.picture });
     showTracks(head.tracks);
   },
-  drawn: (picture, box) => ask("add", { picture, box }),
-  mayDraw: () => {
-    if (!state || !online()) return false;
-    if (isOver()) {
-      notify(`The source has ${state.phase}: restart it first`);
-      return false;
-    }
-    if (state.targets.length < state.max_targets) return true;
-    notify(`At most ${state.max_targets} targets: remove one first`);
-    return false;
+  drawn: (picture, box) => {
+    ask("add", { picture, box });
+    finding.end();
   },
+  mayDraw: () => mayStart(),
 });
+
+const finding = new Finding(stage, { ask, mayStart });
+
+function mayStart() { // one more target
+  if (!state || !online()) return false;
+  if (isOver()) {
+    notify(`The source has ${state.phase}: restart it first`);
+    return false;
+  }
+  if (state.targets.length < state.max_targets) return true;
+  notify(`At most ${state.max_targets} targets: remove one first`);
+  return false;
+}
 
 // The connection
 
 const line = new Line("live", {
-  opened: () => stage.reset(),
+  opened: () => {
+    finding.end();
+    stage.reset();
+  },
   event: (event) => handlers[event.type](event),
   picture: (data) => stage.show(data),
   closed: (reason) => {
     pending.clear();
+    finding.end();
     showPhase(reason || "offline");
   },
 });
@@ -51,6 +63,7 @@ function ask(command, fields = {}) {
   number += 1;
   pending.set(number, command);
   line.post({ do: command, id: number, ...fields });
+  return number;
 }
 
 const handlers = {
@@ -61,7 +74,13 @@ const handlers = {
     showSamples();
   },
   done: (event) => pending.delete(event.id),
-  error: (event) => { pending.delete(event.id); notify(event.message); },
+  finder: () => { $("find").hidden = false; },
+  found: (event) => { pending.delete(event.id); finding.found(event.id, event.box); },
+  error: (event) => {
+    pending.delete(event.id);
+    finding.refused(event.id);
+    notify(event.message);
+  },
   heartbeat: () => {},
 };
 

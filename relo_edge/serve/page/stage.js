@@ -11,6 +11,8 @@ export class Stage {
     this.head = null; // the header of the picture that is shown
     this.waiting = null; // the newest picture that came while a box was being drawn
     this.box = null; // the corners, in the frame's pixels
+    this.held = false; // whether the picture stands still for the finder
+    this.candidate = null; // the finder's box in it, in the frame's pixels
     this.pen = picture.getContext("2d");
     overlay.addEventListener("pointerdown", (event) => this.begin(event));
     overlay.addEventListener("pointermove", (event) => this.extend(event));
@@ -22,6 +24,21 @@ export class Stage {
 
   reset() { // a new connection numbers its pictures from the start
     this.head = this.waiting = null;
+    this.release();
+  }
+
+  hold() { // the finder is asked about the picture that is shown
+    this.held = true;
+  }
+
+  offer(box) { // what the finder says, until it is confirmed, corrected or discarded
+    this.candidate = box;
+    this.redraw();
+  }
+
+  release() {
+    this.held = false;
+    this.candidate = null;
     this.cancel();
   }
 
@@ -30,7 +47,7 @@ export class Stage {
     const head = JSON.parse(new TextDecoder().decode(new Uint8Array(message, 4, length)));
     const jpeg = new Blob([new Uint8Array(message, 4 + length)], { type: "image/jpeg" });
     const bitmap = await createImageBitmap(jpeg);
-    if (this.box) this.waiting = { head, bitmap };
+    if (this.box || this.held) this.waiting = { head, bitmap };
     else this.paint(head, bitmap);
   }
 
@@ -78,8 +95,8 @@ export class Stage {
 
   cancel() {
     this.box = null;
-    const waiting = this.waiting;
-    this.waiting = null;
+    const waiting = this.held ? null : this.waiting;
+    if (!this.held) this.waiting = null;
     if (waiting) this.paint(waiting.head, waiting.bitmap);
     else this.redraw();
   }
@@ -108,7 +125,14 @@ export class Stage {
     const pen = overlay.getContext("2d");
     pen.scale(dots, dots);
     for (const track of this.head.tracks) this.drawTrack(pen, track);
+    if (this.candidate && !this.box) this.drawCandidate(pen);
     if (this.box) this.drawSelection(pen);
+  }
+
+  drawCandidate(pen) {
+    const [x, y, width, height] = this.candidate.map((value) => value * this.scale());
+    this.drawDashed(pen, [x, y, width, height]);
+    this.drawLabel(pen, "this one?", x, y, "#fff");
   }
 
   drawTrack(pen, { target, name, box, confidence, lost }) {
@@ -145,6 +169,10 @@ export class Stage {
     const scale = this.scale();
     const { from, to } = this.box;
     const area = [from.x * scale, from.y * scale, (to.x - from.x) * scale, (to.y - from.y) * scale];
+    this.drawDashed(pen, area);
+  }
+
+  drawDashed(pen, area) {
     pen.fillStyle = "rgb(255 255 255 / .18)";
     pen.fillRect(...area);
     pen.lineWidth = 2;

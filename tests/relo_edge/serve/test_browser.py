@@ -7,9 +7,14 @@ import pytest
 from browser import Browser, wait_for
 from cameras import ScriptedCamera
 from clips import StillRuntime, count_frames, write_video
-from pages import Watcher, serve
+from models import serve_model
+from pages import Watcher, make_tracking, serve
 from relay import Relay
 
+from relo_edge.finder.finders import FinderRequest, open_finder
+from relo_edge.serve.channel import Channel
+from relo_edge.serve.page_finder import PageFinder
+from relo_edge.serve.server import PageServer
 from relo_edge.video.live import ReconnectPolicy
 from relo_edge.video.recorder import VideoRecorder
 
@@ -64,6 +69,41 @@ def test_drag_follow_stop(browser, server):
         tab.click("clear")
         tab.until(f"{ROWS} === 0")
         tab.until("document.getElementById('hint').hidden === false")
+
+
+def test_a_target_in_words_is_shown_confirmed_or_corrected(browser, tmp_path):
+    script = ("[84, 63, 168, 126]", '{"bbox_2d": null}', "[84, 63, 168, 126]")
+    find = "(words.value = 'the red car', document.getElementById('ask').click())"
+    shown = "!document.getElementById('confirm').hidden"
+    with serve_model(*script) as model:
+        finder = PageFinder(open_finder(FinderRequest(model.url, "pixels")))
+        channel = Channel(make_tracking(tmp_path, "synthetic:size=336x252,fps=30"), finder)
+        with PageServer(channel, "127.0.0.1", 0) as server, watch(browser, server) as tab:
+            tab.until("!document.getElementById('find').hidden")
+            tab.ask(find)
+            tab.until(shown)
+            look = "document.getElementById('picture').toDataURL()"
+            still, frames = tab.ask(look), server.site.worker.frames
+            wait_for(lambda: server.site.worker.frames > frames + 5)
+            assert (tab.ask(look), tab.ask(ROWS)) == (still, 0), "nothing starts by itself"
+            tab.click("confirm")
+            tab.until(f"{ROWS} === 1 && !({shown}) && {look} !== {still!r}")
+            tab.ask(find)
+            tab.until("document.getElementById('notice').textContent.includes('no such target')")
+            tab.until("!document.getElementById('ask').disabled")
+            tab.ask(find)
+            tab.until(shown)
+            tab.drag((0.6, 0.6), (0.8, 0.8))
+            tab.until(f"{ROWS} === 2 && !({shown})")
+            x, y, width, height = wait_for(lambda: server.site.broadcaster.latest.tracks)[
+                1
+            ].track.box
+            assert (x + width / 2, y + height / 2) == pytest.approx((235, 176), abs=4)
+
+
+def test_without_a_finder_there_is_no_field_for_words(browser, server):
+    with watch(browser, server) as tab:
+        assert tab.ask("document.getElementById('find').offsetParent === null")
 
 
 def test_a_tap_or_a_drag_taken_back_starts_nothing(browser, server):

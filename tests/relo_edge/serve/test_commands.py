@@ -24,6 +24,11 @@ GOOD = {
 }
 
 
+def test_words_are_read_as_they_are():
+    command = parse_command('{"do": "find", "id": 4, "picture": 2, "words": "the r\u00f8d car"}')
+    assert (command.do, command.picture, command.words) == ("find", 2, "the rød car")
+
+
 @pytest.mark.parametrize(("text", "expected"), GOOD.items())
 def test_a_command_is_read_whole(text, expected):
     command = parse_command(text)
@@ -49,6 +54,7 @@ BAD = {
     "infinite": '{"do": "add", "id": 1, "picture": 1, "box": [1e999, 2, 3, 4]}',
     "huge": f'{{"do": "add", "id": 1, "picture": 1, "box": [{10**400}, 2, 3, 4]}}',
     "true in a box": '{"do": "add", "id": 1, "picture": 1, "box": [true, 2, 3, 4]}',
+    "words are a number": '{"do": "find", "id": 1, "picture": 1, "words": 7}',
     "deep": "[" * 2000,
     "many digits": "1" * 5000,
     "bytes": None,
