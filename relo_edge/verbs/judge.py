@@ -177,10 +177,11 @@ def eval_(
     from relo_edge.pipeline.benchmarking import evaluate, evaluate_several
 
     trackers, dataset = _split_words(words, tracker)
+    bundle, peer = _name_tracker(trackers, tracker)
     evaluate_them = (
         partial(evaluate_several, trackers)
         if len(trackers) > 1
-        else partial(evaluate, **_name_tracker(trackers, tracker))
+        else partial(evaluate, bundle, tracker=peer)
     )
     result = evaluate_them(
         dataset=dataset,
@@ -208,12 +209,13 @@ def _split_words(words: list[str], tracker: str | None) -> tuple[list[str], str]
     return words[:-1], words[-1]
 
 
-def _name_tracker(trackers: list[str], tracker: str | None) -> dict[str, str | None]:
+def _name_tracker(trackers: list[str], tracker: str | None) -> tuple[str | None, str | None]:
+    """The bundle, or the tracker that takes its place."""
     from relo_edge.peers.registry import names_peer
 
     word = tracker or trackers[0]
     peer = tracker is not None or names_peer(word)
-    return {"bundle": None, "tracker": word} if peer else {"bundle": word}
+    return (None, word) if peer else (word, None)
 
 
 def _read_steps(text: str) -> tuple[int, ...]:
