@@ -88,7 +88,7 @@ def test_outputs_stay_close(path, thresholds, feeds, attention):
     one, other = open_session(path), open_session(quantize(path, thresholds, attention))
     for sample in feeds:
         for a, b in zip(one.run(OUTPUTS, sample), other.run(OUTPUTS, sample), strict=True):
-            assert (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()) > 0.97
+            assert (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()) > 0.95
 
 
 def test_onnxruntime_keeps_each_relu(path, thresholds, feeds, tmp_path):

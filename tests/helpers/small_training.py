@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from relo_edge.spec import VARIANTS
+from relo_edge.spec import VARIANTS, TrackerProtocol
 from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.render import Jitter, render_clips
 from relo_edge.training.textures import build_atlas
@@ -20,6 +20,7 @@ SMALL = replace(
     search_size=64,
     template_size=32,
     temporal_tokens=2,
+    protocols={"default": TrackerProtocol(2.0)},
 )
 
 

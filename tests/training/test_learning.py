@@ -13,6 +13,7 @@ from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.network.relo import Relo
 from relo_edge.runtimes.pytorch import PytorchRuntime
+from relo_edge.spec import TrackerProtocol
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.training.init_weights import build_fresh
 from relo_edge.training.reinforce import Reinforce
@@ -57,15 +58,16 @@ def test_a_warm_up_learns_eight_clips_by_heart():
 
 @pytest.fixture(scope="module")
 def warm():
-    """The demo network with a policy that knows nothing."""
+    """The demo network with a policy that knows nothing; wide crops, so that the centre is no answer."""
     checkpoint = read_checkpoint(find_demo_checkpoint())
-    fresh = build_fresh(checkpoint.variant, seed=5).state_dict()
+    variant = replace(checkpoint.variant, protocols={"default": TrackerProtocol(2.0)})
+    fresh = build_fresh(variant, seed=5).state_dict()
     heads = ("policy_model.", "value_model.")
     weights = {
         name: fresh[name] if name.startswith(heads) else weight
         for name, weight in checkpoint.weights.items()
     }
-    network = Relo(checkpoint.variant)
+    network = Relo(variant)
     network.load_state_dict(weights)
     return network.eval()
 

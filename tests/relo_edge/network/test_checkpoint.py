@@ -140,7 +140,7 @@ def test_a_path_must_lead_to_a_file(tmp_path):
         (b"not a checkpoint\n", "starts with b'not a che'"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "starts with b'\\x89PNG"),
         (b"\x80\x04K\x01.", "a pickle that torch did not write"),
-        (struct.pack("<Q", 2) + b"{}", "no RELO or SUTrack weights: found nothing"),
+        (struct.pack("<Q", 2) + b"{}", "no RELO or SUTrack or DRLT weights: found nothing"),
     ],
 )
 def test_other_files_are_named(content, reason, tmp_path):
@@ -167,7 +167,7 @@ def test_a_warm_up_checkpoint_is_named(tmp_path):
 def test_another_tracker_is_named(tmp_path):
     weights = {f"encoder.body.block{n}\x1b[31m": torch.ones(2) for n in range(9)}
     message = refuse(save_as("zip", tmp_path / "SUTRACK_ep0180.pth.tar", weights))
-    assert "no RELO or SUTrack weights: found 'encoder.body.block0\\x1b[31m'" in message
+    assert "no RELO or SUTrack or DRLT weights: found 'encoder.body.block0\\x1b[31m'" in message
 
 
 @pytest.mark.parametrize("kind", FORMATS)
