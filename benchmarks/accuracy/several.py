@@ -36,7 +36,7 @@ class SeveralResults:
         """One table, a line for each tracker and frame rate."""
         rows = [row for one in self.results for row in _list_rows(one)]
         width = max(len(name) for name, _ in rows)
-        head = "".join(f"{title:>8}" for title in [*FIGURES.values(), "FPS"])
+        head = "".join(f"{title:>8}" for title in FIGURES.values()) + f"{'FPS':>10}"
         lines = [self.results[0].describe_dataset(), f"{'':<{width}}{head}"]
         lines += [f"{name:<{width}}{_print_row(one)}" for name, one in rows]
         withheld = [one.submission for one in self.results if one.submission]
@@ -52,7 +52,7 @@ def _list_rows(result: EvalResult) -> Iterator[tuple[str, EvalResult]]:
 
 def _print_row(result: EvalResult) -> str:
     figures = print_figures(result.score) if result.score else f"{'-':>8}" * len(FIGURES)
-    return figures + (f"{result.fps:>8.1f}" if result.fps else f"{'-':>8}")
+    return figures + (f"{result.fps:>10.1f}" if result.fps else f"{'-':>10}")
 
 
 def evaluate_trackers(
