@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from relo_edge.benchmarks.accuracy.results import FIGURES
 from relo_edge.benchmarks.accuracy.results_folder import SUMMARY
 from relo_edge.errors import InputError, SourceError
+from relo_edge.host.json_files import read_json
 
 __all__ = ["Comparison", "Difference", "compare_results"]
 
@@ -118,7 +118,7 @@ def _read_summary(folder: Path) -> tuple[float | None, dict[str, dict[str, Any]]
             expected="a folder that `relo-edge eval` has finished",
         )
     try:
-        summary = json.loads(file.read_text(encoding="utf-8"))
+        summary = read_json(file)
         rate, sequences = summary.get("fps"), summary["sequences"]
         figures = {str(name): _read_figures(one) for name, one in sequences.items()}
         return None if rate is None else float(rate), figures
@@ -126,15 +126,18 @@ def _read_summary(folder: Path) -> tuple[float | None, dict[str, dict[str, Any]]
         raise SourceError(
             f"{file}", found=f"no {error.args[0]}", expected="figures; a submission has none"
         ) from None
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         raise SourceError(
             f"{file} cannot be read", found="damage", fix="run `relo-edge eval` again"
         ) from None
 
 
 def _read_figures(stored: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {name: stored[name] for name in (*FIGURES, "frames", "scored")}
-    return {n: None if value is None else float(value) for n, value in figures.items()}
+    stored = {name: stored[name] for name in (*FIGURES, "frames", "scored")}
+    figures = {n: None if value is None else float(value) for n, value in stored.items()}
+    if figures["ao"] is not None and not figures["scored"]:
+        raise ValueError("AO of no frame")
+    return figures
 
 
 def _check_pairs(

@@ -63,7 +63,7 @@ def draw_scatter(series: Sequence[Series], x_title: str, y_title: str) -> str:
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     low = max(0.0, min(ys) - 0.1)
-    x = _Scale(0, 1.1 * max(xs), LEFT, WIDTH - RIGHT)
+    x = _Scale(0, 1.1 * max(xs) or 1.0, LEFT, WIDTH - RIGHT)
     y = _Scale(low, max(1.02 * max(ys), low + 0.01), HEIGHT - BOTTOM, TOP)
     dots = [
         f'<circle class="dot {_name_color(index)}" cx="{x.place(a):.1f}" cy="{y.place(b):.1f}"'

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from relo_edge.errors import InputError, ReloError, RuntimeUnavailable
 from relo_edge.fleet.deployment import APP, import_serve
 from relo_edge.fleet.messages import Ask, FleetModel, Refusal, TargetPart, TemplateCrop
+from relo_edge.host.telemetry import import_silenced
 from relo_edge.lost import LostRule
 from relo_edge.remote.remote_runtime import PATIENCE, FrameAnswer, RemoteRuntime, StateLost
 from relo_edge.remote.remote_tracker import RemoteTracker
@@ -172,7 +173,7 @@ def _find_app(name: str) -> Any:
 def _list_losses() -> tuple[type[Exception], ...]:
     """What Ray raises where no answer came."""
     import_serve()
-    from ray.exceptions import GetTimeoutError, RayActorError, TaskCancelledError
-    from ray.serve.exceptions import RayServeException
-
-    return (TimeoutError, GetTimeoutError, RayActorError, TaskCancelledError, RayServeException)
+    core = import_silenced("ray.exceptions")
+    serve = import_silenced("ray.serve.exceptions")
+    lost = (core.GetTimeoutError, core.RayActorError, core.TaskCancelledError)
+    return (TimeoutError, *lost, serve.RayServeException)

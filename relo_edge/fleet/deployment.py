@@ -136,12 +136,10 @@ def import_serve() -> Any:
 
 def _bind(options: FleetOptions) -> Any:
     serve = import_serve()
-    from ray.serve.config import RequestRouterConfig
-
     from relo_edge.fleet.replica import TrackerReplica
     from relo_edge.fleet.routing import ROUTER
 
-    router = RequestRouterConfig(
+    router = import_silenced("ray.serve.config").RequestRouterConfig(
         request_router_class=ROUTER, request_routing_stats_period_s=STATS_SECONDS
     )
     deployment = serve.deployment(request_router_config=router, **options.to_serve())

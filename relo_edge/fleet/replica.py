@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from relo_edge.errors import DeviceError, ReloError
 from relo_edge.fleet.messages import Ask, FleetModel
 from relo_edge.fleet.stream_table import Reply, StreamTable
+from relo_edge.host.telemetry import import_silenced
 from relo_edge.runtime import open_runtime
 
 if TYPE_CHECKING:
@@ -79,6 +80,6 @@ class TrackerReplica:
 
 def _read_own_name() -> str:
     """The replica's name in Serve."""
-    from ray import serve
+    serve = import_silenced("ray.serve")
 
     return str(serve.get_replica_context().replica_id.unique_id)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from relo_edge.host.telemetry import import_silenced
+
 __all__ = ["ROUTER"]
 
 ROUTER = f"{__name__}.StreamRouter"
@@ -26,9 +28,9 @@ def _make_router() -> type:
     gone, another gets the request: it does not know the stream, says so, and the client starts it
     again. New streams go to the replica that follows the fewest.
     """
-    from ray.serve.request_router import RequestRouter
+    base: Any = import_silenced("ray.serve.request_router").RequestRouter
 
-    class StreamRouter(RequestRouter):  # type: ignore[misc]
+    class StreamRouter(base):  # type: ignore[misc]
         def initialize_state(self, **_options: Any) -> None:
             self._begun: dict[str, tuple[int, int]] = {}
 

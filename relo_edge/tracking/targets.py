@@ -41,7 +41,11 @@ def parse_start(text: str, number: int = 0) -> TargetStart:
 def gather_starts(texts: Sequence[str], path: Path | None, first: int) -> list[TargetStart]:
     """The targets of the command line and of a file; they start at `first` unless it says more."""
     given = [replace(parse_start(text, n), frame=first) for n, text in enumerate(texts)]
-    return given + (read_starts(path, first) if path else [])
+    if path is None:
+        return given
+    if not (read := read_starts(path, first)):
+        raise InputError(f"targets in {path}", found="none", expected="a box for each")
+    return given + read
 
 
 def select_starts(frame: FeedFrame, starts: Sequence[TargetStart]) -> list[TargetStart]:
