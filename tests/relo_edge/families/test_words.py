@@ -29,7 +29,7 @@ START = 512 + len(MERGES)
 
 @pytest.fixture(scope="module", autouse=True)
 def small_vocabulary():
-    with pytest.MonkeyPatch.context() as patch, small_text_tower():
+    with small_text_tower(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "MERGES", len(MERGES))
         patch.setattr(clip_text, "VOCABULARY", START + 2)
         yield
