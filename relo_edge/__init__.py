@@ -6,8 +6,9 @@ command line.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from relo_edge.host.lazy_imports import import_on_use
 
 if TYPE_CHECKING:
     from relo_edge.bundle import Bundle, open_bundle
@@ -100,11 +101,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that `import relo_edge` costs nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'relo_edge' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = import_on_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

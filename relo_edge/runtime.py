@@ -146,7 +146,7 @@ class Runtime(Protocol):
 
 
 class ClosedOnExit:
-    """Makes a runtime with `close` a context manager."""
+    """Makes what has a `close` a context manager."""
 
     def close(self) -> None:
         """Give back what is held."""

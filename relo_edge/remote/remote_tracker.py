@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.lost import LostRule, Recovery
 from relo_edge.remote.remote_runtime import RemoteRuntime
+from relo_edge.runtime import ClosedOnExit
 from relo_edge.spec import TrackerProtocol
 from relo_edge.tracker import Track, Tracker
 
 __all__ = ["RemoteTrack", "RemoteTracker"]
-
-Opened = TypeVar("Opened", bound="RemoteTracker")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class RemoteTrack(Track):
     restarted: bool = False
 
 
-class RemoteTracker(Tracker):
+class RemoteTracker(Tracker, ClosedOnExit):
     """One target, followed by a network elsewhere; a context manager that ends its stream."""
 
     def __init__(
@@ -79,14 +77,3 @@ class RemoteTracker(Tracker):
     def close(self) -> None:
         """End the stream on the server and drop the connection; closing twice is fine."""
         self._remote.close()
-
-    def __enter__(self: Opened) -> Opened:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

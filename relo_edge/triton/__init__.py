@@ -5,8 +5,9 @@ Each name is imported when it is asked for: `pip install 'relo-edge[triton]'` br
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from relo_edge.host.lazy_imports import import_on_use
 
 if TYPE_CHECKING:
     from relo_edge.remote.remote_tracker import RemoteTrack
@@ -22,11 +23,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'relo_edge.triton' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = import_on_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
