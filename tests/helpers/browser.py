@@ -61,6 +61,10 @@ class Browser:
             self._process.wait()
 
 
+class PageChanged(AssertionError):
+    """The page went elsewhere before it answered."""
+
+
 class Tab:
     """One page; what it logs as an error is kept in `errors`."""
 
@@ -89,6 +93,8 @@ class Tab:
         while True:
             message = json.loads(self._line.recv(SECONDS))
             if message.get("id") == number:
+                if "navigated" in message.get("error", {}).get("message", ""):
+                    raise PageChanged(method)
                 assert "error" not in message, (method, message["error"])
                 return message["result"]
             self._note(message)
@@ -118,8 +124,15 @@ class Tab:
         return result["result"].get("value")
 
     def until(self, code, seconds=SECONDS):
-        """Wait for an expression to be true."""
-        return wait_for(lambda: self.ask(code), seconds, code)
+        """Wait for an expression to be true, if need be on the page that comes next."""
+
+        def holds():
+            try:
+                return self.ask(code)
+            except PageChanged:
+                return False
+
+        return wait_for(holds, seconds, code)
 
     def text(self, name):
         return self.ask(f"document.getElementById({name!r}).textContent")
