@@ -1,13 +1,12 @@
 """Writes constraints-hashed.txt: each pin of constraints.txt with the SHA-256 of all its files.
 
-pip refuses a file whose hash is not listed. Needs `uv`, which asks the index that pip installs from.
+pip refuses a file whose hash is not listed. Needs `uv`, which asks the index.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -33,13 +32,16 @@ def ask_hashes(pins: list[str]) -> dict[str, list[str]]:
         for python in PYTHONS:
             command = ["uv", "pip", "compile", str(source), "--python-version", python, "--quiet"]
             options = ["--no-deps", "--generate-hashes", "--no-header", "--no-annotate"]
-            answer = subprocess.run([*command, *options], check=True, capture_output=True, text=True)
+            answer = subprocess.run(
+                [*command, *options], check=True, stdout=subprocess.PIPE, text=True
+            )
             for entry in answer.stdout.replace("\\\n", " ").splitlines():
                 found[normalise(entry)] = sorted(re.findall(r"sha256:[0-9a-f]{64}", entry))
     return found
 
 
 def main() -> None:
+    """Every pin of constraints.txt in its order, with its marker."""
     lines = [line for line in PINS.read_text().splitlines() if line and line[0] != "#"]
     hashed = [line for line in lines if line.partition("==")[0] not in WITHOUT_HASH]
     found = ask_hashes(hashed)
@@ -51,4 +53,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
