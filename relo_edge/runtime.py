@@ -20,11 +20,13 @@ from relo_edge.contract import GraphContract
 from relo_edge.errors import (
     BundleError,
     InputError,
+    MissingDependency,
     PrecisionError,
     ReloError,
     RuntimeUnavailable,
 )
 from relo_edge.host.measured import list_measurements
+from relo_edge.host.suggestions import suggest_word
 from relo_edge.spec import TrackerVariant
 
 __all__ = [
@@ -44,6 +46,7 @@ log = logging.getLogger("relo_edge")
 
 Opened = TypeVar("Opened")
 
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 QUANTIZED = ("int8", "fp8", "fp16")
 
 MOST_THREADS = 1024
@@ -190,6 +193,13 @@ class RuntimeRequest:
     lanes: int = 1
 
     def __post_init__(self) -> None:
+        if self.precision not in ("auto", *PRECISIONS):
+            raise InputError(
+                "precision",
+                found=self.precision,
+                expected=f"auto, {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}",
+                fix=suggest_word(self.precision, PRECISIONS),
+            )
         for name, count in (("batch", self.batch), ("lanes", self.lanes)):
             if count < 1:
                 raise InputError(name, found=count, expected="1 or more")
@@ -213,15 +223,22 @@ class RuntimeRequest:
             return offered[0]
         if self.precision not in offered:
             makeable = self.precision in QUANTIZED and self.name != "pytorch"
-            source = self.source.path if isinstance(self.source, Bundle) else self.source
-            words = f"relo-edge quantize {quote(str(source))} --{self.precision}"
             raise PrecisionError(
                 f"precision of {self.name}",
                 found=self.precision,
                 expected=" | ".join(offered),
-                fix=f"make it with `{words}`" if makeable else None,
+                fix=self.advise_quantize() if makeable else None,
             )
         return self.precision
+
+    def advise_quantize(self) -> str:
+        """The command that adds the precision asked for to the bundle."""
+        return f"make it with `relo-edge quantize {quote(self.source_name)} --{self.precision}`"
+
+    @property
+    def source_name(self) -> str:
+        """The bundle as the caller named it."""
+        return str(self.source.path if isinstance(self.source, Bundle) else self.source)
 
 
 def resolve_bundle(source: str | Path | Bundle) -> Bundle:
@@ -283,7 +300,8 @@ def open_runtime(
     if name == "auto":
         return _open_best(request)
     if name not in RUNTIMES:
-        raise InputError("runtime", found=name, expected=" | ".join(["auto", *RUNTIMES]))
+        expected, fix = " | ".join(["auto", *RUNTIMES]), suggest_word(name, RUNTIMES)
+        raise InputError("runtime", found=name, expected=expected, fix=fix)
     if checkpoint is not None and name != "pytorch":
         raise InputError(
             f"{name} takes no checkpoint", fix="leave it out, or use `--runtime pytorch`"
@@ -319,7 +337,7 @@ def open_runtimes(
         except ReloError as error:
             if names:
                 raise
-            log.info("left out %s: %s", name, error)
+            log.info("left out %s: %s", name, str(error).removeprefix(f"{name} "))
             continue
         opened.append(runtime)
     if not opened:
@@ -331,11 +349,10 @@ def _open_named(request: RuntimeRequest) -> Runtime:
     return cast(Runtime, import_module(RUNTIMES[request.name]).open_runtime(request))
 
 
-def _open_best(request: RuntimeRequest) -> Runtime:
+def _open_best(asked: RuntimeRequest) -> Runtime:
     """The first in RUNTIMES that opens; one that fails is passed over, a damaged bundle is not."""
-    if request.source is not None:
-        request = replace(request, source=request.bundle)
-    reasons: list[Exception] = []
+    request = asked if asked.source is None else replace(asked, source=asked.bundle)
+    reasons: dict[str, ReloError] = {}
     for name in ["pytorch"] if request.checkpoint else _rank_runtimes(request):
         try:
             runtime = _open_named(replace(request, name=name))
@@ -343,17 +360,32 @@ def _open_best(request: RuntimeRequest) -> Runtime:
             if isinstance(error, BundleError) and request.source and request.bundle.find_damage():
                 raise
             known = isinstance(error, ReloError)
-            reasons.append(error if known else RuntimeUnavailable(f"{name} failed", found=error))
+            reasons[name] = error if known else RuntimeUnavailable(f"{name} failed", found=error)
+            log.debug("passed over %s", reasons[name])
             continue
         log.info("runtime: %s in %s on %s", runtime.name, runtime.precision, runtime.device)
-        for reason in reasons:
-            log.debug("passed over %s", reason)
         return runtime
-    raise RuntimeUnavailable(
-        "no runtime can open this",
-        found="; ".join(dict.fromkeys(map(str, reasons))),
-        fix="see `relo-edge doctor`",
-    )
+    raise _explain_none(asked, reasons)
+
+
+def _explain_none(asked: RuntimeRequest, reasons: Mapping[str, ReloError]) -> ReloError:
+    """Why nothing opens, in one line with the likeliest fix; `--verbose` tells every reason."""
+    from relo_edge.runtimes.tensorrt.gpu import find_gpu
+
+    if asked.checkpoint:
+        return reasons["pytorch"]
+    if asked.precision in QUANTIZED and asked.precision not in asked.bundle.precisions:
+        return PrecisionError(
+            f"{asked.source_name} holds no {asked.precision}", fix=asked.advise_quantize()
+        )
+    on_cpu = [reasons["openvino"], reasons["onnxruntime"]]
+    on_gpu = "no NVIDIA GPU here"
+    if find_gpu():
+        on_gpu = f"{reasons['tensorrt']}; {reasons['onnxruntime-cuda']}"
+    elif all(isinstance(reason, MissingDependency) for reason in on_cpu):
+        return MissingDependency("no CPU runtime imports", fix="`pip install 'relo-edge[cpu]'`")
+    found = "; ".join(dict.fromkeys([*map(str, on_cpu), f"on GPUs: {on_gpu}"]))
+    return RuntimeUnavailable(f"no runtime can open this: {found}", fix="see `relo-edge doctor`")
 
 
 def _rank_runtimes(request: RuntimeRequest) -> list[str]:

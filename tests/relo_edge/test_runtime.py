@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import sys
 
 import pytest
 
@@ -11,10 +12,12 @@ from relo_edge.errors import (
     DeviceError,
     InputError,
     MissingDependency,
+    PrecisionError,
     RuntimeUnavailable,
 )
 from relo_edge.host.measured import Measurement, describe_place, keep_measurement
 from relo_edge.runtime import RUNTIMES, open_runtime, open_runtimes
+from relo_edge.runtimes.tensorrt.gpu import Gpu
 
 
 def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, caplog):
@@ -30,13 +33,51 @@ def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, cap
 
 def test_auto_with_a_precision_takes_a_runtime_that_has_it(demo_bundle):
     assert open_runtime(demo_bundle.path, precision="fp32").precision == "fp32"
-    with pytest.raises(RuntimeUnavailable, match="no runtime can open this"):
-        open_runtime(demo_bundle.path, precision="fp7")
+
+
+@pytest.mark.parametrize("name", ["auto", "onnxruntime"])
+def test_a_mistyped_precision_is_told_from_one_that_is_missing(name):
+    expected = "expected auto, fp32, fp16, bf16, int8 or fp8; did you mean int8"
+    with pytest.raises(InputError, match=f"^precision: found int9, {expected}"):
+        open_runtime("demo", name, "int9")
 
 
 def test_a_precision_that_could_be_made_says_how(demo_bundle):
     with pytest.raises(InputError, match="found int8, expected fp32; .*quantize .* --int8"):
         open_runtime(demo_bundle.path, "onnxruntime", "int8")
+    with pytest.raises(PrecisionError) as told:
+        open_runtime("demo", precision="int8")
+    assert str(told.value) == "demo holds no int8; make it with `relo-edge quantize demo --int8`"
+
+
+def test_what_nothing_opens_is_told_for_the_cpu_first(demo_bundle, monkeypatch):
+    def fail(request):
+        raise RuntimeUnavailable(f"{request.name} does not start")
+
+    for module in set(RUNTIMES.values()):
+        monkeypatch.setattr(f"{module}.open_runtime", fail)
+    monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: None)
+    cpu = "no runtime can open this: openvino does not start; onnxruntime does not start; on GPUs: "
+    with pytest.raises(RuntimeUnavailable, match=f"^{cpu}no NVIDIA GPU here; see `relo-edge doc"):
+        open_runtime(demo_bundle.path)
+    gpu = Gpu("A GPU", (8, 9))
+    monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: gpu)
+    with pytest.raises(RuntimeUnavailable, match=f"^{cpu}tensorrt does not start; onnxruntime-cud"):
+        open_runtime(demo_bundle.path)
+
+
+def test_a_base_install_names_the_one_extra(demo_bundle, monkeypatch):
+    for package in ("onnxruntime", "openvino", "torch"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: None)
+    with pytest.raises(MissingDependency) as told:
+        open_runtime(demo_bundle.path)
+    assert str(told.value) == "no CPU runtime imports; `pip install 'relo-edge[cpu]'`"
+
+
+def test_a_checkpoint_that_auto_cannot_open_is_told_as_by_name(tmp_path):
+    with pytest.raises(InputError, match=r"none\.pth cannot be opened"):
+        open_runtime(None, checkpoint=tmp_path / "none.pth")
 
 
 def test_auto_says_once_that_there_is_no_bundle(tmp_path):
@@ -113,6 +154,7 @@ def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monke
     ("arguments", "word"),
     [
         ({"name": "tensorflow"}, "found tensorflow, expected auto"),
+        ({"name": "openvinno"}, "found openvinno, expected auto .*; did you mean openvino?"),
         ({"batch": 0}, "batch: found 0"),
         ({"threads": 0}, "threads: found 0"),
         ({"threads": 10**6}, "threads: found 1000000"),
@@ -156,7 +198,7 @@ def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(demo_bundle):
 
 @pytest.mark.parametrize("package", ["onnxruntime", "openvino", "torch"])
 def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
-    monkeypatch.setitem(__import__("sys").modules, package, None)
+    monkeypatch.setitem(sys.modules, package, None)
     name = "pytorch" if package == "torch" else package
     with pytest.raises(MissingDependency, match="pip install 'relo-edge"):
         open_runtime(demo_bundle.path, name)
