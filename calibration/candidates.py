@@ -6,8 +6,10 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.bundle import QDQ_PRECISIONS, Bundle, describe_files, publish_precision
@@ -75,10 +77,11 @@ class Quantized:
         return float(sizes[0] / sizes[1])
 
     def _advise(self) -> str:
-        path, precision = self.bundle.path, self.precision
+        path, precision = quote(str(self.bundle.path)), self.precision
         if precision == "int8":
-            bench = f"relo-edge bench {path} --precision {precision}"
-            return f"to use it: --precision {precision}; `{bench}` measures its speed here"
+            runtime = "openvino" if find_spec("openvino") else "onnxruntime"
+            bench = f"`relo-edge bench {path} --runtime {runtime}:{precision}`"
+            return f"to use it: --precision {precision}; {bench} measures its speed here"
         return f"to use it on a GPU: `relo-edge build-engine {path} --{precision}`"
 
 

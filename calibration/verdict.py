@@ -47,6 +47,9 @@ __all__ = [
 # What a box is made of, where there is a map: an average over boxes would hide the loss of one.
 BOX_MAPS = {"sizes": "size/map", "offsets": "offset/map"}
 
+UNTRAINED_IOU = 0.2
+"""Overlap with the truth below which a network hardly tracks; clips too hard for one give more."""
+
 
 @dataclass(frozen=True)
 class StepScore:
@@ -119,9 +122,12 @@ class Verdict:
         lines.append(f"  closed-loop IoU with float32 {self.track.closed_loop_iou:.3f} ({own})")
         if self.track.auc_loss is not None:
             own = f"float32 from perturbed starts: {start_sensitivity.auc_loss:.3f}"
-            lines.append(f"  AUC {self.track.auc_loss:+.3f} below float32's ({own})")
+            side = "below" if self.track.auc_loss >= 0 else "above"
+            lines.append(f"  AUC {abs(self.track.auc_loss):.3f} {side} float32's ({own})")
         if not self.judged_track:
             own = f"float32 itself overlaps the truth by only {self.track.float_iou:.2f}"
+            if self.track.float_iou is not None and self.track.float_iou < UNTRAINED_IOU:
+                own += " (untrained weights?)"
             lines.append(f"  cells and track not judged: {own}")
         lines.append(f"  {GATES[self.precision].describe()}")
         passed = "PASSED" if self.judged_track else "PASSED for its outputs; track NOT judged"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from typing import Any
 
@@ -75,6 +76,9 @@ def _report_usage(problem: Any) -> int:
         print(problem, file=sys.stderr)
         return 2
     message = " ".join(problem.format_message().split()).rstrip(".")
+    unknown = re.match(r"No such command '(version|help)'", message)
+    if unknown:  # typer suggests verbs alone, such as triton
+        message = f"{unknown[0]}. Did you mean --{unknown[1]}?"
     command = problem.ctx.command_path if problem.ctx else "relo-edge"
     return _complain(f"{message}; see `{command} --help`", 2)
 

@@ -67,7 +67,8 @@ class ResultsFolder:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SourceError(f"results {str(path)!r}", found=error.strerror) from None
+            fix = "name a folder, or one to be made, where you may write"
+            raise SourceError(f"results {str(path)!r}", found=error.strerror, fix=fix) from None
 
     def check_owner(self, sequences: Sequence[ImageSequence]) -> None:
         """Refuse a folder that holds nothing of this dataset but results of another.

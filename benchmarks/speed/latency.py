@@ -192,7 +192,8 @@ def _list_doubts(contender: Contender, load: MachineLoad | None) -> tuple[str, .
     low, middle, high = np.percentile(medians, [25, 50, 75])
     spread = float((high - low) / middle)
     if spread > SPREAD:
-        found.append(f"turns of {contender.name} differ by {spread:.0%}")
+        name = f"{contender.name} ({contender.precision})"
+        found.append(f"turns of {name} differ by {spread:.0%}")
     return tuple(found)
 
 

@@ -157,6 +157,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 )
 """In order of preference: the first layout that fits is used."""
 
+PLAIN_RULE = "give each sequence a folder: images, and groundtruth.txt with a line x,y,w,h for each"
+
 
 def read_dataset(folder: Path, layout: str | None = None, origin: float = 0.0) -> Dataset:
     """Every sequence of the folder, checked before the first is tracked."""
@@ -220,7 +222,7 @@ def _recognise_layout(folder: Path, parts: tuple[str, ...], *others: str) -> str
         if layout.fits(folder):
             return name
     inside = [part for part in parts if (folder / part).is_dir()]
-    fix = f"pass {folder / inside[0]}" if inside else "docs/accuracy.md shows each layout"
+    fix = f"pass {folder / inside[0]}" if inside else PLAIN_RULE
     raise InputError(
         f"dataset {str(folder)!r}",
         found="no layout that fits",

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO
 
 from relo_edge.errors import InputError, SourceError
@@ -292,8 +293,7 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
     if "\0" in str(path) or len(os.fsencode(path.name)) > LONGEST_NAME:
         raise InputError("output", found=ascii(str(path)), expected="a name that a disk can hold")
     if not folder.is_dir():
-        found = "a file" if folder.exists() else "no such folder"
-        raise InputError(f"output folder {str(folder)!r}", found=found, fix=f"mkdir -p {folder}")
+        _refuse_folder(folder)
     if path.is_dir():
         raise InputError(f"output {str(path)!r}", found="a folder", expected="a file's name")
     if not os.access(path if path.exists() else folder, os.W_OK) or not os.access(folder, os.W_OK):
@@ -301,6 +301,16 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> Path:
             f"output {str(path)!r}", found="no right to write", fix="choose another folder"
         )
     return path
+
+
+def _refuse_folder(folder: Path) -> None:
+    """Advise to make it, unless a file stands where it or a folder above it would be."""
+    standing = next(place for place in (folder, *folder.parents) if place.exists())
+    found, fix = "no such folder", f"mkdir -p {quote(str(folder))}"
+    if not standing.is_dir():
+        found = "a file" if standing == folder else f"{str(standing)!r}, a file, above it"
+        fix = "choose another folder"
+    raise InputError(f"output folder {str(folder)!r}", found=found, fix=fix)
 
 
 @contextmanager

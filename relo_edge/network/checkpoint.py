@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,10 @@ def _explain_damage(path: Path) -> Iterator[None]:
     try:
         import torch  # noqa: F401
     except ImportError as error:
-        raise MissingDependency(
-            f"{path} cannot be read", found=error, fix="pip install 'relo-edge[export]'"
-        ) from error
+        fix = "`pip install 'relo-edge[export]'`"
+        if find_spec("torch") is None:
+            raise MissingDependency("torch is not installed", fix=fix) from None
+        raise MissingDependency("torch does not import", found=error, fix=fix) from error
     try:
         yield
     except OSError as error:

@@ -18,6 +18,8 @@ __all__ += ["strip_source"]
 WORD = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
 NAMED = re.compile(rf"({WORD})=(.+)", re.DOTALL)
 
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
 
 @dataclass(frozen=True)
 class NamedSource:
@@ -82,6 +84,9 @@ def assign_starts(
     starts: dict[str, list[TargetStart]] = {name: [] for name in names}
     for text in texts:
         name, colon, rest = text.partition(":")
+        if not colon and (box := _join_numbers([text, *(source.source for source in sources)])):
+            fix = f"write the box with commas: --init {box}"
+            raise InputError("--init", found=repr(text), expected="four numbers", fix=fix)
         if not colon or name not in starts:
             found = f"{text!r} for {len(sources)} sources"
             expected = f"the source before a colon, such as {names[0]}:car=120,80,64,48"
@@ -89,6 +94,12 @@ def assign_starts(
         start = parse_start(rest, len(starts[name]))
         starts[name].append(replace(start, frame=first))
     return starts
+
+
+def _join_numbers(words: Sequence[str]) -> str | None:
+    """A box that was written with spaces: its other numbers stand among the sources."""
+    numbers = [word for word in words if NUMBER.fullmatch(word)]
+    return ",".join(numbers) if len(numbers) == 4 else None
 
 
 def strip_source(texts: Sequence[str], only: NamedSource) -> list[str]:

@@ -120,8 +120,8 @@ def track(
     tracker: Annotated[
         str | None,
         typer.Option(
-            help="csrt, kcf, mil, nano=BACKBONE,HEAD, vit=MODEL, r1track=URL or "
-            "r1track-think=URL, in place of a bundle."
+            help="In place of a bundle: csrt or kcf (both need opencv-contrib-python), mil, "
+            "nano=BACKBONE,HEAD, vit=MODEL, r1track=URL or r1track-think=URL."
         ),
     ] = None,
     save: Annotated[

@@ -128,8 +128,9 @@ def eval_(
     tracker: Annotated[
         str | None,
         typer.Option(
-            help="In place of a bundle: csrt, kcf, mil, nano=BACKBONE,HEAD, vit=MODEL, "
-            "r1track=URL or r1track-think=URL. Several trackers stand before DATASET."
+            help="In place of a bundle: csrt or kcf (both need opencv-contrib-python), mil, "
+            "nano=BACKBONE,HEAD, vit=MODEL, r1track=URL or r1track-think=URL. "
+            "Several trackers stand before DATASET."
         ),
     ] = None,
     runtime: Annotated[str, typer.Option(help="auto, or a runtime's name.")] = "auto",
@@ -205,7 +206,7 @@ def _split_words(words: list[str], tracker: str | None) -> tuple[list[str], str]
     if tracker and len(words) != 1:
         raise InputError("eval's arguments", found=" ".join(words), expected="DATASET")
     if not tracker and len(words) < 2:
-        raise InputError("eval's arguments", found=words[0], expected="BUNDLE DATASET")
+        raise InputError("eval's arguments", found=words[0], expected="TRACKER DATASET")
     return words[:-1], words[-1]
 
 

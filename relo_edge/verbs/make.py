@@ -105,8 +105,9 @@ def quantize(
 
     asked = [name for name, on in {"int8": int8, "fp8": fp8, "fp16": fp16}.items() if on]
     if len(asked) != 1:
-        found = " and ".join(asked) or "none"
-        raise InputError("precision", found=found, expected="--int8, --fp8 or --fp16")
+        found = " and ".join(f"--{name}" for name in asked) or "none"
+        expected = "--int8, --fp8 or --fp16"
+        raise InputError("one precision at a time", found=found, expected=expected)
     quantized = quantize_bundle(
         bundle,
         asked[0],

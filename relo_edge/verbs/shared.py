@@ -20,7 +20,7 @@ __all__ = ["Bundle", "Checkpoint", "Clips", "Json", "Threads", "TrustEngine", "a
 __all__ += ["move_global_options", "print_result"]
 
 app = typer.Typer(
-    help="Take a trained RELO tracker to the edge, and prove that it is still the same tracker.",
+    help="Take a trained tracker (RELO, SUTrack, DRLT) to the edge, and prove that it is the same.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -80,7 +80,9 @@ def relo_edge(
     ] = False,
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print it and end."
+        ),
     ] = False,
 ) -> None:
     """Results go to stdout, progress to stderr; an error is one line."""

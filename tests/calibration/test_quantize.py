@@ -278,6 +278,16 @@ def test_a_lost_auc_fails_where_float32_tracks():
     assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.2, 0.05)).passed
 
 
+def test_a_verdict_says_on_which_side_the_auc_is_and_doubts_what_does_not_track():
+    lost = judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.8, 0.01)).describe()
+    assert "AUC 0.010 below float32's" in lost
+    won = judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.4, -0.01)).describe()
+    assert "AUC 0.010 above float32's" in won
+    assert "untrained" not in lost + won
+    astray = judge("int8", good_outputs(), TrackScore(0.09, STEADY, 0.05, 0.0)).describe()
+    assert "overlaps the truth by only 0.05 (untrained weights?)" in astray
+
+
 def test_the_verb(bundle, capsys, monkeypatch):
     monkeypatch.setattr(plan, "FRAMES", FRAMES)
     code, out, err = run_verb(capsys, "quantize", bundle.path, "--fp16", "--json")
@@ -296,7 +306,7 @@ def test_quick_records_less_and_tries_one_method(bundle, capsys, monkeypatch):
     assert code == 0
     assert "of float32, percentile\n" in out
     assert f"int8 against float32, {FRAMES} samples" in out
-    assert "to use it: --precision int8; `relo-edge bench" in out
+    assert f"`relo-edge bench {bundle.path} --runtime openvino:int8` measures its speed" in out
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])

@@ -28,6 +28,9 @@ from relo_edge.runtimes.tensorrt.trust import record_plan
         (["track"], "Missing argument"),
         (["inspect", "--nonsense"], "No such option"),
         (["nonsense"], "No such command"),
+        (["version"], "No such command 'version'. Did you mean --version?; see `relo-edge --help`"),
+        (["quantize", "demo", "--int8", "--fp16"], "one precision at a time: found --int8 and --f"),
+        (["eval", "LaSOT"], "found LaSOT, expected TRACKER DATASET"),
         (["bench", "nowhere", "--threads", "many"], "--help"),
     ],
 )
@@ -89,7 +92,8 @@ def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
 
 
 def test_the_version_is_the_packages(capsys):
-    assert run_verb(capsys, "--version") == (0, f"{relo_edge.__version__}\n", "")
+    for option in ("--version", "-V"):
+        assert run_verb(capsys, option) == (0, f"{relo_edge.__version__}\n", "")
 
 
 def run_shell(line):

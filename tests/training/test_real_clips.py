@@ -95,7 +95,9 @@ def test_first_boxes_only_are_refused(tmp_path):
 def test_folders_that_hold_nothing(tmp_path):
     with pytest.raises(InputError, match="found no such folder"):
         open_sources([tmp_path / "none"])
-    with pytest.raises(InputError, match=r"no layout that fits, expected got10k .*\| coco; docs"):
+    with pytest.raises(
+        InputError, match=r"no layout that fits, expected got10k .*\| coco; give each"
+    ):
         open_sources([tmp_path])
 
 

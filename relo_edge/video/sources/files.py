@@ -23,6 +23,8 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 IMAGE_FOLDERS = (".", "frames", "img", "imgs")
 """Where the images of a sequence folder may be."""
 
+CONVERT = "copy it again, or convert it: ffmpeg -i IN OUT.mp4"
+
 MIN_LENGTH_RATIO = 0.95
 """How much of its announced length a video must reach: lengths in headers are estimates."""
 
@@ -69,7 +71,7 @@ def open_video(path: Path) -> FrameSource:
             f"video {str(path)!r} cannot be opened",
             found=_describe_file(path),
             expected="a whole video file",
-            fix="copy it again, or convert it: ffmpeg -i IN OUT.mp4",
+            fix=CONVERT,
         )
     _check_frame_size(capture, path)
     fps, announced = read_rate(capture), capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -166,12 +168,15 @@ def _read_video(
     capture: cv2.VideoCapture, path: Path, fps: float, count: int | None
 ) -> Generator[Frame, None, None]:
     read, reached = 0, 0.0
-    while (frame := grab_frame(capture)) is not None:
+    with silence_native_stderr():  # for the first alone: it keeps other threads' lines off as well
+        frame = grab_frame(capture)
+    while frame is not None:
         read += 1
         reached = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * fps + 1
         yield frame
+        frame = grab_frame(capture)
     if not read:
-        raise SourceError(f"video {str(path)!r} has no frames")
+        raise SourceError(f"video {str(path)!r} has no frames that can be decoded", fix=CONVERT)
     # A variable frame rate makes the count a guess and sound can outlast the picture, so a
     # video is complete by either measure: frames, or time.
     if count and max(read, reached) < MIN_LENGTH_RATIO * count:

@@ -76,7 +76,7 @@ def test_turns_that_differ_are_doubted(demo_bundle):
     rows = make_rows([steady, shaken], scene, 1, {}, {}).rows
     assert rows[0].doubts == ()
     assert len(rows[1].doubts) == 1
-    assert rows[1].doubts[0].startswith("turns of ")
+    assert rows[1].doubts[0].startswith(f"turns of {shaken.name} (fp32) differ by ")
     busy = MachineLoad(cores=2, other_cores=1.5, steal=0.0, switches=0.0, load=5.0)
     result = make_rows([steady], scene, 1, {}, {}, busy)
     assert result.rows[0].doubts == ("other processes used 1.5 of 2 cores",)

@@ -102,7 +102,7 @@ def test_eval_and_its_processes(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data"], "eval's arguments: found data, expected BUNDLE DATASET"),
+        (["data"], "eval's arguments: found data, expected TRACKER DATASET"),
         (["demo", "data", "--tracker", "mil"], "found demo data, expected DATASET"),
         (["data", "--tracker", "sift"], "tracker: found 'sift', expected vit="),
     ],

@@ -57,6 +57,11 @@ def test_targets_say_whose_they_are():
     for text in ("car=1,2,3,4", "c:car=1,2,3,4", "1,2,3,4"):
         with pytest.raises(InputError, match="--init: found .* expected the source before a colon"):
             assign_starts([text], sources, 0)
+    spaced = parse_sources(["street.mp4", "2", "3.5", "4"])
+    with pytest.raises(
+        InputError, match="found '1', .*; write the box with commas: --init 1,2,3.5"
+    ):
+        assign_starts(["1"], spaced, 0)
     with pytest.raises(InputError, match="four numbers"):
         assign_starts(["b:car=1,2"], sources, 0)
 

@@ -289,7 +289,8 @@ def test_mot_text_counts_from_one(tmp_path):
         ("out.gif", r"found \.gif, expected \.mp4"),
         ("out", r"found no extension, expected \.mp4"),
         ("missing/out.mp4", "output folder .*no such folder; mkdir -p"),
-        ("file/out.mp4", "output folder .*found a file"),
+        ("file/out.mp4", "output folder .*found a file; choose another folder"),
+        ("file/new/out.mp4", "found .*file', a file, above it; choose another folder"),
         ("folder.mp4", "found a folder, expected a file's name"),
     ],
 )

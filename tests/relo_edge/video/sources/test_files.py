@@ -134,6 +134,33 @@ def test_video_without_a_frame(tmp_path):
         next(source)
 
 
+def test_a_video_whose_frames_are_all_cut_off_is_one_line(tmp_path, capfd, monkeypatch):
+    class Cut:
+        """As OpenCV answers when FFmpeg finds nothing whole behind a good header."""
+
+        def __init__(self, _):
+            os.write(2, b"[mov] moov found\n")
+
+        def isOpened(self):
+            return True
+
+        def get(self, what):
+            return 25.0 if what == cv2.CAP_PROP_FPS else 60.0
+
+        def read(self):
+            os.write(2, b"[h264 @ 0x1] Invalid NAL unit size\n")
+            return False, None
+
+        def release(self):
+            """Nothing to give back."""
+
+    monkeypatch.setattr(cv2, "VideoCapture", Cut)
+    (tmp_path / "trunc.mp4").touch()
+    with pytest.raises(SourceError, match="has no frames that can be decoded; copy it again, or"):
+        read_all(tmp_path / "trunc.mp4")
+    assert capfd.readouterr().err == ""
+
+
 def test_unreadable_image_is_named(tmp_path):
     write_images(tmp_path, ["1.png", "2.png", "3.png"])
     cut_file(tmp_path / "1.png", 0.5, tmp_path / "2.png")
