@@ -67,8 +67,9 @@ class ResultsFolder:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            fix = "name a folder, or one to be made, where you may write"
-            raise SourceError(f"results {str(path)!r}", found=error.strerror, fix=fix) from None
+            found = "a file" if path.is_file() else error.strerror
+            fix = "choose another folder with --output"
+            raise SourceError(f"results folder {str(path)!r}", found=found, fix=fix) from None
 
     def check_owner(self, sequences: Sequence[ImageSequence]) -> None:
         """Refuse a folder that holds nothing of this dataset but results of another.

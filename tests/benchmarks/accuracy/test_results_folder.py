@@ -135,10 +135,14 @@ def test_images_that_went_away(results, sequence):
         results.load(sequence)
 
 
-def test_a_folder_that_cannot_be(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match="results .*file': found Not a directory"):
-        ResultsFolder(tmp_path / "file", RUN)
+@pytest.mark.parametrize(
+    ("name", "found"), [("note.txt", "a file"), ("note.txt/out", "Not a directory")]
+)
+def test_a_folder_that_cannot_be(tmp_path, name, found):
+    (tmp_path / "note.txt").write_text("mine")
+    said = f"results folder .*{name}': found {found}; choose another folder with --output"
+    with pytest.raises(SourceError, match=said):
+        ResultsFolder(tmp_path / name, RUN)
 
 
 def test_a_run_is_its_weights_runtime_and_settings(demo_bundle, tmp_path):
