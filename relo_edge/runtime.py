@@ -352,7 +352,7 @@ def _open_named(request: RuntimeRequest) -> Runtime:
 def _open_best(asked: RuntimeRequest) -> Runtime:
     """The first in RUNTIMES that opens; one that fails is passed over, a damaged bundle is not."""
     request = asked if asked.source is None else replace(asked, source=asked.bundle)
-    reasons: dict[str, ReloError] = {}
+    reasons: dict[str, Exception] = {}
     for name in ["pytorch"] if request.checkpoint else _rank_runtimes(request):
         try:
             runtime = _open_named(replace(request, name=name))
@@ -368,7 +368,7 @@ def _open_best(asked: RuntimeRequest) -> Runtime:
     raise _explain_none(asked, reasons)
 
 
-def _explain_none(asked: RuntimeRequest, reasons: Mapping[str, ReloError]) -> ReloError:
+def _explain_none(asked: RuntimeRequest, reasons: Mapping[str, Exception]) -> Exception:
     """Why nothing opens, in one line with the likeliest fix; `--verbose` tells every reason."""
     from relo_edge.runtimes.tensorrt.gpu import find_gpu
 
