@@ -15,7 +15,8 @@ from verbs import run_verb
 
 from relo_edge import pipeline
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.speed import latency
+from relo_edge.benchmarks.speed import latency, load
+from relo_edge.calibration import quantize
 from relo_edge.cli import app
 from relo_edge.runtime import resolve_bundle
 from relo_edge.synthetic.clip import make_clip
@@ -89,8 +90,10 @@ def workplace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def results(workplace):
     """Results and an INT8 graph, for the commands that read them."""
-    pipeline.quantize_bundle(workplace / "relo-t256", "int8", method="minmax", quick=True)
-    parity = pipeline.check_parity(workplace / "relo-t256", "openvino")
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        pipeline.quantize_bundle(workplace / "relo-t256", "int8", method="minmax", quick=True)
+        parity = pipeline.check_parity(workplace / "relo-t256", "openvino")
     (workplace / "parity.json").write_text(json.dumps(parity.to_dict()))
     for name, precision in (("RUN", "fp32"), ("-fp32", "fp32"), ("-int8", "int8")):
         output = "RUN" if name == "RUN" else f"LaSOT-relo-t256-openvino{name}"
@@ -114,10 +117,16 @@ def test_a_command_runs_as_shown(words, workplace, monkeypatch, capsys):
 
 @pytest.fixture
 def short(monkeypatch):
+    shorten(monkeypatch)
+
+
+def shorten(monkeypatch):
     """Few frames and turns: a command shown in the docs has to run, not to prove anything."""
     monkeypatch.setattr(rollout, "SEEDS", range(1))
     monkeypatch.setattr(rollout, "FRAMES", 6)
     monkeypatch.setattr(latency, "TURNS", 2)
+    monkeypatch.setattr(load, "LONGEST_WAIT", 0.0)  # the suite itself keeps the machine busy
+    monkeypatch.setattr(quantize, "QUICK_FRAMES", 12)
 
 
 @pytest.mark.slow
