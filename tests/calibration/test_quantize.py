@@ -35,14 +35,23 @@ from relo_edge.tracker import Tracker
 FRAMES = 8
 
 
+def copy_bundle(bundle, folder):
+    shutil.copytree(bundle.path, folder / "bundle")
+    return open_bundle(folder / "bundle")
+
+
 @pytest.fixture
-def bundle(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
-    return open_bundle(tmp_path / "bundle")
+def bundle(small_bundle, tmp_path):
+    return copy_bundle(small_bundle, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def recording(demo_bundle):
+def recording(small_bundle):
+    return record_clips(small_bundle, [], FRAMES)
+
+
+@pytest.fixture(scope="module")
+def demo_recording(demo_bundle):
     return record_clips(demo_bundle, [], FRAMES)
 
 
@@ -61,8 +70,9 @@ def read_scale(path, tensor):
     return float(onnx.numpy_helper.to_array(scale))
 
 
-def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
-    result = quantize_int8(bundle, recording, "percentile")
+def test_int8_is_added_with_its_calibration_and_verdict(demo_bundle, demo_recording, tmp_path):
+    bundle = copy_bundle(demo_bundle, tmp_path)
+    result = quantize_int8(bundle, demo_recording, "percentile")
     after = open_bundle(bundle.path)
     assert after.precisions == ("fp32", "int8")
     assert not after.find_damage()
@@ -211,11 +221,11 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
     assert "cells and track not judged" in unjudged.describe()
 
 
-def test_cells_count_where_float32_holds_its_target(bundle, recording):
-    step, contract = bundle.graph("step"), describe_graph(bundle.variant, "step")
-    rough = bundle.path / "rough.onnx"
+def test_cells_count_where_float32_holds_its_target(demo_bundle, demo_recording, tmp_path):
+    step, contract = demo_bundle.graph("step"), describe_graph(demo_bundle.variant, "step")
+    rough = tmp_path / "rough.onnx"
     onnx.save(quantize_products(onnx.load(step), threshold=40.0), rough)
-    feeds = list(recording.step_feeds())[:8]
+    feeds = list(demo_recording.step_feeds())[:8]
 
     def measure(held, feeds=feeds):
         return measure_outputs(step, rough, contract, feeds, held)
@@ -234,15 +244,15 @@ def test_cells_count_where_float32_holds_its_target(bundle, recording):
     assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
 
 
-def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording, demo_bundle):
-    held = list(mark_held(recording, demo_bundle.variant))
-    assert len(held) == len(list(recording.step_feeds()))
-    truth = np.concatenate([run.truth for run in recording.runs])
-    pairs = zip(np.concatenate(list(recording.boxes())), truth, strict=True)
+def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(demo_recording, demo_bundle):
+    held = list(mark_held(demo_recording, demo_bundle.variant))
+    assert len(held) == len(list(demo_recording.step_feeds()))
+    truth = np.concatenate([run.truth for run in demo_recording.runs])
+    pairs = zip(np.concatenate(list(demo_recording.boxes())), truth, strict=True)
     assert held == [box_iou(read_box(a), read_box(b)) >= 0.5 for a, b in pairs]
     assert 0 < sum(held) < len(held)
-    unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in recording.runs]
-    assert all(mark_held(replace(recording, runs=tuple(unknown)), demo_bundle.variant))
+    unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in demo_recording.runs]
+    assert all(mark_held(replace(demo_recording, runs=tuple(unknown)), demo_bundle.variant))
 
 
 def test_frames_that_the_float_tracker_lost_say_nothing():

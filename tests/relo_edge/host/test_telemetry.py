@@ -24,6 +24,7 @@ REPORTING = {"onnxruntime", "openvino", "huggingface_hub", "ray"}
 
 LONG = pytest.mark.slow
 CLIP = ("--clips", "dataset/one")
+STEP = ("--steps", "1", "--batch-clips", "1")
 CAMERA = "synthetic:frames=8,size=160x120,fps=60"
 VERBS = [
     ("doctor",),
