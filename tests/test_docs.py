@@ -11,12 +11,11 @@ import pytest
 import typer
 from commands import PAGES, ROOT, find_commands, list_blocks
 from layouts import write_lasot, write_plain
+from shortened import shorten
 from verbs import run_verb
 
 from relo_edge import pipeline
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.speed import latency, load
-from relo_edge.calibration import quantize
 from relo_edge.cli import app
 from relo_edge.runtime import resolve_bundle
 from relo_edge.synthetic.clip import make_clip
@@ -87,11 +86,16 @@ def workplace(tmp_path_factory):
     return folder
 
 
+def shorten_verbs(monkeypatch):
+    shorten(monkeypatch, "bench", "parity", "quantize")
+    monkeypatch.setattr(rollout, "SEEDS", range(1))
+
+
 @pytest.fixture(scope="module")
 def results(workplace):
     """Results and an INT8 graph, for the commands that read them."""
     with pytest.MonkeyPatch.context() as patch:
-        shorten(patch)
+        shorten_verbs(patch)
         pipeline.quantize_bundle(workplace / "relo-t256", "int8", method="minmax", quick=True)
         parity = pipeline.check_parity(workplace / "relo-t256", "openvino")
     (workplace / "parity.json").write_text(json.dumps(parity.to_dict()))
@@ -117,16 +121,7 @@ def test_a_command_runs_as_shown(words, workplace, monkeypatch, capsys):
 
 @pytest.fixture
 def short(monkeypatch):
-    shorten(monkeypatch)
-
-
-def shorten(monkeypatch):
-    """Few frames and turns: a command shown in the docs has to run, not to prove anything."""
-    monkeypatch.setattr(rollout, "SEEDS", range(1))
-    monkeypatch.setattr(rollout, "FRAMES", 6)
-    monkeypatch.setattr(latency, "TURNS", 2)
-    monkeypatch.setattr(load, "LONGEST_WAIT", 0.0)  # the suite itself keeps the machine busy
-    monkeypatch.setattr(quantize, "QUICK_FRAMES", 12)
+    shorten_verbs(monkeypatch)
 
 
 @pytest.mark.slow

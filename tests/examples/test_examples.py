@@ -1,20 +1,24 @@
-"""Every example runs as it stands, in a process and a folder of its own."""
+"""Every example runs as it stands, in a process and a folder of its own; calibration is short."""
 
 import ast
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from shortened import write_prelude
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
 
 
-def run_example(file, folder, *words):
+def run_example(file, folder, *words, prelude=""):
+    code = f"{prelude}import runpy, sys; sys.argv.pop(0); "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, file, *words],
+        [sys.executable, "-c", code, file, *words],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -27,7 +31,11 @@ def run_example(file, folder, *words):
 
 @pytest.fixture
 def run(tmp_path):
-    return lambda name, *words: run_example(EXAMPLES / name, tmp_path, *words)
+    return partial(run_named, tmp_path)
+
+
+def run_named(folder, name, *words, **options):
+    return run_example(EXAMPLES / name, folder, *words, **options)
 
 
 def test_the_camera_loop_follows(run):
@@ -92,7 +100,7 @@ def test_the_triton_client_follows(run, kind, demo_bundle, tmp_path):
 
 @pytest.mark.slow
 def test_int8_is_made_and_compared(run, tmp_path):
-    out = run("calibrate_and_compare.py")
+    out = run("calibrate_and_compare.py", prelude=write_prelude("quantize", "parity", "bench"))
     assert "precisions: fp32, int8" in out
     assert "same tracker: True" in out
     assert (tmp_path / "relo-demo" / "step.int8.onnx").exists()

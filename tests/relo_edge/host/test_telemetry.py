@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from clips import write_images
 from network_log import build_shim, read_log
+from shortened import write_prelude
 
 from relo_edge.cli import app
 from relo_edge.export.demo import find_demo_bundle
@@ -45,14 +46,6 @@ VERBS = [
         ("train", "warmup", "-o", "run", "--steps", "1", "--batch-clips", "1"), marks=LONG
     ),
 ]
-# What takes long and asks nobody, shortened; a bench waits for a quiet machine, too.
-SHORTENED = {
-    "bench": "from relo_edge.benchmarks.speed import latency, load\n"
-    "from relo_edge.benchmarks.parity import rollout\n"
-    "latency.TURNS, load.LONGEST_WAIT, rollout.FRAMES = 2, 0.0, 6",
-    "quantize": "from relo_edge.calibration import quantize\nquantize.QUICK_FRAMES = 12",
-    "train": "from relo_edge.training import run\nrun.ATLAS, run.TRIAL_CLIPS = 6, 1",
-}
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +104,7 @@ def list_left(folder):
 
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
 def test_a_verb_sends_nothing(place, shim, words):
-    code = f"{SHORTENED.get(words[0], '')}\nfrom relo_edge.cli import main\nmain()"
+    code = f"{write_prelude(words[0])}from relo_edge.cli import main; main()"
     child = start_child([sys.executable, "-c", code, *words], place, shim)
     out, _ = child.communicate(timeout=300)
     assert read_log(place / "network.log") == [], out
