@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import load_vectors
+from support import draw_recipe, load_vectors
 
 from relo_edge.errors import InputError
 from relo_edge.families.motion import measure_confidence
 from relo_edge.geometry import hann_window
 from relo_edge.lost import LostRule
-from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import StepResult
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS
@@ -31,7 +30,7 @@ def protocol_of(variant, setting):
 
 
 def open_reference(variant, salt=1, batch=1):
-    return PytorchRuntime(VARIANTS[variant], draw_weights(VARIANTS[variant], salt), batch=batch)
+    return PytorchRuntime(VARIANTS[variant], draw_recipe(variant, salt), batch=batch)
 
 
 def follow(tracker, frames, box):

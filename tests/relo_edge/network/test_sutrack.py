@@ -6,10 +6,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from support import DATA, load_vectors
+from support import DATA, draw_recipe, load_vectors
 
 from relo_edge.families.sutrack import FAMILY
-from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.network.sutrack import build_sutrack, sutrack_shapes
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS, TrackerProtocol
@@ -23,7 +22,7 @@ RELEASED = ["t224", pytest.param("b224", marks=pytest.mark.slow)]
 @lru_cache(maxsize=1)
 def sutrack_network(size):
     variant = VARIANTS[f"sutrack-{size}"]
-    return build_sutrack(variant, draw_weights(variant))
+    return build_sutrack(variant, draw_recipe(variant.name))
 
 
 def encode_templates(network, vectors):
