@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from relo_edge.contract import BATCH, PIXELS
+from relo_edge.contract import BATCH, PIXEL_CENTRE, PIXELS
 from relo_edge.export.builder import FLOAT, GraphBuilder
 from relo_edge.export.folding import (
-    PIXEL_CENTRE,
     Affine,
     Scope,
     centre_pixels,
