@@ -59,6 +59,7 @@ def find_reason(words):
 EXECUTED = [words for _, words in COMMANDS if not find_reason(words)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda value: str(value)[:70])
 def test_a_command_that_is_shown_exists_with_its_options(page, words):
     verb, *rest = words
@@ -111,6 +112,7 @@ def results(workplace):
     return workplace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [w for w in EXECUTED if w[0] not in SLOW | {"report"}], ids=say)
 def test_a_command_runs_as_shown(words, workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)

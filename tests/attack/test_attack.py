@@ -11,6 +11,8 @@ RUN = Path(__file__).with_name("run.py")
 KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs", "sources", "web")
 COUNT = 24
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def results():

@@ -70,6 +70,7 @@ def read_scale(path, tensor):
     return float(onnx.numpy_helper.to_array(scale))
 
 
+@pytest.mark.slow
 def test_int8_is_added_with_its_calibration_and_verdict(demo_bundle, demo_recording, tmp_path):
     bundle = copy_bundle(demo_bundle, tmp_path)
     result = quantize_int8(bundle, demo_recording, "percentile")
@@ -89,6 +90,7 @@ def test_int8_is_added_with_its_calibration_and_verdict(demo_bundle, demo_record
         assert track_few(bundle, runtime, "int8")[0] == pytest.approx(floats[0], abs=0.2)
 
 
+@pytest.mark.slow
 def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog, monkeypatch):
     monkeypatch.setattr(thresholds, "BINS", 512)  # entropy's search grows with their square
     with caplog.at_level("INFO", "relo_edge"):
@@ -105,6 +107,7 @@ def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog, monkey
     assert scores[result.method] == max(scores.values())
 
 
+@pytest.mark.slow
 def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
     result = quantize_fp16(bundle, recording)
     after = open_bundle(bundle.path)
@@ -119,6 +122,7 @@ def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
     assert track_few(bundle, "onnxruntime", "fp16")[0] == pytest.approx(floats[0], abs=2e-2)
 
 
+@pytest.mark.slow
 def test_both_precisions_live_side_by_side(bundle, recording):
     quantize_int8(bundle, recording, "minmax")
     quantize_fp16(open_bundle(bundle.path), recording)
@@ -126,6 +130,7 @@ def test_both_precisions_live_side_by_side(bundle, recording):
     assert not open_bundle(bundle.path).find_damage()
 
 
+@pytest.mark.slow
 def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     before = sorted(p.name for p in bundle.path.iterdir())
     strict = ParityGate(
@@ -143,6 +148,7 @@ def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     assert open_bundle(bundle.path).precisions == ("fp32",)
 
 
+@pytest.mark.slow
 def test_a_second_time_replaces_whole_or_not_at_all(bundle, recording, monkeypatch):
     first = quantize_int8(bundle, recording, "minmax").bundle
 
@@ -222,6 +228,7 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
     assert "cells and track not judged" in unjudged.describe()
 
 
+@pytest.mark.slow
 def test_cells_count_where_float32_holds_its_target(demo_bundle, demo_recording, tmp_path):
     step, contract = demo_bundle.graph("step"), describe_graph(demo_bundle.variant, "step")
     rough = tmp_path / "rough.onnx"
@@ -289,6 +296,7 @@ def test_a_lost_auc_fails_where_float32_tracks():
     assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.2, 0.05)).passed
 
 
+@pytest.mark.slow
 def test_the_verb(bundle, capsys, monkeypatch):
     monkeypatch.setattr(plan, "FRAMES", FRAMES)
     code, out, err = run_verb(capsys, "quantize", bundle.path, "--fp16", "--json")
@@ -301,6 +309,7 @@ def test_the_verb(bundle, capsys, monkeypatch):
     assert "step.fp16.onnx" in out
 
 
+@pytest.mark.slow
 def test_quick_records_less_and_tries_one_method(bundle, capsys, monkeypatch):
     monkeypatch.setattr(precision, "QUICK_FRAMES", FRAMES)
     code, out, _ = run_verb(capsys, "quantize", bundle.path, "--int8", "--quick")

@@ -38,6 +38,7 @@ def run_named(folder, name, *words, **options):
     return run_example(EXAMPLES / name, folder, *words, **options)
 
 
+@pytest.mark.slow
 def test_the_camera_loop_follows(run):
     lines = run("camera_loop.py").splitlines()
     assert len(lines) > 10
@@ -45,6 +46,7 @@ def test_the_camera_loop_follows(run):
     assert not any(line.endswith("lost") for line in lines)
 
 
+@pytest.mark.slow
 def test_targets_come_and_go(run):
     lines = run("many_targets.py").splitlines()
     assert [line.split("[")[0].split() for line in lines] == [
@@ -54,24 +56,28 @@ def test_targets_come_and_go(run):
     ]
 
 
+@pytest.mark.slow
 def test_cameras_come_and_go(run):
     lines = run("fleet.py").splitlines()
     assert [line.split(":")[0] for line in lines] == ["cam0", "cam1", "cam2", "late"]
     assert all(" frames, last box [" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_opencvs_loop_runs(run):
     lines = run("opencv_drop_in.py").splitlines()
     assert len(lines) == 39
     assert sum(line.startswith("followed") for line in lines) > 30
 
 
+@pytest.mark.slow
 def test_supervision_draws(run, tmp_path):
     pytest.importorskip("supervision")
     assert run("draw_with_supervision.py", "out.png") == "wrote out.png\n"
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_labels_are_written(run, tmp_path):
     assert "wrote labels.xml" in run("labels_for_cvat.py")
     assert '<track id="0" label="ball"' in (tmp_path / "labels.xml").read_text()
@@ -79,11 +85,13 @@ def test_labels_are_written(run, tmp_path):
     assert (tmp_path / "labels.coco.json").exists()
 
 
+@pytest.mark.slow
 def test_the_custom_runtime_finds_the_same_box(run):
     mine, theirs = run("custom_runtime.py").splitlines()
     assert mine.replace("mine ", "") == theirs.replace("onnxruntime ", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stand-in", "tritonserver"])
 def test_the_triton_client_follows(run, kind, demo_bundle, tmp_path):
     from triton_server import start_server

@@ -61,6 +61,7 @@ def take_rows(feeds, rows):
     return {name: v if name == "window" else v[rows] for name, v in feeds.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -91,6 +91,7 @@ def run_track(monkeypatch, words):
     return ended.value.code or 0
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100,
     deadline=None,

@@ -75,6 +75,7 @@ def count_rows(path):
     return max(path.read_text().count("\n") - 1, 0) if path.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.csv"])
 def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(tmp_path, clip, run, name):
     child = start_child(tmp_path, write_video(tmp_path / "long.mp4", frames=40))

@@ -75,6 +75,7 @@ def test_bgr_frames_give_the_same_boxes():
     assert rgb != wrong
 
 
+@pytest.mark.slow
 def test_five_targets_started_at_different_frames_equal_each_alone():
     frames = load_vectors("rollout_1")["frames"]
     starts = {0: (36, 54, 44, 44), 1: (100, 60, 30, 50), 2: (10, 10, 60, 40), 4: (150, 90, 70, 70)}

@@ -20,6 +20,7 @@ signal.raise_signal(signal.SIGINT)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_two_runtimes_is_seen():
     """Handlers run on a signal stack that the plugin gives the thread, and must not take away."""
     done = subprocess.run([sys.executable, "-c", CTRL_C], capture_output=True, text=True)

@@ -125,6 +125,7 @@ def trial():
         yield Trial()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_fault_fails_and_is_named(name, trial, tmp_path):
     (fault,) = (fault for fault in FAULTS if fault.name == name)
@@ -133,6 +134,7 @@ def test_a_fault_fails_and_is_named(name, trial, tmp_path):
     assert is_explained(fault, result), result.describe()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "precision"),
     [("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")],

@@ -102,6 +102,7 @@ def list_left(folder):
     return [path for path in found if not OWN_CACHES & set(path.parts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
 def test_a_verb_sends_nothing(place, shim, words):
     code = f"{write_prelude(words[0])}from relo_edge.cli import main; main()"
@@ -114,6 +115,7 @@ def test_a_verb_sends_nothing(place, shim, words):
     assert "Traceback" not in out
 
 
+@pytest.mark.slow
 def test_the_page_sends_nothing(place, shim):
     command = ("serve", "synthetic:", "--bundle", "demo", "--port", "0", "--init", "40,30,30,30")
     child = start_child([sys.executable, "-m", "relo_edge", *command], place, shim)

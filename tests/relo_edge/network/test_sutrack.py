@@ -42,6 +42,7 @@ def measure_errors(vectors, frame, maps):
     return [float(np.abs(got - vectors[f"{name}_{frame}"]).max()) for got, name in pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", RELEASED)
 def test_maps_equal_the_release(size):
     vectors, network = load_vectors(f"step_sutrack_{size}"), sutrack_network(size)
@@ -52,6 +53,7 @@ def test_maps_equal_the_release(size):
         assert max(errors) < MAP_TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", RELEASED)
 def test_the_text_token_equals_the_release(size):
     vectors, network = load_vectors(f"step_sutrack_{size}"), sutrack_network(size)
@@ -61,6 +63,7 @@ def test_the_text_token_equals_the_release(size):
         assert np.abs(got.numpy() - want).max() < TEXT_TOLERANCE * np.abs(want).max()
 
 
+@pytest.mark.slow
 def test_words_templates_and_boxes_matter():
     vectors, network = load_vectors("step_sutrack_t224"), sutrack_network("t224")
     templates, text = encode_templates(network, vectors), network.encode_words()

@@ -43,6 +43,7 @@ def read_ends(rtx, network):
 
 
 # test_xray.py builds the large variants' blocks in lower precisions.
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(
     ("name", "precision"),

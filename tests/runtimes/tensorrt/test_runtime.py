@@ -27,6 +27,7 @@ from relo_edge.runtimes.tensorrt.choice import cover_batches
 from relo_edge.synthetic.clip import make_clip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graphs", [True, False])
 def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
     clip = make_clip(3, 16)
@@ -37,6 +38,7 @@ def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
         np.testing.assert_allclose(track(recorded, clip), track(plain, clip), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_half_state_stays_half(demo_bundle, tmp_path):
     shutil.copytree(demo_bundle.path, tmp_path / "b")
     bundle = add_fp16(open_bundle(tmp_path / "b"))
@@ -66,6 +68,7 @@ def pair(demo_bundle):
         runtime.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=COURSES, seed=st.integers(0, 99))
 def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
@@ -154,6 +157,7 @@ def list_batches(runtime, device, *slots):
     return [entry[2] for entry in record_step(runtime, device, *slots) if entry[0] == "enqueue"]
 
 
+@pytest.mark.slow
 def test_a_step_runs_on_the_smallest_engine_that_fits(demo_bundle):
     device, plain = RecordingDevice(graphs=False), OnnxRuntime(demo_bundle, "fp32", batch=3)
     fixed = [(1, 1), (2, 2), (4, 4), (8, 8)]
@@ -292,6 +296,7 @@ def test_no_slot_is_no_work(demo_bundle):
     np.testing.assert_allclose(got.maps, want.maps, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
     clips, found = [make_clip(seed, 8) for seed in (1, 2)], {}
     alone = [track(open_recorded(demo_bundle), clip) for clip in clips]

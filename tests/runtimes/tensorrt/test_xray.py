@@ -41,6 +41,7 @@ LARGE_PLANS = [(name, precision) for name in LARGE for precision in ("fp16", "in
 LARGE_PLANS += [("sutrack-t224", "fp16"), ("sutrack-t224", "int8")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "precision"),
     [*PLANS, *(pytest.param(*plan, marks=pytest.mark.slow) for plan in LARGE_PLANS)],
@@ -80,6 +81,7 @@ def convert_with_logits(folder, largest):
     return EngineGraph(folder / "step.onnx", converted.state_dtype, converted.kept)
 
 
+@pytest.mark.slow
 def test_softmax_alone_in_float32_keeps_every_fusion(rtx, tmp_path):
     xray = examine(rtx, "demo", convert_with_logits(tmp_path, 40.0))
     assert xray.fused_attentions == VARIANTS["demo"].depth
@@ -87,6 +89,7 @@ def test_softmax_alone_in_float32_keeps_every_fusion(rtx, tmp_path):
     assert accumulators == {"logits fp32, values fp16"}
 
 
+@pytest.mark.slow
 def test_logits_that_half_cannot_hold_cost_the_fusions(rtx, tmp_path):
     assert examine(rtx, "demo", convert_with_logits(tmp_path, 1e5)).fused_attentions == 0
 
