@@ -9,7 +9,7 @@ from clips import StillRuntime, write_video
 from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.speed import latency, load
+from relo_edge.benchmarks.speed import bench, latency, load
 from relo_edge.benchmarks.speed.contenders import Lap, PeerContender, RuntimeContender
 from relo_edge.benchmarks.speed.environment import describe_machine
 from relo_edge.benchmarks.speed.latency import make_rows, read_scene, take_turns
@@ -275,3 +275,20 @@ def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
     assert "gpu_power_limit_w" not in found
     assert found["cores"] >= 1
     assert "" not in found.values()
+
+
+def test_ctrl_c_after_the_timing_loses_no_time_measured(demo_bundle, capsys, monkeypatch):
+    def press_ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "_prove", press_ctrl_c)
+    words = ["bench", demo_bundle.path, "--runtime", "onnxruntime", "--threads", "1"]
+    code, out, _ = run_verb(capsys, *words, "--json")
+    told = json.loads(out)
+    assert (code, told["interrupted"]) == (130, True)
+    assert [(row["runtime"], row["parity"]) for row in told["rows"]] == [("onnxruntime", None)]
+    assert len(told["rows"][0]["times_ms"]) == 4
+    code, out, _ = run_verb(capsys, *words)
+    assert code == 130
+    assert "interrupted after the timing" in out
+    assert "not proven" in out
