@@ -313,3 +313,11 @@ def test_labels_are_written_beside_boxes(run, clip, tmp_path, name):
     assert code == 0
     assert f"wrote {tmp_path / name}" in out
     assert (tmp_path / name).stat().st_size > 500
+
+
+@pytest.mark.parametrize(("more", "told"), [((), True), (("--boxes", "out.csv"), False)])
+def test_a_run_that_keeps_nothing_says_so(tmp_path, capsys, monkeypatch, more, told):
+    monkeypatch.chdir(tmp_path)
+    words = ("synthetic:frames=3,fps=100", "--bundle", "demo", "--init", "9,9,20,20")
+    code, _, err = run_verb(capsys, "track", *words, *more)
+    assert (code, "nothing written; --boxes" in err) == (0, told)
