@@ -261,8 +261,9 @@ def open_runtime(
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
         trust_engines: whether TensorRT engines are loaded that this machine did not build.
-        lanes: for `Fleet` on a CPU: how many targets are computed side by side, on threads of the
-            callers; a GPU takes a batch as one, whatever this says.
+        lanes: for `Fleet` on a CPU: how many sources are computed side by side, each on its own
+            thread; best as many as there are sources. A GPU takes a batch as one, whatever this
+            says.
 
     Returns:
         The runtime, ready to encode templates.

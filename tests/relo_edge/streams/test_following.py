@@ -60,7 +60,7 @@ def test_each_source_has_the_files_that_it_has_alone(capsys, clips, still, tmp_p
     )
     assert code == 0, err
     summary = json.loads(out)
-    assert still[0][0] == 3
+    assert still[0] == (3, 2)  # three targets, and both sources computed side by side
     assert (summary["frames"], summary["failures"]) == (20, {})
     assert {name: one["frames"] for name, one in summary["sources"].items()} == {
         "street": 12,
