@@ -278,8 +278,8 @@ def open_runtime(
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
         trust_engines: whether TensorRT engines are loaded that this machine did not build.
-        lanes: for `Fleet` on a CPU: how many targets are computed side by side, on threads of the
-            callers; a GPU takes a batch as one, whatever this says.
+        lanes: for `Fleet` on a CPU: how many sources are computed side by side, each on its own
+            thread; best as many as there are sources. A GPU takes a batch as one in any case.
 
     Returns:
         The runtime, ready to encode templates.
@@ -295,7 +295,7 @@ def open_runtime(
     if bundle is None and checkpoint is None:
         raise InputError(
             "a bundle or a checkpoint is needed",
-            fix="name a bundle; the word demo stands for the built-in one",
+            fix="name one; `--bundle demo` is the built-in one",
         )
     if name == "auto":
         return _open_best(request)

@@ -55,6 +55,7 @@ def test_it_is_made_once(cache, exports):
     assert [path.name for path in cache.iterdir()] == [first.path.name]
 
 
+@pytest.mark.slow
 def test_a_cache_that_somebody_has_written_to_is_made_again(cache, exports, tmp_path, monkeypatch):
     """Even where the manifest has been made to fit."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
@@ -80,6 +81,7 @@ def test_without_a_state_folder_the_cache_does(cache, exports, tmp_path, monkeyp
     assert not exports
 
 
+@pytest.mark.slow
 def test_another_exporter_makes_another(cache, exports, changed_exporter):
     (old,) = cache.iterdir()
     new = find_demo_bundle().path
@@ -135,6 +137,7 @@ def test_of_two_at_once_the_first_has_its_way(cache, exports, monkeypatch):
     assert list(cache.iterdir()) == [sound]
 
 
+@pytest.mark.slow
 def test_a_damaged_one_gives_way(cache):
     (path,) = cache.iterdir()
     (path / "step.onnx").write_bytes(b"")
