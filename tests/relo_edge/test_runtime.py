@@ -167,7 +167,7 @@ def test_wrong_requests_are_told(demo_bundle, arguments, word):
 
 
 def test_neither_bundle_nor_checkpoint():
-    with pytest.raises(InputError, match="a bundle or a checkpoint is needed.*the word demo"):
+    with pytest.raises(InputError, match="a bundle or a checkpoint is needed.*--bundle demo"):
         open_runtime(None)
 
 

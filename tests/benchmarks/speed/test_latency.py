@@ -214,7 +214,8 @@ def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
     code, out, err = run_verb(capsys, "bench", demo_bundle.path)
     assert code == 0
     assert all(name in out for name in ("pytorch", "onnxruntime", "openvino"))
-    assert "left out tensorrt-rtx" in err
+    assert "left out tensorrt-rtx: " in err
+    assert "tensorrt-rtx: tensorrt-rtx" not in err
 
 
 @pytest.mark.slow
