@@ -342,7 +342,7 @@ def test_what_is_not_installed_is_named_before_the_recording(bundle, capsys, mon
     ("words", "word"),
     [
         ([], "found none, expected --int8, --fp8 or --fp16"),
-        (["--int8", "--fp16"], "found int8 and fp16"),
+        (["--int8", "--fp16"], "found --int8 and --fp16"),
         (["--fp8", "--search"], "--search and --ranges are for INT8: found them with --fp8"),
         (["--fp16", "--attention"], "--attention is for INT8 and FP8"),
         (["--int8", "--bf16-attention"], "--bf16-attention is for FP16: found it with --int8"),
