@@ -39,6 +39,7 @@ def test_weights_that_stand_still_keep_their_bits():
         assert torch.equal(value, average.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_a_resumed_average_is_an_unbroken_one(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
     for name in ("whole", "cut"):
