@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs results clean
+.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -63,6 +63,9 @@ attack: $(BIN)/python  ## every hostile file that we know of, with a table of wh
 docs:  ## the site, into docs/_build; a broken link or reference fails
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
+demo-bundle: $(BIN)/python  ## the built-in bundle again, after a change of its weights or the exporter
+	$(BIN)/python -c 'from relo_edge.export.demo import ship_demo_bundle; ship_demo_bundle()'
 
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table
