@@ -5,16 +5,18 @@ BIN    := $(VENV)/bin
 PARALLEL := --numprocesses=2 --dist=worksteal --max-worker-restart=0
 WORKSHOPS := benchmarks calibration export runtimes training
 PIP    := $(BIN)/python -m pip
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# Each pin with its hashes: pip refuses any other file, and takes this project and torch without one.
+export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
+export PIP_NO_REQUIRE_HASHES := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results clean
+.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade pip
+	$(PIP) install --upgrade 'pip>=26.3'
 
 demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
 	$(PIP) install --editable '.[export,cpu]'
@@ -69,6 +71,9 @@ demo-bundle: $(BIN)/python  ## the built-in bundle again, after a change of its 
 
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table
+
+pins:  ## constraints-hashed.txt anew, after a change of constraints.txt; needs uv
+	$(BIN)/python .ci/hash_pins.py
 
 clean:
 	rm -rf $(VENV) .types build dist *.egg-info demo_out docs/_build

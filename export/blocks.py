@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from relo_edge.contract import BATCH, PIXELS
+from relo_edge.contract import BATCH, PIXEL_CENTRE, PIXELS
 from relo_edge.export.builder import FLOAT, GraphBuilder
 from relo_edge.export.folding import (
-    PIXEL_CENTRE,
     Affine,
     Scope,
     centre_pixels,

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from relo_edge.contract import BATCH, PIXELS, STEP, describe_graph
+from relo_edge.contract import BATCH, PIXEL_CENTRE, PIXELS, STEP, describe_graph
 from relo_edge.export.blocks import add_affine
 from relo_edge.export.builder import FLOAT, GraphBuilder
-from relo_edge.export.folding import PIXEL_CENTRE, Affine, Scope
+from relo_edge.export.folding import Affine, Scope
 from relo_edge.network.drlt_sizes import BOX, DrltVariant
 
 if TYPE_CHECKING:

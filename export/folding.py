@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.contract import PIXEL_CENTRE
 from relo_edge.spec import BATCH_NORM_EPSILON
 
 __all__ = [
-    "PIXEL_CENTRE",
     "Affine",
     "Scope",
     "centre_pixels",
@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-PIXEL_CENTRE = 128.0
 
 
 class Affine(NamedTuple):

@@ -9,12 +9,12 @@ from typing import Any
 
 import typer
 
-from relo_edge.errors import ReloError
+from relo_edge.errors import INTERRUPTED, ReloError
 from relo_edge.host.signals import raise_on_end
 from relo_edge.host.terminal import ChatterHandler, print_error
 from relo_edge.verbs import engines, follow, judge, make, triton
 from relo_edge.verbs.renamed import replace_renamed
-from relo_edge.verbs.shared import INTERRUPTED, app, move_global_options
+from relo_edge.verbs.shared import app, move_global_options
 
 __all__ = ["app", "engines", "follow", "judge", "main", "make", "triton"]
 

@@ -15,6 +15,7 @@ __all__ = [
     "INPUT_ROLES",
     "OUTPUT_ROLES",
     "PIXELS",
+    "PIXEL_CENTRE",
     "PIXEL_REACH",
     "STEP",
     "TEMPLATE",
@@ -32,7 +33,10 @@ TEMPLATE, STEP = "template", "step"
 """The graph that is run once a template, where there are templates; and the one of every frame."""
 
 PIXELS = "pixels/centred"
-"""The tensor of pixels less 128."""
+"""The tensor of pixels less their centre."""
+
+PIXEL_CENTRE = 128.0
+"""What a step graph takes off each pixel, and folds back into the first layer's bias."""
 
 PIXEL_REACH = 127.0
 """What becomes 127 of them in INT8: they are whole numbers, so steps of one lose nothing."""

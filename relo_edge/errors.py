@@ -12,9 +12,12 @@ ReloError                   exit code 1
 ├── MissingDependency       an optional package or system library that is not installed
 ├── RuntimeUnavailable      a runtime that cannot be opened as asked on this machine
 └── SourceError             a source that cannot be read, or an output that cannot be written
+
+Ctrl-C ends a verb with exit code 130.
 """
 
 __all__ = [
+    "INTERRUPTED",
     "BundleError",
     "CalibrationError",
     "CheckpointError",
@@ -29,6 +32,9 @@ __all__ = [
     "RuntimeUnavailable",
     "SourceError",
 ]
+
+INTERRUPTED = 130
+"""The exit code of a run that Ctrl-C ended: 128 and the signal's number, as shells have it."""
 
 
 class ReloError(Exception):

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
+HASHED = ROOT / "constraints-hashed.txt"
 WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
 
 
@@ -117,3 +118,12 @@ def test_a_verb_that_needs_more_names_the_extra(base, demo_bundle, tmp_path):
         assert done.returncode in (1, 2), command
         assert "Traceback" not in done.stderr, command
         assert f"relo-edge[{extra}]" in done.stderr.splitlines()[-1], command
+
+
+def test_each_pin_has_its_hashes():
+    """As `make pins` writes them; torch's CPU builds have hashes of their own."""
+    entries = HASHED.read_text().replace("\\\n", " ").splitlines()[1:]
+    pins = [line for line in CONSTRAINTS.read_text().splitlines() if line and line[0] != "#"]
+    assert [entry.partition("--hash")[0].strip() for entry in entries] == pins
+    unhashed = {entry for entry in entries if "--hash=sha256:" not in entry}
+    assert all(entry.startswith("torch==") for entry in unhashed)

@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from relo_edge.contract import PIXELS
+from relo_edge.contract import PIXEL_CENTRE, PIXELS
 from relo_edge.graphs.quantized_tensors import ATTENTION, EMBED, list_attentions, list_outputs
 from relo_edge.network.relo import FrameMaps, Relo
 from relo_edge.spec import PIXEL_MEAN, PIXEL_STD, Variant
 
 __all__ = ["LEVELS", "TINY", "GraphTwin", "round_tensor", "round_weight"]
 
-CENTRE = 128.0
 LEVELS = 127
 """Weights use -127 to 127; an activation saturates one level lower."""
 TINY = torch.finfo(torch.float32).tiny
@@ -119,7 +118,7 @@ class GraphTwin:
         """Back from the normalised to whole numbers, less 128, for which the weights are folded."""
         (normalised,) = inputs
         mean, std = (normalised.new_tensor(values) for values in (PIXEL_MEAN, PIXEL_STD))
-        return self.visit(PIXELS, ((normalised * std + mean) * 255).round() - CENTRE)
+        return self.visit(PIXELS, ((normalised * std + mean) * 255).round() - PIXEL_CENTRE)
 
     def _show_output(self, tensor: str, _: nn.Module, __: Any, output: Tensor) -> Tensor:
         return self.visit(tensor, output)
@@ -142,5 +141,5 @@ def _fold_pixels(network: Relo) -> dict[str, Tensor]:
     weight, bias = (network.get_parameter(f"{EMBED}.{part}") for part in ("weight", "bias"))
     mean, std = (weight.new_tensor(v).view(1, 3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
     folded = weight / (std * 255)
-    shift = (folded * (CENTRE - 255 * mean)).sum(dim=(1, 2, 3))
+    shift = (folded * (PIXEL_CENTRE - 255 * mean)).sum(dim=(1, 2, 3))
     return {f"{EMBED}.weight": folded, f"{EMBED}.bias": bias + shift}

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from relo_edge.errors import INTERRUPTED
 from relo_edge.verbs.shared import (
-    INTERRUPTED,
     Checkpoint,
     Json,
     Threads,

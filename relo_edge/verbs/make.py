@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from relo_edge.errors import InputError
+from relo_edge.errors import INTERRUPTED, InputError
 from relo_edge.verbs.shared import (
-    INTERRUPTED,
     Bundle,
     Clips,
     Json,

@@ -16,10 +16,8 @@ from relo_edge import __version__
 from relo_edge.errors import InputError
 from relo_edge.host.terminal import escape_controls
 
-__all__ = ["INTERRUPTED", "Bundle", "Checkpoint", "Clips", "Json", "Threads", "TrustEngine", "app"]
+__all__ = ["Bundle", "Checkpoint", "Clips", "Json", "Threads", "TrustEngine", "app"]
 __all__ += ["move_global_options", "print_result"]
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Take a trained RELO tracker to the edge, and prove that it is still the same tracker.",

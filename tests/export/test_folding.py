@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from support import recipe_network
 
+from relo_edge.contract import PIXEL_CENTRE
 from relo_edge.export.folding import (
-    PIXEL_CENTRE,
     Affine,
     Scope,
     centre_pixels,

@@ -72,7 +72,7 @@ def test_words_templates_and_boxes_matter():
         assert max(measure_errors(vectors, 0, maps)) > 10 * MAP_TOLERANCE
 
 
-@pytest.mark.parametrize("size", ["t224", "b224"])
+@pytest.mark.parametrize("size", ["t224", "b224", "b384", "l224", "l384"])
 def test_a_released_checkpoint_has_exactly_these_tensors(size):
     recorded = json.loads((DATA / f"keys_sutrack_{size}.json").read_text())
     used = {n: tuple(shape) for n, shape in recorded.items() if not n.startswith(FAMILY.unused)}
