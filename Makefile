@@ -27,7 +27,7 @@ test: $(BIN)/python  ## lint, type-check and run every test that this machine ca
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(PARALLEL)
 
-quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that take seconds
+quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that are not slow
 	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu'
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow

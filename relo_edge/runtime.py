@@ -278,7 +278,7 @@ def open_runtime(
     if bundle is None and checkpoint is None:
         raise InputError(
             "a bundle or a checkpoint is needed",
-            fix="name a bundle; the word demo stands for the built-in one",
+            fix="name one; `--bundle demo` is the built-in one",
         )
     if name == "auto":
         return _open_best(request)

@@ -68,10 +68,17 @@ def run_bench(request: BenchRequest) -> BenchResult:
             load = LoadMeter()
             take_turns(contenders, scene, meter, advance)
             measured = load.read()
-        proofs = _prove(request, contenders)
-        starts = _measure_starts(request, contenders)
+        proofs: dict[int, Proof] = {}
+        starts: dict[int, StartUp] = {}
+        interrupted = False
+        try:
+            proofs = _prove(request, contenders)
+            starts = _measure_starts(request, contenders)
+        except KeyboardInterrupt:  # what was timed took longest: it is told
+            interrupted = True
         result = make_rows(contenders, scene, request.threads, proofs, starts, measured)
-        return replace(result, environment={**_describe_request(request), **result.environment})
+        environment = {**_describe_request(request), **result.environment}
+        return replace(result, environment=environment, interrupted=interrupted)
 
 
 def _describe_request(request: BenchRequest) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from relo_edge.errors import InputError
+from relo_edge.errors import INTERRUPTED, InputError
 from relo_edge.verbs.shared import (
     Bundle,
     Checkpoint,
@@ -105,7 +105,9 @@ def bench(
         streams=_parse_counts("--streams", streams),
     )
     print_result(result, as_json)
-    if not getattr(result, "passed", True):  # streams are timed, not judged
+    if getattr(result, "interrupted", False):  # streams are timed, not judged
+        raise typer.Exit(INTERRUPTED)
+    if not getattr(result, "passed", True):
         raise typer.Exit(1)
 
 

@@ -31,6 +31,8 @@ from relo_edge.measures.gates import GATES
 from relo_edge.pipeline.inspection import inspect_bundle
 from relo_edge.spec import VARIANTS
 
+pytestmark = pytest.mark.slow
+
 DEMO = VARIANTS["demo"]
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 

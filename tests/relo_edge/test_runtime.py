@@ -183,6 +183,7 @@ def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(demo_bundle):
             assert runtime.device == "cuda"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnxruntime", "openvino", "torch"])
 def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
@@ -191,6 +192,7 @@ def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
         open_runtime(demo_bundle.path, name)
 
 
+@pytest.mark.slow
 def test_demo_is_a_bundle(demo_bundle):
     first, second = open_runtime("demo", "onnxruntime"), open_runtime("demo", "openvino")
     assert first.variant == second.variant == demo_bundle.variant

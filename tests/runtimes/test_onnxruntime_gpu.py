@@ -28,6 +28,7 @@ def describe(bundle, runtime, precision, **changes):
     return describe_providers(bundle.graph("step", precision), opening)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "enabled"),
     [("fp32", set()), ("fp16", {"fp16"}), ("int8", {"fp16", "int8"})],

@@ -20,6 +20,7 @@ signal.raise_signal(signal.SIGINT)
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_two_runtimes_is_seen(tmp_path):
     """Handlers run on a signal stack that the plugin gives the thread, and must not take away."""
     words = [sys.executable, "-c", CTRL_C]  # elsewhere: the repository's folder hides the install

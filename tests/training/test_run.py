@@ -40,6 +40,7 @@ def train_small(folder, steps, network=None, log_every=1):
     return network, run_state, finished
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
     (tmp_path / "whole").mkdir()
@@ -100,6 +101,7 @@ def test_a_log_is_cut_to_what_the_checkpoint_knows(tmp_path):
         assert [float(row["step"]) for row in csv.DictReader(file)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     _, run_state, _ = train_small(tmp_path, 2)
     kept = run_state.checkpoint.read_bytes()
@@ -125,6 +127,7 @@ def test_the_rate_rises_then_falls():
     assert rates[-1] == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     tmp_path, monkeypatch, capsys
 ):
