@@ -300,11 +300,15 @@ def open_runtimes(
     batch: int = 1,
     threads: int | None = None,
     trust_engines: bool = False,
+    every_precision: bool = False,
 ) -> list[Runtime]:
-    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
+    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here.
+
+    Those come in their best precision, with `every_precision` in all that the bundle holds, too.
+    """
     source = resolve_bundle(bundle)
     opened: list[Runtime] = []
-    for word in names or [name for name in RUNTIMES if name not in SLOW_TO_OPEN]:
+    for word in names or _list_words(source, every_precision):
         name, _, precision = word.partition(":")
         weights = checkpoint if name == "pytorch" else None
         try:
@@ -320,12 +324,26 @@ def open_runtimes(
         except ReloError as error:
             if names:
                 raise
-            log.info("left out %s: %s", name, error)
+            log.info("left out %s: %s", word, error)
+            continue
+        if not names and _is_among(runtime, opened):
+            runtime.close()
             continue
         opened.append(runtime)
     if not opened:
         raise RuntimeUnavailable("no runtime opens here", fix="see `relo-edge doctor`")
     return opened
+
+
+def _list_words(bundle: Bundle, every_precision: bool) -> list[str]:
+    names = [name for name in RUNTIMES if name not in SLOW_TO_OPEN]
+    held = bundle.precisions if every_precision else ()
+    return [":".join(filter(None, (name, held_one))) for name in names for held_one in ("", *held)]
+
+
+def _is_among(runtime: Runtime, opened: Sequence[Runtime]) -> bool:
+    """Whether a runtime's best precision is one that the bundle holds: it was opened twice."""
+    return any((one.name, one.precision) == (runtime.name, runtime.precision) for one in opened)
 
 
 def _open_named(request: RuntimeRequest) -> Runtime:

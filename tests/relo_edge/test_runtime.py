@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from relo_edge.bundle import Bundle
 from relo_edge.errors import (
     BundleError,
     CheckpointError,
@@ -107,6 +108,34 @@ def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monke
     with pytest.raises(RuntimeUnavailable, match="no runtime opens here"):
         open_runtimes(demo_bundle.path, None)
     assert set(asked) == set(RUNTIMES) - {"onnxruntime-tensorrt"}
+
+
+def test_every_precision_that_the_bundle_holds_is_opened_once(demo_bundle, monkeypatch):
+    asked, closed = [], []
+
+    class Opened:
+        def __init__(self, request):
+            asked.append((request.name, request.precision))
+            best = "bf16" if request.name == "openvino" else "fp32"
+            self.name = request.name
+            self.precision = best if request.precision == "auto" else request.precision
+
+        def close(self):
+            closed.append((self.name, self.precision))
+
+    for module in set(RUNTIMES.values()):
+        monkeypatch.setattr(f"{module}.open_runtime", Opened)
+    monkeypatch.setattr(Bundle, "precisions", ("fp32", "int8"))
+    opened = open_runtimes(demo_bundle.path, None, every_precision=True)
+    found = [(one.name, one.precision) for one in opened]
+    assert len(set(found)) == len(found)
+    precisions = [precision for name, precision in found if name == "openvino"]
+    assert precisions == ["bf16", "fp32", "int8"]
+    assert ("onnxruntime", "auto") in asked
+    assert ("onnxruntime", "fp32") in closed
+    asked.clear()
+    open_runtimes(demo_bundle.path, None)
+    assert {precision for _, precision in asked} == {"auto"}
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,9 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     monkeypatch.setattr(run, "ATLAS", 6)
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
     words = ["--steps", "1", "--batch-clips", "2", "--threads", "1", "--json"]
-    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, *words)
+    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, "--no-trial", *words)
     assert code == 0, out
+    assert json.loads(out)["trial"] is None
     start = tmp_path / "warmup-checkpoint.pt"
     code, out, _ = run_verb(capsys, "train", "reinforce", "--from", start, "-o", tmp_path, *words)
     assert code == 0, out
