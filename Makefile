@@ -10,7 +10,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
 export PIP_NO_REQUIRE_HASHES := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs results pins clean
+.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -65,6 +65,9 @@ attack: $(BIN)/python  ## every hostile file that we know of, with a table of wh
 docs:  ## the site, into docs/_build; a broken link or reference fails
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
+demo-bundle: $(BIN)/python  ## the built-in bundle again, after a change of its weights or the exporter
+	$(BIN)/python -c 'from relo_edge.export.demo import ship_demo_bundle; ship_demo_bundle()'
 
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from shlex import quote
@@ -79,9 +78,8 @@ class Quantized:
     def _advise(self) -> str:
         path, precision = quote(str(self.bundle.path)), self.precision
         if precision == "int8":
-            runtime = "openvino" if find_spec("openvino") else "onnxruntime"
-            bench = f"`relo-edge bench {path} --runtime {runtime}:{precision}`"
-            return f"to use it: --precision {precision}; {bench} measures its speed here"
+            bench = f"relo-edge bench {path} --all"
+            return f"to use it: --precision {precision}; `{bench}` measures its speed here"
         return f"to use it on a GPU: `relo-edge build-engine {path} --{precision}`"
 
 

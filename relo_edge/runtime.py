@@ -20,13 +20,12 @@ from relo_edge.contract import GraphContract
 from relo_edge.errors import (
     BundleError,
     InputError,
-    MissingDependency,
     PrecisionError,
     ReloError,
     RuntimeUnavailable,
 )
 from relo_edge.host.measured import list_measurements
-from relo_edge.host.suggestions import suggest_word
+from relo_edge.host.suggestions import check_word, explain_no_runtime
 from relo_edge.spec import TrackerVariant
 
 __all__ = [
@@ -193,13 +192,7 @@ class RuntimeRequest:
     lanes: int = 1
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", *PRECISIONS):
-            raise InputError(
-                "precision",
-                found=self.precision,
-                expected=f"auto, {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}",
-                fix=suggest_word(self.precision, PRECISIONS),
-            )
+        check_word("precision", self.precision, ("auto", *PRECISIONS))
         for name, count in (("batch", self.batch), ("lanes", self.lanes)):
             if count < 1:
                 raise InputError(name, found=count, expected="1 or more")
@@ -293,19 +286,14 @@ def open_runtime(
     given = (bundle, name, precision, checkpoint, batch, threads, trust_engines, lanes)
     request = RuntimeRequest(*given)
     if bundle is None and checkpoint is None:
-        raise InputError(
-            "a bundle or a checkpoint is needed",
-            fix="name one; `--bundle demo` is the built-in one",
-        )
+        fix = "name one; `--bundle demo` is the built-in one"
+        raise InputError("a bundle or a checkpoint is needed", fix=fix)
+    check_word("runtime", name, ("auto", *RUNTIMES))
     if name == "auto":
         return _open_best(request)
-    if name not in RUNTIMES:
-        expected, fix = " | ".join(["auto", *RUNTIMES]), suggest_word(name, RUNTIMES)
-        raise InputError("runtime", found=name, expected=expected, fix=fix)
     if checkpoint is not None and name != "pytorch":
-        raise InputError(
-            f"{name} takes no checkpoint", fix="leave it out, or use `--runtime pytorch`"
-        )
+        fix = "leave it out, or use `--runtime pytorch`"
+        raise InputError(f"{name} takes no checkpoint", fix=fix)
     return _open_named(request)
 
 
@@ -317,11 +305,15 @@ def open_runtimes(
     batch: int = 1,
     threads: int | None = None,
     trust_engines: bool = False,
+    every_precision: bool = False,
 ) -> list[Runtime]:
-    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
+    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here.
+
+    Those come in their best precision, with `every_precision` in all that the bundle holds, too.
+    """
     source = resolve_bundle(bundle)
     opened: list[Runtime] = []
-    for word in names or [name for name in RUNTIMES if name not in SLOW_TO_OPEN]:
+    for word in names or _list_words(source, every_precision):
         name, _, precision = word.partition(":")
         weights = checkpoint if name == "pytorch" else None
         try:
@@ -337,12 +329,26 @@ def open_runtimes(
         except ReloError as error:
             if names:
                 raise
-            log.info("left out %s: %s", name, str(error).removeprefix(f"{name} "))
+            log.info("left out %s: %s", word, str(error).removeprefix(f"{name} "))
+            continue
+        if not names and _is_among(runtime, opened):
+            runtime.close()
             continue
         opened.append(runtime)
     if not opened:
         raise RuntimeUnavailable("no runtime opens here", fix="see `relo-edge doctor`")
     return opened
+
+
+def _list_words(bundle: Bundle, every_precision: bool) -> list[str]:
+    names = [name for name in RUNTIMES if name not in SLOW_TO_OPEN]
+    held = bundle.precisions if every_precision else ()
+    return [":".join(filter(None, (name, held_one))) for name in names for held_one in ("", *held)]
+
+
+def _is_among(runtime: Runtime, opened: Sequence[Runtime]) -> bool:
+    """Whether a runtime's best precision is one that the bundle holds: it was opened twice."""
+    return any((one.name, one.precision) == (runtime.name, runtime.precision) for one in opened)
 
 
 def _open_named(request: RuntimeRequest) -> Runtime:
@@ -378,14 +384,7 @@ def _explain_none(asked: RuntimeRequest, reasons: Mapping[str, Exception]) -> Ex
         return PrecisionError(
             f"{asked.source_name} holds no {asked.precision}", fix=asked.advise_quantize()
         )
-    on_cpu = [reasons["openvino"], reasons["onnxruntime"]]
-    on_gpu = "no NVIDIA GPU here"
-    if find_gpu():
-        on_gpu = f"{reasons['tensorrt']}; {reasons['onnxruntime-cuda']}"
-    elif all(isinstance(reason, MissingDependency) for reason in on_cpu):
-        return MissingDependency("no CPU runtime imports", fix="`pip install 'relo-edge[cpu]'`")
-    found = "; ".join(dict.fromkeys([*map(str, on_cpu), f"on GPUs: {on_gpu}"]))
-    return RuntimeUnavailable(f"no runtime can open this: {found}", fix="see `relo-edge doctor`")
+    return explain_no_runtime(reasons, has_gpu=find_gpu() is not None)
 
 
 def _rank_runtimes(request: RuntimeRequest) -> list[str]:

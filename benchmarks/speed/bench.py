@@ -51,6 +51,8 @@ class BenchRequest:
     checkpoint: Path | None = None
     threads: int | None = None
     trust_engines: bool = False
+    every_precision: bool = False
+    """Whether runtimes that are not named come in every precision of the bundle."""
 
 
 def run_bench(request: BenchRequest) -> BenchResult:
@@ -99,6 +101,7 @@ def _open_contenders(request: BenchRequest, scene: Scene, stack: ExitStack) -> I
             batch=batch,
             threads=request.threads,
             trust_engines=request.trust_engines,
+            every_precision=request.every_precision,
         )
         for runtime in runtimes:
             stack.enter_context(closing(runtime))

@@ -64,6 +64,9 @@ def bench(
         list[str] | None,
         typer.Option(help="NAME or NAME:PRECISION; repeat it. All that open here if absent."),
     ] = None,
+    every_precision: Annotated[
+        bool, typer.Option("--all", help="Every precision that the bundle holds, not the best.")
+    ] = False,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Targets in each step; repeat it. 1 if absent.")
     ] = None,
@@ -98,6 +101,7 @@ def bench(
         checkpoint=checkpoint,
         threads=threads,
         trust_engines=trust_engine,
+        every_precision=every_precision,
         streams=_parse_counts("--streams", streams),
     )
     print_result(result, as_json)

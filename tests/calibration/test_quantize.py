@@ -1,12 +1,15 @@
 """`quantize` from end to end: what is published, what is refused, and what is left behind."""
 
 import json
+import re
+import shlex
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import typer
 from engines import quantize_products
 from verbs import run_verb
 
@@ -23,6 +26,7 @@ from relo_edge.calibration.verdict import (
     measure_outputs,
     score_track,
 )
+from relo_edge.cli import app
 from relo_edge.contract import PIXELS, describe_graph
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
@@ -232,13 +236,16 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
 def test_cells_count_where_float32_holds_its_target(demo_bundle, demo_recording, tmp_path):
     step, contract = demo_bundle.graph("step"), describe_graph(demo_bundle.variant, "step")
     rough = tmp_path / "rough.onnx"
-    onnx.save(quantize_products(onnx.load(step), threshold=40.0), rough)
     feeds = list(demo_recording.step_feeds())[:8]
 
     def measure(held, feeds=feeds):
         return measure_outputs(step, rough, contract, feeds, held)
 
-    same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
+    for threshold in (40.0, 30.0, 20.0, 10.0):  # onnxruntime's releases round differently
+        onnx.save(quantize_products(onnx.load(step), threshold=threshold), rough)
+        same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
+        if 0 < same.sum() < len(feeds):
+            break
     assert 0 < same.sum() < len(feeds)
     for held, agreement in ((same, 1), (~same, 0), (same | True, same.mean())):
         steps = measure(held)
@@ -326,7 +333,9 @@ def test_quick_records_less_and_tries_one_method(bundle, capsys, monkeypatch):
     assert code == 0
     assert "of float32, percentile\n" in out
     assert f"int8 against float32, {FRAMES} samples" in out
-    assert f"`relo-edge bench {bundle.path} --runtime openvino:int8` measures its speed" in out
+    (command,) = re.findall("to use it: --precision int8; `relo-edge (bench .*)` measures", out)
+    verb, *rest = shlex.split(command)
+    typer.main.get_command(app).commands[verb].make_context(verb, rest)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])

@@ -87,6 +87,18 @@ def test_the_best_precision_comes_first_and_int8_never_runs_as_float32(bundle, m
         onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda", "fp7"))
 
 
+def test_what_onnxruntime_prints_of_cuda_is_no_result(bundle, monkeypatch, capsys):
+    """With a torch for CUDA beside it, onnxruntime 1.23 for CPUs prints a warning."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("WARNING"), raising=False)
+    with pytest.raises(RuntimeUnavailable, match="expected CUDAExecutionProvider"):
+        onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda"))
+    assert capsys.readouterr() == ("", "")
+    open_bound(bundle).close()
+    assert capsys.readouterr().out == ""
+
+
 def open_bound(bundle, **changes):
     name, provider = "onnxruntime-cuda", "CPUExecutionProvider"
     return OnnxGpuRuntime(bundle, "fp32", name, provider, device="cpu", **changes)

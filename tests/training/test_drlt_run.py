@@ -92,6 +92,16 @@ def test_a_finished_run_leaves_small_weights_with_a_card(quick, tmp_path, capsys
 
 
 @pytest.mark.slow
+def test_without_a_trial_the_run_is_as_whole(quick, tmp_path, capsys):
+    code, out, _ = run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS, "--no-trial")
+    assert code == 0
+    assert json.loads(out)["trial"] is None
+    assert "trial" not in read_card(tmp_path / "drlt.safetensors")
+    trial = json.loads(run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS)[1])["trial"]
+    assert trial["start_iou"] is None
+
+
+@pytest.mark.slow
 def test_another_run_is_not_gone_on_with(quick, tmp_path, capsys):
     assert run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS)[0] == 0
     code, _, err = run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS, "--seed", "2")

@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
-from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
-from small_training import SMALL, small_atlas, small_network
+from small_training import small_network, train_small
 from verbs import run_verb
 
 from relo_edge.errors import CheckpointError
@@ -21,23 +19,8 @@ from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.training import run
 from relo_edge.training.checkpointing import RunState
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.loop import LoopSettings, anneal, run_loop
-from relo_edge.training.render import Jitter
-from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
+from relo_edge.training.loop import LoopSettings, anneal
 from relo_edge.training.warmup import Warmup
-
-
-def train_small(folder, steps, network=None, log_every=1):
-    network = network or small_network()
-    run_state = RunState(folder, "warmup", {"seed": 1})
-    run_state.restore(network)
-    clips = ClipSettings(2, 1, Jitter(), 1)
-    settings = LoopSettings(
-        steps, 1e-3, warm_steps=1, log_every=log_every, save_every=2, half=False
-    )
-    with closing(stream_clips(small_atlas(), SMALL, clips, count(run_state.step))) as stream:
-        finished = run_loop(network, Warmup(), stream, settings, run_state)
-    return network, run_state, finished
 
 
 @pytest.mark.slow
@@ -134,8 +117,9 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     monkeypatch.setattr(run, "ATLAS", 6)
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
     words = ["--steps", "1", "--batch-clips", "2", "--threads", "1", "--json"]
-    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, *words)
+    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, "--no-trial", *words)
     assert code == 0, out
+    assert json.loads(out)["trial"] is None
     start = tmp_path / "warmup-checkpoint.pt"
     code, out, _ = run_verb(capsys, "train", "reinforce", "--from", start, "-o", tmp_path, *words)
     assert code == 0, out
