@@ -23,13 +23,13 @@ __all__ = ["app", "engines", "follow", "judge", "main", "make", "triton"]
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-_ORDER = (
-    "demo doctor track serve fetch export inspect quantize parity bench eval compare report "
-    "build-engine triton train pseudo-label"
-).split()
-"""As a user meets them, for `--help` and docs/cli.md."""
+_VERBS = ["demo", "doctor", "track", "serve", "fetch", "export", "inspect", "quantize", "parity"]
+_VERBS += ["bench", "eval", "compare", "report", "build-engine", "triton", "train", "pseudo-label"]
+"""As a user meets them, in `--help` and docs/cli.md."""
 
-app.registered_commands.sort(key=lambda one: _ORDER.index(one.name or one.callback.__name__))
+app.registered_commands.sort(
+    key=lambda one: _VERBS.index(one.name or getattr(one.callback, "__name__", ""))
+)
 
 
 def main() -> None:
