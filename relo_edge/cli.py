@@ -28,7 +28,7 @@ _VERBS += ["bench", "eval", "compare", "report", "build-engine", "triton", "trai
 """As a user meets them, in `--help` and docs/cli.md."""
 
 app.registered_commands.sort(
-    key=lambda one: _VERBS.index(one.name or getattr(one.callback, "__name__", ""))
+    key=lambda one: _VERBS.index(str(one.name or getattr(one.callback, "__name__", "")))
 )
 
 
