@@ -10,7 +10,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
 export PIP_NO_REQUIRE_HASHES := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo help test quick dev gpu-check triton-check fleet-check lint attack soak docs results pins clean
+.PHONY: demo help test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -19,7 +19,7 @@ help:  ## this list
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --upgrade 'pip>=26.3'
+	PIP_CONSTRAINT= $(PIP) install --upgrade 'pip>=26.3'  # an older one demands a hash of everything
 
 demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
 	$(PIP) install --editable '.[export,cpu]'
@@ -30,7 +30,7 @@ test: $(BIN)/python  ## lint, type-check and run every test that this machine ca
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(PARALLEL)
 
-quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that take seconds
+quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that are not slow
 	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu'
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow
@@ -69,6 +69,9 @@ docs: $(BIN)/python  ## the site, into docs/_build; a broken link or reference f
 	$(PIP) install --editable '.[docs]'
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
+
+demo-bundle: $(BIN)/python  ## the built-in bundle again, after a change of its weights or the exporter
+	$(BIN)/python -c 'from relo_edge.export.demo import ship_demo_bundle; ship_demo_bundle()'
 
 results:  ## README's table of measurements, from benchmarks/results
 	$(BIN)/python -m relo_edge.benchmarks.report.readme_table

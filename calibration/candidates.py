@@ -77,7 +77,7 @@ class Quantized:
     def _advise(self) -> str:
         path, precision = self.bundle.path, self.precision
         if precision == "int8":
-            bench = f"relo-edge bench {path} --precision {precision}"
+            bench = f"relo-edge bench {path} --all"
             return f"to use it: --precision {precision}; `{bench}` measures its speed here"
         return f"to use it on a GPU: `relo-edge build-engine {path} --{precision}`"
 

@@ -50,7 +50,8 @@ def measure_ranges(
     model = onnx.load(model_path)
     probes = _add_probes(model)
     session, count = open_session(model, plan_memory=False), 0
-    largest, total = np.zeros(len(probes)), np.zeros(len(probes))
+    largest: NDArray[np.float64] = np.zeros(len(probes))
+    total: NDArray[np.float64] = np.zeros(len(probes))
     for feeds in samples:
         values = np.array(session.run(list(probes), dict(feeds)), np.float64)
         largest, total, count = np.maximum(largest, values), total + values, count + 1

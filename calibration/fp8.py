@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from relo_edge.calibration.quantizer import check_rules, list_products, quantize
 from relo_edge.contract import PIXELS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from onnx import ModelProto
 
 __all__ = ["list_fp8_products", "quantize_fp8_graph"]
@@ -73,15 +74,15 @@ def _find_weight_axes(model: ModelProto, products: Iterable[str]) -> dict[str, i
     }
 
 
-def _round_weight(weight: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarray:
+def _round_weight(weight: NDArray[Any], scale: NDArray[Any], axis: int) -> NDArray[Any]:
     channels = [1] * weight.ndim
     channels[axis] = -1
     scaled = np.clip(weight / scale.reshape(channels), -LARGEST_FP8, LARGEST_FP8)
-    rounded: np.ndarray = scaled.astype(_fp8_dtype())
+    rounded: NDArray[Any] = scaled.astype(_fp8_dtype())
     return rounded
 
 
-def _fp8_dtype() -> np.dtype:
+def _fp8_dtype() -> np.dtype[Any]:
     from onnx import TensorProto, helper
 
     return helper.tensor_dtype_to_np_dtype(TensorProto.FLOAT8E4M3FN)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto, TensorProto
 
 __all__ = ["OUTPUT_AXIS", "RULES", "find_violations"]
@@ -50,7 +51,7 @@ class _Graph:
     def list_nodes(self, *ops: str) -> Iterator[NodeProto]:
         return (node for node in self.model.graph.node if node.op_type in ops)
 
-    def read_constant(self, name: str) -> np.ndarray | None:
+    def read_constant(self, name: str) -> NDArray[Any] | None:
         from onnx import numpy_helper
 
         tensor = self.constants.get(name)

@@ -38,7 +38,7 @@ class SampleWriter:
     def write_array(self, name: str, array: NDArray[Any]) -> None:
         """Add an array of the whole run."""
         with self._archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array(member, array, allow_pickle=False)
+            np.save(member, array, allow_pickle=False)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ RUN python -m venv /opt/relo \
  && /opt/relo/bin/pip install --no-cache-dir --constraint constraints.txt ".[cpu,serve]" \
  # Nothing opens a window here; this build of OpenCV needs no display's libraries.
  && /opt/relo/bin/pip uninstall --yes opencv-python \
- && /opt/relo/bin/pip install --no-cache-dir "opencv-python-headless>=4.6"
+ && /opt/relo/bin/pip install --no-cache-dir "opencv-python-headless>=4.8.1.78,!=4.10.*,!=4.11.*"
 
 FROM python:3.11-slim-bookworm
 

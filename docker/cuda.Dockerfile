@@ -10,11 +10,10 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# pycuda builds from source and needs the CUDA compiler; cuda-bindings does the same work.
 RUN python3 -m venv /opt/relo \
- && /opt/relo/bin/pip install --no-cache-dir ".[gpu,serve]" "tensorrt>=10.0" "cuda-bindings>=12.6" \
+ && /opt/relo/bin/pip install --no-cache-dir --constraint constraints.txt ".[gpu,tensorrt,serve]" \
  && /opt/relo/bin/pip uninstall --yes opencv-python \
- && /opt/relo/bin/pip install --no-cache-dir "opencv-python-headless>=4.6"
+ && /opt/relo/bin/pip install --no-cache-dir "opencv-python-headless>=4.8.1.78,!=4.10.*,!=4.11.*"
 
 FROM ${BASE}
 

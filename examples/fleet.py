@@ -24,8 +24,9 @@ def find_ball(seed: int) -> dict[str, tuple[float, float, float, float]]:
 def main() -> None:
     """Print how many frames of each camera were tracked, and where its target was last."""
     last: dict[str, tuple[int, list[int]]] = {}
-    # Two lanes: on a CPU, two targets are computed side by side. A GPU steps them as one batch.
-    with open_runtime(BUNDLE, batch=CAMERAS + 1, lanes=2) as runtime, Fleet(runtime) as fleet:
+    # Lanes: on a CPU, so many cameras are computed side by side. A GPU steps them as one batch.
+    most = CAMERAS + 1
+    with open_runtime(BUNDLE, batch=most, lanes=most) as runtime, Fleet(runtime) as fleet:
         for seed in range(CAMERAS):
             fleet.add_source(f"cam{seed}", name_camera(seed), find_ball(seed))
         for count, frame in enumerate(fleet):

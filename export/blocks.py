@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from relo_edge.contract import BATCH, PIXEL_CENTRE, PIXELS
 from relo_edge.export.builder import FLOAT, GraphBuilder
@@ -41,7 +44,12 @@ def add_norm(graph: GraphBuilder, name: str, tokens: str, norm: Affine) -> str:
 
 
 def add_pixel_encoder(
-    graph: GraphBuilder, variant: Variant, body: Scope, pixels: str, side: int, position: np.ndarray
+    graph: GraphBuilder,
+    variant: Variant,
+    body: Scope,
+    pixels: str,
+    side: int,
+    position: NDArray[Any],
 ) -> str:
     """uint8 crops [B,side,side,3] → tokens [B,·,C] before the first main block.
 

@@ -1,124 +1,117 @@
-"""The word `demo` as a bundle: the built-in weights, exported once into the user's cache."""
+"""The word `demo` as a bundle: shipped in this package, copied once into the user's cache.
+
+The copy is the user's: `quantize` and `build-engine` add to it. So that an install for a CPU alone
+can track it, the graphs are shipped beside the weights that they were made from.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import relo_edge
-from relo_edge.bundle import Bundle, open_bundle
-from relo_edge.errors import BundleError, InputError, MissingDependency, SourceError
-from relo_edge.export.publishing import export_bundle
-from relo_edge.host.files import find_cache, find_state, write_text
-from relo_edge.network.checkpoint import read_checkpoint
+from relo_edge.bundle import Bundle, open_bundle, write_manifest
+from relo_edge.errors import BundleError, InputError, SourceError
+from relo_edge.host.files import find_cache
 from relo_edge.network.demo import find_demo_checkpoint
 
-__all__ = ["find_demo_bundle"]
+__all__ = ["find_demo_bundle", "ship_demo_bundle"]
 
-RECORDS = "demo-bundles"
+SHIPPED = Path(__file__).resolve().with_name("demo_bundle")
+
 STALE = 7 * 24 * 3600
-"""Seconds without use after which another exporter's bundle, or a killed process's leftovers, is
+"""Seconds without use after which another version's bundle, or a killed process's leftovers, is
 removed: until then, another install may use it or be writing it."""
 
 
 def find_demo_bundle() -> Bundle:
-    """The cached bundle of these weights and this exporter; made again if missing or damaged."""
+    """The user's copy of the shipped bundle; made again if missing or damaged.
+
+    Raises:
+        BundleError: the shipped bundle is missing or damaged.
+        SourceError: the cache cannot be written.
+    """
+    manifest = _describe_copy()
     cache = find_cache()
-    path = cache / f"demo-{relo_edge.__version__}-{_hash_makers()[:8]}"
-    bundle = _open_sound(path)
-    if bundle is None:
-        with TemporaryDirectory(dir=cache, prefix=f".{path.name}.") as scratch:
-            with _explain_need():
-                checkpoint = read_checkpoint(find_demo_checkpoint(), "demo")
-                made = export_bundle(checkpoint, Path(scratch) / "bundle")
-            bundle = _publish(made, path)
-            _keep_record(bundle, path.name)
+    digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    path = cache / f"demo-{relo_edge.__version__}-{digest[:8]}"
+    bundle = _open_sound(path, manifest) or _copy_shipped(path, manifest)
     _note_use(path)
     _remove_stale(cache, path)
     return bundle
 
 
-@contextmanager
-def _explain_need() -> Iterator[None]:
-    """The wheel has the weights; the graphs, twice as large, are made from them on first use."""
-    try:
-        yield
-    except (MissingDependency, ModuleNotFoundError):
-        raise MissingDependency(
-            "the bundle called demo is exported on first use, and torch or onnx is not installed",
-            fix="`pip install 'relo-edge[export]'`, or name a bundle made on another machine",
-        ) from None
+def ship_demo_bundle() -> None:
+    """Export the built-in weights into the package: after a change of them or of the exporter."""
+    from relo_edge.export.publishing import export_bundle
+    from relo_edge.network.checkpoint import read_checkpoint
+
+    bundle = export_bundle(read_checkpoint(find_demo_checkpoint(), "demo"), SHIPPED, replace=True)
+    checkpoint = {**bundle.manifest["checkpoint"], "path": find_demo_checkpoint().name}
+    write_manifest(SHIPPED, {**bundle.manifest, "checkpoint": checkpoint})
 
 
-def _hash_makers() -> str:
-    """A hash of all that decides a graph, so that a changed exporter gets a new cache entry."""
-    digest = hashlib.sha256()
-    for file in _list_makers():
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _describe_copy() -> dict[str, Any]:
+    """The copy's manifest: the weights lie where this package is installed."""
+    manifest = open_bundle(SHIPPED).manifest
+    weights = {**manifest["checkpoint"], "path": str(find_demo_checkpoint().resolve())}
+    return {**manifest, "checkpoint": weights}
 
 
-def _list_makers() -> Iterator[Path]:
-    core = Path(relo_edge.__file__).parent
-    yield from (core / name for name in ("bundle.py", "contract.py", "spec.py"))
-    yield core / "validation" / "manifest.py"
-    yield from sorted(Path(__file__).parent.glob("*.py"))
-    yield from sorted((core / "network").glob("*.py"))
-    yield find_demo_checkpoint()
+def _open_sound(path: Path, manifest: Mapping[str, Any]) -> Bundle | None:
+    """The bundle there, unless it is missing, damaged or another.
 
-
-def _open_sound(path: Path) -> Bundle | None:
-    """The bundle there, unless it is missing or damaged."""
+    A manifest in the cache is no proof: whoever changes a graph there can change it as well.
+    """
     try:
         bundle = open_bundle(path)
     except (BundleError, InputError):
         return None
-    return bundle if not bundle.find_damage() and _is_ours(bundle, path.name) else None
+    shipped = manifest["files"].items()
+    same = all(bundle.manifest["files"].get(name) == file for name, file in shipped)
+    return bundle if same and not bundle.find_damage() else None
 
 
-def _is_ours(bundle: Bundle, name: str) -> bool:
-    """Whether its float32 graphs are those that this user first had under that name.
-
-    The manifest in the cache is no proof: whoever changes a graph there can change it as well.
-    """
-    with suppress(InputError, OSError, UnicodeError):  # none where nothing can be kept
-        record = find_state() / RECORDS / name
-        if record.exists():
-            return record.read_text(encoding="ascii").split() == _list_digests(bundle)
-    _keep_record(bundle, name)
-    return True
-
-
-def _keep_record(bundle: Bundle, name: str) -> None:
-    with suppress(InputError, OSError):
-        record = find_state() / RECORDS / name
-        record.parent.mkdir(exist_ok=True)
-        write_text(record, "\n".join(_list_digests(bundle)))
-
-
-def _list_digests(bundle: Bundle) -> list[str]:
-    graphs = bundle.manifest["graphs"]["fp32"]
-    return [bundle.manifest["files"][file]["sha256"] for _, file in sorted(graphs.items())]
-
-
-def _publish(made: Bundle, path: Path) -> Bundle:
-    """Move it into place in one step; if two processes made one, the first is kept."""
-    if _open_sound(path) is None:
-        with suppress(FileNotFoundError):
-            path.rename(made.path.with_name("damaged"))
-        try:
-            made.path.rename(path)
-        except OSError as error:
-            if not path.is_dir():
-                raise SourceError(f"{path} cannot be written", found=error.strerror) from None
+def _copy_shipped(path: Path, manifest: Mapping[str, Any]) -> Bundle:
+    """Publish a copy in one step; if two processes make one, the first is kept."""
+    try:
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+            made = Path(scratch) / "bundle"
+            made.mkdir()
+            for name in manifest["files"]:
+                shutil.copyfile(SHIPPED / name, made / name)
+            write_manifest(made, manifest)
+            _check_shipped(open_bundle(made))
+            if _open_sound(path, manifest) is None:
+                _take_place(made, path)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be written", found=error.strerror) from None
     return open_bundle(path)
+
+
+def _check_shipped(made: Bundle) -> None:
+    damage = made.find_damage()
+    if damage:
+        found = f"another {' and '.join(damage)} than was published"
+        raise BundleError("the built-in bundle is damaged", found=found, fix="install it again")
+
+
+def _take_place(made: Path, path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.rename(made.with_name("damaged"))
+    try:
+        made.rename(path)
+    except OSError:
+        if not path.is_dir():
+            raise
 
 
 def _note_use(path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relo_edge.contract import BATCH, STEP, describe_graph
 from relo_edge.export.blocks import add_main_block, add_norm
@@ -57,7 +58,7 @@ def build_step_graph(variant: Variant, weights: Scope) -> ModelProto:
     return graph.build(describe_graph(variant, STEP), describe_origin(variant, STEP))
 
 
-def encode_no_words(weights: Scope) -> np.ndarray:
+def encode_no_words(weights: Scope) -> NDArray[Any]:
     """The checkpoint's own text token [1,1,C] for no words: its text tower, run once."""
     import torch
 
@@ -74,7 +75,7 @@ def encode_no_words(weights: Scope) -> np.ndarray:
         tower = TextEncoder(len(tensors["text_proj.bias"]))
     tower.load_state_dict(tensors, assign=True)
     with torch.inference_mode():
-        token: np.ndarray = tower.eval()(torch.zeros(1, CLIP_CONTEXT, dtype=torch.int64)).numpy()
+        token: NDArray[Any] = tower.eval()(torch.zeros(1, CLIP_CONTEXT, dtype=torch.int64)).numpy()
     return token
 
 
@@ -91,7 +92,7 @@ def write_words(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _add_constant_tokens(
-    graph: GraphBuilder, variant: Variant, body: Scope, no_words: np.ndarray
+    graph: GraphBuilder, variant: Variant, body: Scope, no_words: NDArray[Any]
 ) -> str:
     """The class token, and the text token with what the target's words add to it: [B,2,C]."""
     shape = graph.add("Shape", "text/shape", [TEXT])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relo_edge.contract import describe_graph
 from relo_edge.errors import GateError
@@ -32,7 +33,7 @@ TOLERANCE = 1e-4
 """Of the largest entry."""
 
 
-def build_words_graph(variant: Variant, weights: Scope, no_words: np.ndarray) -> ModelProto:
+def build_words_graph(variant: Variant, weights: Scope, no_words: NDArray[Any]) -> ModelProto:
     """`word_ids` → `text_shift`."""
     graph, clip = GraphBuilder(WORDS), weights.below("text_encoder.clip")
     embedding = graph.weight("embedding", clip["token_embedding.weight"])

@@ -82,7 +82,9 @@ def box_in_template(box: Box, window: CropWindow, size: int) -> NDArray[np.float
     """The box in its own template crop: x, y, w, h, normalised as the release does it."""
     centre, last = (size - 1) / 2, size - 1
     shown = np.array([box[2] * window.scale, box[3] * window.scale])
-    return np.concatenate([centre - shown / 2, shown]).astype(np.float32) / np.float32(last)
+    box_in_pixels = np.concatenate([centre - shown / 2, shown]).astype(np.float32)
+    normalised: NDArray[np.float32] = box_in_pixels / np.float32(last)
+    return normalised
 
 
 def box_to_image(predicted: NDArray[np.float32], previous: Box, scale: float, size: int) -> Box:

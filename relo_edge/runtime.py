@@ -261,8 +261,9 @@ def open_runtime(
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
         trust_engines: whether TensorRT engines are loaded that this machine did not build.
-        lanes: for `Fleet` on a CPU: how many targets are computed side by side, on threads of the
-            callers; a GPU takes a batch as one, whatever this says.
+        lanes: for `Fleet` on a CPU: how many sources are computed side by side, each on its own
+            thread; best as many as there are sources. A GPU takes a batch as one, whatever this
+            says.
 
     Returns:
         The runtime, ready to encode templates.
@@ -278,7 +279,7 @@ def open_runtime(
     if bundle is None and checkpoint is None:
         raise InputError(
             "a bundle or a checkpoint is needed",
-            fix="name a bundle; the word demo stands for the built-in one",
+            fix="name one; `--bundle demo` is the built-in one",
         )
     if name == "auto":
         return _open_best(request)
@@ -299,11 +300,15 @@ def open_runtimes(
     batch: int = 1,
     threads: int | None = None,
     trust_engines: bool = False,
+    every_precision: bool = False,
 ) -> list[Runtime]:
-    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here."""
+    """Each of the runtimes named, as NAME or NAME:PRECISION; without names, all that open here.
+
+    Those come in their best precision, with `every_precision` in all that the bundle holds, too.
+    """
     source = resolve_bundle(bundle)
     opened: list[Runtime] = []
-    for word in names or [name for name in RUNTIMES if name not in SLOW_TO_OPEN]:
+    for word in names or _list_words(source, every_precision):
         name, _, precision = word.partition(":")
         weights = checkpoint if name == "pytorch" else None
         try:
@@ -319,12 +324,26 @@ def open_runtimes(
         except ReloError as error:
             if names:
                 raise
-            log.info("left out %s: %s", name, error)
+            log.info("left out %s: %s", word, error)
+            continue
+        if not names and _is_among(runtime, opened):
+            runtime.close()
             continue
         opened.append(runtime)
     if not opened:
         raise RuntimeUnavailable("no runtime opens here", fix="see `relo-edge doctor`")
     return opened
+
+
+def _list_words(bundle: Bundle, every_precision: bool) -> list[str]:
+    names = [name for name in RUNTIMES if name not in SLOW_TO_OPEN]
+    held = bundle.precisions if every_precision else ()
+    return [":".join(filter(None, (name, held_one))) for name in names for held_one in ("", *held)]
+
+
+def _is_among(runtime: Runtime, opened: Sequence[Runtime]) -> bool:
+    """Whether a runtime's best precision is one that the bundle holds: it was opened twice."""
+    return any((one.name, one.precision) == (runtime.name, runtime.precision) for one in opened)
 
 
 def _open_named(request: RuntimeRequest) -> Runtime:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +69,13 @@ def open_gpu_session(graph: Path, opening: Opening) -> Any:
         BundleError: onnxruntime refuses the graph.
     """
     onnxruntime = import_onnxruntime()
-    if hasattr(onnxruntime, "preload_dlls"):
-        # CUDA libraries that pip installed are found only when asked for.
-        onnxruntime.preload_dlls()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_free_dimension_override_by_name(BATCH, opening.batch)
     offered = onnxruntime.get_available_providers()
     if opening.provider not in offered:
         raise _refuse(opening, " | ".join(offered))
+    _preload_cuda(onnxruntime)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_free_dimension_override_by_name(BATCH, opening.batch)
     try:
         session = onnxruntime.InferenceSession(
             graph, options, providers=describe_providers(graph, opening)
@@ -85,6 +85,16 @@ def open_gpu_session(graph: Path, opening: Opening) -> Any:
     if session.get_providers()[0] != opening.provider:
         raise _refuse(opening, session.get_providers()[0])
     return session
+
+
+def _preload_cuda(onnxruntime: Any) -> None:
+    """CUDA libraries that pip installed are found only when asked for.
+
+    onnxruntime prints what it does not find; stdout is for results.
+    """
+    if hasattr(onnxruntime, "preload_dlls"):
+        with redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
 
 
 def describe_providers(graph: Path, opening: Opening) -> list[tuple[str, Options]]:

@@ -61,6 +61,9 @@ class OpenVinoRuntime(SlotwiseRuntime):
         config = {"INFERENCE_PRECISION_HINT": computed, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)
+        if threads or lanes > 1:
+            # Pinned, every process that was given a part of the cores would use the first ones.
+            config["ENABLE_CPU_PINNING"] = "NO"
         self._tensor = import_openvino().Tensor
         core = find_core()
         if lanes > 1:

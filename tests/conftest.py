@@ -4,6 +4,7 @@ import ctypes
 import fcntl
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 # Before a library counts the cores: each worker of a parallel run, and its children, keep to one.
@@ -21,7 +22,7 @@ from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import ReloError
 from relo_edge.export.publishing import export_bundle
 from relo_edge.host.telemetry import silence_libraries
-from relo_edge.network.checkpoint import read_checkpoint
+from relo_edge.network.checkpoint import Checkpoint, read_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
@@ -89,6 +90,9 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(skip)
 
 
+SMALL = replace(VARIANTS["demo"], name="small", width=96, depth=2, head_channels=32)
+
+
 def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
     path = folder / f"{variant}-{salt}.pth"
     torch.save(dict(draw_weights(VARIANTS[variant], salt)), path)
@@ -108,6 +112,12 @@ def t256_bundle(shared_folder) -> Bundle:
 
 
 @pytest.fixture(scope="session")
+def small_bundle(shared_folder) -> Bundle:
+    """A third of the demo's blocks, half as wide: for what costs by layer; not to be changed."""
+    return _share_bundle(shared_folder, "small")
+
+
+@pytest.fixture(scope="session")
 def sutrack_bundle(shared_folder) -> Bundle:
     """A small SUTrack with two templates; not to be changed."""
     folder = shared_folder / "sutrack-small"
@@ -124,5 +134,13 @@ def _share_bundle(root: Path, variant: str) -> Bundle:
     with (root / f"{variant}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            export_bundle(read_checkpoint(write_checkpoint(root, variant)), folder)
+            export_bundle(_draw_checkpoint(root, variant), folder)
     return open_bundle(folder)
+
+
+def _draw_checkpoint(root: Path, variant: str) -> Checkpoint:
+    if variant in VARIANTS:
+        return read_checkpoint(write_checkpoint(root, variant))
+    source = root / "small.pth"
+    torch.save({}, source)
+    return Checkpoint(SMALL, draw_weights(SMALL), source)

@@ -11,11 +11,11 @@ import pytest
 import typer
 from commands import PAGES, ROOT, find_commands, list_blocks
 from layouts import write_lasot, write_plain
+from shortened import shorten
 from verbs import run_verb
 
 from relo_edge import pipeline
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.speed import latency
 from relo_edge.cli import app
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.runtime import resolve_bundle
@@ -60,6 +60,7 @@ def find_reason(words):
 EXECUTED = [words for _, words in COMMANDS if not find_reason(words)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda value: str(value)[:70])
 def test_a_command_that_is_shown_exists_with_its_options(page, words):
     verb, *rest = words
@@ -87,11 +88,18 @@ def workplace(tmp_path_factory):
     return folder
 
 
+def shorten_verbs(monkeypatch):
+    shorten(monkeypatch, "bench", "parity", "quantize")
+    monkeypatch.setattr(rollout, "SEEDS", range(1))
+
+
 @pytest.fixture(scope="module")
 def results(workplace):
     """Results and an INT8 graph, for the commands that read them."""
-    pipeline.quantize_bundle(workplace / "relo-t256", "int8", method="minmax", quick=True)
-    parity = pipeline.check_parity(workplace / "relo-t256", "openvino")
+    with pytest.MonkeyPatch.context() as patch:
+        shorten_verbs(patch)
+        pipeline.quantize_bundle(workplace / "relo-t256", "int8", method="minmax", quick=True)
+        parity = pipeline.check_parity(workplace / "relo-t256", "openvino")
     (workplace / "parity.json").write_text(json.dumps(parity.to_dict()))
     for name, precision in (("RUN", "fp32"), ("-fp32", "fp32"), ("-int8", "int8")):
         output = "RUN" if name == "RUN" else f"LaSOT-relo-t256-openvino{name}"
@@ -105,6 +113,7 @@ def results(workplace):
     return workplace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [w for w in EXECUTED if w[0] not in SLOW | {"report"}], ids=say)
 def test_a_command_runs_as_shown(words, workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
@@ -115,10 +124,7 @@ def test_a_command_runs_as_shown(words, workplace, monkeypatch, capsys):
 
 @pytest.fixture
 def short(monkeypatch):
-    """Few frames and turns: a command shown in the docs has to run, not to prove anything."""
-    monkeypatch.setattr(rollout, "SEEDS", range(1))
-    monkeypatch.setattr(rollout, "FRAMES", 6)
-    monkeypatch.setattr(latency, "TURNS", 2)
+    shorten_verbs(monkeypatch)
 
 
 @pytest.mark.slow

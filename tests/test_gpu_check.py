@@ -185,6 +185,7 @@ def play_script(check, monkeypatch, tmp_path, source):
     monkeypatch.setattr(check, "__file__", str(script))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "status", "reason"),
     [
@@ -205,6 +206,7 @@ def test_a_cell_ends_in_one_line_however_it_ends(
     assert line.get("reason", "").startswith(reason or "")
 
 
+@pytest.mark.slow
 def test_a_contender_is_timed_and_judged(quick, bundle, monkeypatch):
     opened = {
         "tensorrt": lambda batch: open_recorded(bundle, batch),

@@ -47,6 +47,7 @@ def test_the_wheel_drops_nothing_but_relo_edge(wheel):
     assert "relo_edge/py.typed" in listing
     assert "relo_edge/export/graphs.py" in listing
     assert "relo_edge/serve/page/index.html" in listing
+    assert "relo_edge/export/demo_bundle/step.onnx" in listing
 
 
 @pytest.mark.slow
@@ -92,7 +93,6 @@ def test_the_wheel_tracks_with_onnxruntime_and_no_torch(base, demo_bundle, tmp_p
 
 
 NEEDS = {
-    "track demo": "export",
     "quantize bundle --int8": "export",
     "train warmup": "train",
     "parity bundle": "export",

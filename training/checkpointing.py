@@ -49,6 +49,7 @@ class RunState:
     kept: dict[str, Any] = field(default_factory=dict)
     """Results computed once before the first step, such as qat's ranges."""
     _optimizer: dict[str, Any] | None = None
+    _average: dict[str, Tensor] | None = None
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _window: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
 
@@ -71,7 +72,8 @@ class RunState:
             saved = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             identity = saved["identity"]
             if identity == self.identity:
-                network.load_state_dict(saved["net"])
+                network.load_state_dict(saved.get("learning", saved["net"]))
+                self._average = saved["net"]
                 self.step, self.seconds = saved["step"], saved["seconds"]
                 self.clips, self._optimizer = saved["clips"], saved["optimizer"]
                 self.kept = saved.get("kept", {})
@@ -110,6 +112,12 @@ class RunState:
             optimizer.load_state_dict(self._optimizer)
             self._optimizer = None
 
+    def restore_average(self, published: nn.Module) -> None:
+        """Restore the average of the weights; of a run without one, its weights."""
+        if self._average is not None:
+            published.load_state_dict(self._average)
+            self._average = None
+
     def note(self, figures: Mapping[str, Tensor], clips: int, seconds: float) -> None:
         """Count a finished step."""
         self.step += 1
@@ -136,10 +144,10 @@ class RunState:
             writer.writerow({name: f"{value:.5g}" for name, value in row.items()})
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), file=sys.stderr)
 
-    def save(self, network: nn.Module, optimizer: Optimizer) -> None:
-        """Replace the checkpoint atomically."""
+    def save(self, published: nn.Module, network: nn.Module, optimizer: Optimizer) -> None:
+        """Replace the checkpoint atomically; `net` is what `export` reads."""
         content = {
-            "net": network.state_dict(),
+            "net": published.state_dict(),
             "optimizer": optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
@@ -147,5 +155,7 @@ class RunState:
             "identity": self.identity,
             "kept": self.kept,
         }
+        if published is not network:
+            content["learning"] = network.state_dict()
         with replace_file(self.checkpoint) as part:
             torch.save(content, part)

@@ -82,7 +82,7 @@ def run_drlt(request: TrainRequest, processes: Processes) -> TrainResult:
     if run_state.restore(network):
         if processes.leads:
             log.info("going on after step %d", run_state.step)
-    elif processes.leads:
+    elif processes.leads and request.trial:
         run_state.kept = {"start_iou": _try(network, "trial of the start", START_CLIPS).mean_iou}
     items = count_items(recipe.clips.parts, run_state.step, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
@@ -110,7 +110,10 @@ def _publish(
     draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
     if not result.finished:
         return result
-    trial = replace(_try(network, "trial", TRIAL_CLIPS), start_iou=run_state.kept["start_iou"])
+    trial = None
+    if request.trial:
+        start_iou = run_state.kept.get("start_iou")
+        trial = replace(_try(network, "trial", TRIAL_CLIPS), start_iou=start_iou)
     card = {
         "stage": request.stage,
         "variant": result.variant,
@@ -119,8 +122,8 @@ def _publish(
         "seed": str(request.seed),
         "start": "fresh weights",
         "data": "synthetic clips, drawn from seeds",
-        "trial": trial.describe(),
     }
+    card |= {"trial": trial.describe()} if trial else {}
     pack_weights(result.checkpoint, request.output / f"{request.stage}.safetensors", card=card)
     return replace(result, trial=trial)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -95,7 +96,7 @@ class _DrawnClips(Dataset[FrameClips]):
         drawn = []
         for _ in range(settings.clips // MIRRORS):
             longest = min(INTERVALS, (PLANNED - 1) // (count - 1))
-            order = rng.integers(1, longest + 1) * np.arange(count)
+            order = rng.integers(1, longest + 1) * np.arange(count, dtype=np.int64)
             order += rng.integers(0, PLANNED - order[-1])
             clip = draw_clip(_draw_seed(rng), order, settings.frame_size)
             drawn += [_mirror(*clip, sides, rng.permutation(3)) for sides in range(MIRRORS)]
@@ -105,7 +106,7 @@ class _DrawnClips(Dataset[FrameClips]):
 
 def draw_clip(
     seed: int,
-    order: np.ndarray[tuple[int], np.dtype[np.int64]],
+    order: NDArray[np.int64],
     frame_size: int,
     drawn: tuple[int, int] = DRAWN,
 ) -> tuple[Tensor, Tensor]:
@@ -117,7 +118,7 @@ def draw_clip(
 
 
 def _mirror(
-    frames: Tensor, boxes: Tensor, sides: int, colours: np.ndarray[tuple[int], np.dtype[np.int64]]
+    frames: Tensor, boxes: Tensor, sides: int, colours: NDArray[np.int64]
 ) -> tuple[Tensor, Tensor]:
     """The clip in another order of colours, mirrored across, down, both or neither."""
     frames, boxes = frames[..., torch.from_numpy(colours)], boxes.clone()

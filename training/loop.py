@@ -16,6 +16,7 @@ from relo_edge.errors import CheckpointError
 from relo_edge.host.signals import catch_interrupt
 from relo_edge.training.checkpointing import RunState
 from relo_edge.training.processes import Processes
+from relo_edge.training.weight_average import copy_for_average, update_average
 
 __all__ = ["LoopSettings", "Stage", "run_loop"]
 
@@ -65,6 +66,8 @@ class LoopSettings:
     """Seed of what a stage samples."""
     decay: float = 0.0
     """The share of the rate that is left at the end of an exponential decay; 0 for a cosine."""
+    average: float = 0.0
+    """The share of the latest steps whose averaged weights are published; 0 for the last step's."""
 
 
 def run_loop(
@@ -75,13 +78,18 @@ def run_loop(
     run_state: RunState,
     processes: Processes | None = None,
 ) -> bool:
-    """Train from the run's step to the last; False when Ctrl-C ended it, all saved."""
+    """Train from the run's step to the last; False when Ctrl-C ended it, all saved.
+
+    The network ends as the checkpoint has it: with the average, where the settings ask for one.
+    """
     device = next(network.parameters()).device
     together = processes or Processes(device=device)
     optimizer = torch.optim.AdamW(stage.group_parameters(network), settings.rate)
     for group in optimizer.param_groups:
         group["weight_decay"] = settings.weight_decay
     run_state.restore_optimizer(optimizer)
+    published = copy_for_average(network) if settings.average else network
+    run_state.restore_average(published)
     stage.set_mode(network)
     learning = [p for group in optimizer.param_groups for p in group["params"]]
     norm, began = torch.zeros(()), time.perf_counter()
@@ -97,6 +105,8 @@ def run_loop(
             now = time.perf_counter()
             run_state.note({**figures, "gradient": norm}, seen, now - began)
             began = now
+            if settings.average:
+                update_average(published, network, run_state.step, settings.average)
             logs = run_state.step % settings.log_every == 0
             saves = run_state.step % settings.save_every == 0
             if logs or saves:
@@ -104,14 +114,15 @@ def run_loop(
             if logs and together.leads:
                 run_state.write_line()
             if saves:
-                _save(network, optimizer, run_state, together)
+                _save(published, network, optimizer, run_state, together)
     _demand_finite(norm, run_state.step)
     finished = run_state.step >= settings.steps
     if finished:
-        stage.finish(network, next(clips).to(device))
+        stage.finish(published, next(clips).to(device))
     if together.leads:
         run_state.write_line()
-    _save(network, optimizer, run_state, together)
+    _save(published, network, optimizer, run_state, together)
+    network.load_state_dict(published.state_dict())
     return finished
 
 
@@ -143,12 +154,17 @@ def _gather_gradients(
 
 
 def _save(
-    network: nn.Module, optimizer: torch.optim.Optimizer, run_state: RunState, together: Processes
+    published: nn.Module,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run_state: RunState,
+    together: Processes,
 ) -> None:
     """The first process writes the checkpoint."""
-    together.average_statistics(network)
+    for each in (network,) if published is network else (network, published):
+        together.average_statistics(each)
     if together.leads:
-        run_state.save(network, optimizer)
+        run_state.save(published, network, optimizer)
 
 
 def _demand_finite(norm: Tensor, step: int) -> None:

@@ -21,6 +21,9 @@ __all__ = ["Recipe", "choose_recipe"]
 SHIFT = 0.875
 """How far a search crop is shifted, as a share of its side: most targets stay in it."""
 
+RECENT = 1 / 6
+"""Share of a warm-up's steps whose weights are averaged."""
+
 LONGEST_INTERVAL = 7
 """Largest interval between two frames of a sequence, in frames of its video."""
 
@@ -75,8 +78,8 @@ def _start_recipe(request: TrainRequest, network: Relo) -> Recipe:
     reach = SHIFT * network.variant.protocol().search_factor
     if request.checkpoint is None:
         clips = ClipSettings(48, 2, Jitter(centre=reach, scale=0.4, calm=0.2), seed)
-        return Recipe(everything, clips, LoopSettings(4000, 1e-3))
+        return Recipe(everything, clips, LoopSettings(4000, 1e-3, average=RECENT))
     if request.learn_centres:
         clips = ClipSettings(48, 2, Jitter(centre=reach, scale=0.3, calm=0.5), seed)
-        return Recipe(everything, clips, LoopSettings(2000, 5e-4))
+        return Recipe(everything, clips, LoopSettings(2000, 5e-4, average=RECENT))
     return Recipe(Warmup(), ClipSettings(48, 1, Jitter(), seed), LoopSettings(1000, 1e-4))

@@ -42,6 +42,7 @@ class TrainRequest:
         learn_centres: warm-up of all parts at one rate, as from nothing.
         attention: `qat` rounds attention's own two products as well.
         threads: CPU threads of PyTorch.
+        trial: whether held-out clips are tracked in the end.
 
     Raises:
         InputError: a value out of range, or an option that the stage does not take.
@@ -65,6 +66,7 @@ class TrainRequest:
     learn_centres: bool = False
     attention: bool = False
     threads: int | None = None
+    trial: bool = True
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:

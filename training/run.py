@@ -107,7 +107,7 @@ def _publish(
         pack_weights(files[0], files[1], card=_write_card(request, run_state))
     ranges = _write_trained_ranges(stage, files) if isinstance(stage, Qat) else None
     draw_curve(run_state.log, request.output / f"{request.stage}-curve.png")
-    if not (result.finished and stage.has_policy):
+    if not (result.finished and stage.has_policy and request.trial):
         return replace(result, ranges=ranges)
     held_out = None
     if request.cutouts:

@@ -25,7 +25,7 @@ class TrainResult:
     hours: float
     finished: bool
     trial: Trial | BoxTrial | None
-    """Accuracy on held-out synthetic clips; None for weights without a policy."""
+    """Accuracy on held-out synthetic clips; None without a policy or a trial."""
     ranges: Path | None = None
     """INT8 ranges for `quantize --ranges`, from qat alone."""
     held_out: HeldOutTrial | None = None

@@ -18,7 +18,7 @@ from pathlib import Path
 from relo_edge.benchmarks.soak.log import TARGETS, ProcessUse, Soak, SoakLog, SoakResult
 from relo_edge.benchmarks.soak.loop import LoopSoak
 from relo_edge.benchmarks.soak.page import PageSoak
-from relo_edge.benchmarks.soak.sources import WALL_TARGETS, WallSoak
+from relo_edge.benchmarks.soak.sources import WALL_SOURCES, WALL_TARGETS, WallSoak
 from relo_edge.runtime import Runtime, open_runtime
 
 __all__ = ["KINDS", "draw_table", "soak"]
@@ -61,8 +61,10 @@ def _main() -> None:
     chosen = parser.parse_args()
     results = []
     for kind in chosen.kind or KINDS:
-        batch, lanes = (WALL_TARGETS, 2) if kind == "wall" else (TARGETS, 1)
-        opened = open_runtime(chosen.bundle, batch=batch, threads=lanes, lanes=lanes)
+        wall = kind == "wall"
+        lanes, threads = (WALL_SOURCES, None) if wall else (1, 1)
+        batch = WALL_TARGETS if wall else TARGETS
+        opened = open_runtime(chosen.bundle, batch=batch, threads=threads, lanes=lanes)
         with closing(opened) as runtime:
             results.append(soak(runtime, chosen.seconds, kind))
     plain = [result.to_dict() for result in results]

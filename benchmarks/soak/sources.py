@@ -18,7 +18,7 @@ from relo_edge.streams.sharing import SharedRuntime
 from relo_edge.video.live import ReconnectPolicy, read_live
 from relo_edge.video.opening import open_source
 
-__all__ = ["WALL_TARGETS", "WallSoak"]
+__all__ = ["WALL_SOURCES", "WALL_TARGETS", "WallSoak"]
 
 CAMERA = "synthetic:size=480x360,fps=15"
 """No larger than a small picture, so that the stamp in it stays readable."""
@@ -26,7 +26,8 @@ SIZE = (480, 360)
 NAMES = ("steady", "a", "b", "c")
 """The first stays, fails and is recorded; the others come and go."""
 TARGETS = 2
-WALL_TARGETS = TARGETS * len(NAMES)
+WALL_SOURCES = len(NAMES)
+WALL_TARGETS = TARGETS * WALL_SOURCES
 CHANGING = 0.05
 """How often a source is removed, or comes back."""
 

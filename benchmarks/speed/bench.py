@@ -51,6 +51,8 @@ class BenchRequest:
     checkpoint: Path | None = None
     threads: int | None = None
     trust_engines: bool = False
+    every_precision: bool = False
+    """Whether runtimes that are not named come in every precision of the bundle."""
 
 
 def run_bench(request: BenchRequest) -> BenchResult:
@@ -66,10 +68,17 @@ def run_bench(request: BenchRequest) -> BenchResult:
             load = LoadMeter()
             take_turns(contenders, scene, meter, advance)
             measured = load.read()
-        proofs = _prove(request, contenders)
-        starts = _measure_starts(request, contenders)
+        proofs: dict[int, Proof] = {}
+        starts: dict[int, StartUp] = {}
+        interrupted = False
+        try:
+            proofs = _prove(request, contenders)
+            starts = _measure_starts(request, contenders)
+        except KeyboardInterrupt:  # what was timed took longest: it is told
+            interrupted = True
         result = make_rows(contenders, scene, request.threads, proofs, starts, measured)
-        return replace(result, environment={**_describe_request(request), **result.environment})
+        environment = {**_describe_request(request), **result.environment}
+        return replace(result, environment=environment, interrupted=interrupted)
 
 
 def _describe_request(request: BenchRequest) -> dict[str, str]:
@@ -92,6 +101,7 @@ def _open_contenders(request: BenchRequest, scene: Scene, stack: ExitStack) -> I
             batch=batch,
             threads=request.threads,
             trust_engines=request.trust_engines,
+            every_precision=request.every_precision,
         )
         for runtime in runtimes:
             stack.enter_context(closing(runtime))

@@ -99,6 +99,8 @@ class BenchResult:
 
     environment: dict[str, Any]
     rows: list[BenchRow]
+    interrupted: bool = False
+    """Whether Ctrl-C ended it after the timing: what came later is missing."""
 
     @property
     def passed(self) -> bool:
@@ -124,6 +126,8 @@ class BenchResult:
         """Two tables: speed with its proof, then what a frame and a start are made of."""
         lines = align_table([list(COLUMNS), *(row.list_cells() for row in self.rows)], WORDS)
         lines += self._describe_doubts()
+        if self.interrupted:
+            lines.append("interrupted after the timing: parity and start-up are not all measured")
         lines += ["", *(f"{_name_row(row)}  {_describe_parts(row)}" for row in self.rows)]
         for row in self.rows:
             if row.parity and row.parity.failures:

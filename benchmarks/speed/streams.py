@@ -19,6 +19,7 @@ from relo_edge.benchmarks.speed.results import align_table
 from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.host.cpu import count_cores
 from relo_edge.host.progress import show_progress
+from relo_edge.streams.sharing import count_lanes
 
 __all__ = ["StreamsRequest", "StreamsResult", "StreamsRow", "bench_streams"]
 
@@ -60,7 +61,7 @@ class StreamsRow:
     precision: str
     device: str
     lanes: int
-    """How many targets are computed side by side in each process."""
+    """How many streams each process computes side by side."""
     threads: int
     """CPU threads of each process."""
     fps: float
@@ -191,7 +192,7 @@ def _time_count(
     cores = request.threads or count_cores()
     with ExitStack() as stack:
         seeds = list(range(count))
-        lanes, alone = min(count, cores), max(1, cores // count)
+        lanes, alone = count_lanes(count, request.threads), max(1, cores // count)
         ways = [
             _open_way(request, "one runtime", [seeds], lanes, cores, stack),
             _open_way(request, "processes", [[seed] for seed in seeds], 1, alone, stack),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.adapters.packages import import_package
-from relo_edge.errors import ReloError
+from relo_edge.errors import ReloError, SourceError
 from relo_edge.runtime import open_runtime
 from relo_edge.tracker import Tracker
 from relo_edge.video.sources.files import read_image
@@ -38,26 +38,41 @@ def serve_trax(runtime: Runtime) -> None:
     Raises:
         MissingDependency: vot-trax is not installed.
         InputError: a first region that cannot be tracked.
-        SourceError: an image that cannot be read.
+        SourceError: an image that cannot be read, or nothing there that speaks TraX.
     """
     trax = import_package("trax", "vot-trax")
     tracker = Tracker(runtime, color="bgr")
-    with trax.Server(
-        [trax.Region.RECTANGLE], [trax.Image.PATH], tracker_name="relo-edge"
-    ) as server:
-        while True:
-            request = server.wait()
-            if request.type not in (trax.TraxStatus.INITIALIZE, trax.TraxStatus.FRAME):
-                return
-            frame = _read_image(request.image["color"])
-            if request.type == trax.TraxStatus.INITIALIZE:
-                region = request.objects[0][0]
-                tracker.init(frame, region.bounds())
-                server.status([(region, {})])
-                continue
-            track = tracker.update(frame)
-            region = trax.Rectangle.create(*track.box)
-            server.status([(region, {"confidence": track.confidence})])
+    server = trax.Server([trax.Region.RECTANGLE], [trax.Image.PATH], tracker_name="relo-edge")
+    try:  # in a `with`, the server would print a traceback
+        _answer_requests(trax, server, tracker)
+    except ReloError as error:
+        server.quit(str(error))
+        raise
+    server.quit()
+
+
+def _answer_requests(trax: Any, server: Any, tracker: Tracker) -> None:
+    while True:
+        request = _await_request(trax, server)
+        if request.type not in (trax.TraxStatus.INITIALIZE, trax.TraxStatus.FRAME):
+            return
+        frame = _read_image(request.image["color"])
+        if request.type == trax.TraxStatus.INITIALIZE:
+            region = request.objects[0][0]
+            tracker.init(frame, region.bounds())
+            server.status([(region, {})])
+            continue
+        track = tracker.update(frame)
+        region = trax.Rectangle.create(*track.box)
+        server.status([(region, {"confidence": track.confidence})])
+
+
+def _await_request(trax: Any, server: Any) -> Any:
+    try:
+        return server.wait()
+    except trax.TraxException as error:
+        fix = "start it with `vot evaluate`, from a workspace whose trackers.ini names it"
+        raise SourceError("nothing speaks TraX here", fix=fix) from error
 
 
 def _read_image(image: Any) -> Frame:

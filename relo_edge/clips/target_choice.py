@@ -59,7 +59,8 @@ def _measure_texture(frame: Frame, boxes: NDArray[np.int64]) -> Floats:
     """The mean structure tensor's smaller eigenvalue: an edge alone, which slides, has none."""
     grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
     across, down = (cv2.Sobel(grey, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
-    pairs = (across * across, down * down, across * down)
+    products = ((across, across), (down, down), (across, down))
+    pairs = (cv2.multiply(*factors) for factors in products)
     xx, yy, xy = (_average_boxes(cv2.integral(pair).astype(float), boxes) for pair in pairs)
     smaller: Floats = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
     return smaller

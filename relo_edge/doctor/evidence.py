@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ class Evidence:
     tegra_release: str = ""
     driver: str = ""
     nvidia_smi: str = ""
+    gst_launch: str = ""
     system_modules: tuple[str, ...] = ()
     packages: tuple[Package, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=dict)
@@ -76,6 +78,7 @@ def collect_evidence() -> Evidence:
         tegra_release=read_text("/etc/nv_tegra_release"),
         driver=read_text("/proc/driver/nvidia/version"),
         nvidia_smi=nvidia_smi.result(),
+        gst_launch=shutil.which("gst-launch-1.0") or "",
         system_modules=tuple(find_system_modules(Path("/usr/lib"))),
         packages=tuple(list_packages()),
         answers=answers,

@@ -32,7 +32,7 @@ def judge_opencv(evidence: Evidence) -> Iterator[Finding]:
     origin = f"wheel {wheel.name} {wheel.version}" if wheel else answer.facts["file"]
     yield Finding("opencv", "opencv", "ok", f"{answer.facts['version']}, {origin}")
     yield judge_gui(answer.facts["build"])
-    yield from judge_videos(answer.facts["build"])
+    yield from judge_videos(answer.facts["build"], evidence.gst_launch)
 
 
 def find_wheel(evidence: Evidence) -> Package | None:
@@ -64,20 +64,25 @@ def find_backend(build: str) -> str:
     return used[1] if used else ""
 
 
-def judge_videos(build: str) -> Iterator[Finding]:
+def judge_videos(build: str, gst_launch: str) -> Iterator[Finding]:
     """FFmpeg opens files and RTSP; GStreamer opens pipelines, a Jetson's CSI camera among them."""
     if re.search(r"^\s*FFMPEG:\s+YES", build, re.MULTILINE):
         yield Finding("opencv", "ffmpeg", "ok", "video files and RTSP streams open")
     else:
         detail = "not in this build: most video files do not open"
         yield Finding("opencv", "ffmpeg", "warning", detail, "`pip install opencv-python`")
-    gstreamer = re.search(r"^\s*GStreamer:\s+YES(?: \((\S+)\))?", build, re.MULTILINE)
-    if gstreamer:
-        yield Finding("opencv", "gstreamer", "ok", gstreamer[1] or "pipelines open")
-    else:
-        detail = "not in this build (no wheel has it): pipelines and CSI cameras do not open"
-        fix = (
-            "only if needed: `apt-get install python3-opencv`, then a venv made with "
-            "`--system-site-packages` and without an OpenCV wheel"
-        )
-        yield Finding("opencv", "gstreamer", "missing", detail, fix)
+    yield judge_pipelines(build, gst_launch)
+
+
+def judge_pipelines(build: str, gst_launch: str) -> Finding:
+    """GStreamer's own command is taken where it is installed, else an OpenCV built with it."""
+    if gst_launch:
+        return Finding("opencv", "gstreamer", "ok", f"pipelines run in {gst_launch}")
+    built_in = re.search(r"^\s*GStreamer:\s+YES(?: \((\S+)\))?", build, re.MULTILINE)
+    if built_in:
+        return Finding("opencv", "gstreamer", "ok", built_in[1] or "pipelines open")
+    detail = (
+        "no gst-launch-1.0, and not in this build of OpenCV: pipelines and CSI cameras do not open"
+    )
+    fix = "only if needed: `apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good`"
+    return Finding("opencv", "gstreamer", "missing", detail, fix)

@@ -32,6 +32,7 @@ def run_bench(
     checkpoint: str | Path | None = None,
     threads: int | None = None,
     trust_engines: bool = False,
+    every_precision: bool = False,
     streams: Sequence[int] = (),
 ) -> BenchResult | StreamsResult:
     """Time runtimes in turns, each with its parity; or many streams on one runtime.
@@ -45,6 +46,8 @@ def run_bench(
         checkpoint: weights for the reference network, in place of the bundle's own.
         threads: CPU threads; all cores if None.
         trust_engines: whether engines are loaded that this machine did not build.
+        every_precision: whether all precisions that the bundle holds are timed, not each runtime's
+            best alone.
         streams: numbers of streams; each is timed on one runtime, beside as many processes.
 
     Returns:
@@ -59,13 +62,14 @@ def run_bench(
 
     if streams:
         others: dict[str, object] = {"batch": tuple(batches) != (1,), "clip": clip, "peer": peers}
-        others["checkpoint"] = checkpoint
+        others |= {"checkpoint": checkpoint, "all": every_precision}
         return _bench_streams(bundle, runtimes, tuple(streams), threads, trust_engines, others)
+    if every_precision and runtimes:
+        raise InputError("--all and --runtime exclude each other", fix="leave one of them out")
     names = None if runtimes is None else list(runtimes)
     weights = None if checkpoint is None else Path(checkpoint)
-    request = bench.BenchRequest(
-        str(bundle), names, tuple(batches), clip, tuple(peers), weights, threads, trust_engines
-    )
+    places = (str(bundle), names, tuple(batches), clip, tuple(peers), weights)
+    request = bench.BenchRequest(*places, threads, trust_engines, every_precision)
     return bench.run_bench(request)
 
 

@@ -214,15 +214,14 @@ def _track_several(
     threads: int | None,
     address: str | None,
 ) -> FleetSummary:
-    from relo_edge.host.cpu import count_cores
     from relo_edge.streams.following import follow_sources
     from relo_edge.streams.metrics import serve_metrics
-    from relo_edge.streams.sharing import SharedRuntime
+    from relo_edge.streams.sharing import SharedRuntime, count_lanes
 
     targets = sum(len(job.starts) for job in jobs)
     with ExitStack() as stack:
         metrics = stack.enter_context(serve_metrics(address)) if address else None
-        opened = stack.enter_context(open_for(targets, min(targets, threads or count_cores())))
+        opened = stack.enter_context(open_for(targets, count_lanes(len(jobs), threads)))
         settings = opened.variant.protocol(protocol)
         recovery = Recovery() if recover else None
         return follow_sources(SharedRuntime(opened), jobs, settings, recovery, first, metrics)
@@ -308,12 +307,12 @@ def serve(
         InputError: boxes or options that cannot be, or a port that is taken.
         MissingDependency: the `serve` extra is not installed.
     """
-    from relo_edge.host.cpu import count_cores
     from relo_edge.serve.building import build_wall, build_worker
     from relo_edge.serve.channel import Channel
     from relo_edge.serve.server import check_server, serve_page
     from relo_edge.streams.metrics import serve_metrics
     from relo_edge.streams.named_sources import assign_starts, parse_sources, strip_source
+    from relo_edge.streams.sharing import count_lanes
     from relo_edge.tracking.targets import check_starts, gather_starts
 
     sources = parse_sources([source] if isinstance(source, str) else source)
@@ -350,8 +349,8 @@ def serve(
             open_own = partial(open_for, targets)
             worker = build_worker(only, open_own, protocol, recovery, recordings, own, counting)
             return serve_page(Channel(worker, asked), host, port)
-        batch = targets * len(sources)
-        opened = stack.enter_context(open_for(batch, min(batch, threads or count_cores())))
+        lanes = count_lanes(len(sources), threads)
+        opened = stack.enter_context(open_for(targets * len(sources), lanes))
         wall = build_wall(
             sources, opened, targets, protocol, recovery, recordings, starts, counting, asked
         )

@@ -16,12 +16,20 @@ from relo_edge.errors import InputError
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 from relo_edge.tracker import Frame, MultiTracker, Track
 
-__all__ = ["WAIT_SECONDS", "RuntimeShare", "SharedRuntime", "StreamTracker"]
+__all__ = ["WAIT_SECONDS", "RuntimeShare", "SharedRuntime", "StreamTracker", "count_lanes"]
 
 WAIT_SECONDS = 0.002
 """How long a step waits for sources of the step before: a silent one is waited for once."""
 
 Array = NDArray[np.float32]
+
+
+def count_lanes(sources: int, threads: int | None) -> int:
+    """How many sources a CPU computes side by side: all, but for a limit on its threads.
+
+    More than there are cores: while one source's thread waits for Python's lock, another computes.
+    """
+    return min(sources, threads) if threads else sources
 
 
 @dataclass(eq=False)

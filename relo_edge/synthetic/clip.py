@@ -91,7 +91,7 @@ class SyntheticClip:
             height * (0.5 + margin + 0.6 * margin * down),
         )
         matrix = cv2.getRotationMatrix2D(middle, roll, 1.0)
-        matrix[:, 2] += (width / 2 - middle[0], height / 2 - middle[1])
+        matrix[:, 2] = matrix[:, 2] + (width / 2 - middle[0], height / 2 - middle[1])
         seen = cv2.warpAffine(ground, matrix, self.size, borderMode=cv2.BORDER_REFLECT_101)
         return seen.astype(np.uint8, copy=False)
 

@@ -112,7 +112,7 @@ class TrackSummary:
                 parts.append(f"mean confidence {self.mean_confidence:.2f}")
             elif not self.lost_frames:
                 parts.append("this tracker does not tell its confidence")
-            parts.append(f"lost in {self.lost_frames}")
+            parts.append(f"lost in {self.lost_frames} frames")
         return "\n".join([", ".join(parts), *(f"wrote {path}" for path in self.outputs)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ from relo_edge.verbs.shared import (
 )
 
 __all__ = ["demo", "doctor", "serve", "track"]
+
+log = logging.getLogger("relo_edge")
 
 
 Protocol = Annotated[
@@ -176,6 +179,8 @@ def track(
         metrics=metrics,
     )
     print_result(summary, as_json, aside=STDOUT in (boxes or []))
+    if not (boxes or save or show or as_json):
+        log.info("nothing written; --boxes out.csv or --save out.mp4 keeps the track")
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
     if getattr(summary, "failures", None):  # of several sources

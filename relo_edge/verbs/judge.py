@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from relo_edge.errors import InputError
+from relo_edge.errors import INTERRUPTED, InputError
 from relo_edge.verbs.shared import (
     Bundle,
     Checkpoint,
@@ -64,6 +64,9 @@ def bench(
         list[str] | None,
         typer.Option(help="NAME or NAME:PRECISION; repeat it. All that open here if absent."),
     ] = None,
+    every_precision: Annotated[
+        bool, typer.Option("--all", help="Every precision that the bundle holds, not the best.")
+    ] = False,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, help="Targets in each step; repeat it. 1 if absent.")
     ] = None,
@@ -98,10 +101,13 @@ def bench(
         checkpoint=checkpoint,
         threads=threads,
         trust_engines=trust_engine,
+        every_precision=every_precision,
         streams=_parse_counts("--streams", streams),
     )
     print_result(result, as_json)
-    if not getattr(result, "passed", True):  # streams are timed, not judged
+    if getattr(result, "interrupted", False):  # streams are timed, not judged
+        raise typer.Exit(INTERRUPTED)
+    if not getattr(result, "passed", True):
         raise typer.Exit(1)
 
 

@@ -224,6 +224,9 @@ def train(
     attention: Annotated[
         bool, typer.Option("--attention", help="qat: INT8 for attention's own two products too.")
     ] = False,
+    no_trial: Annotated[
+        bool, typer.Option("--no-trial", help="Do not track held-out clips in the end.")
+    ] = False,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -249,6 +252,7 @@ def train(
         learn_centres=learn_centres,
         attention=attention,
         threads=threads,
+        trial=not no_trial,
     )
     if result.rank == 0:
         print_result(result, as_json)

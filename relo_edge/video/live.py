@@ -166,8 +166,8 @@ class LiveReader(Iterator[LiveFrame]):
         """
         if self._thread.ident is not None or self._stop.is_set():
             raise InputError("this reader was opened before", fix="call read_live again")
-        self._thread.start()
         try:
+            self._thread.start()
             with self._changed:
                 self._changed.wait_for(lambda: self._state != "opening")
         except BaseException:  # Ctrl-C while a camera is being opened

@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import random
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +31,7 @@ def main() -> int:
     find_demo_bundle()  # the attacks copy it
     results = {}
     for kind in options.kinds:
-        results[kind] = _try_kind(kind, options.seconds, options.only)
+        results[kind] = _try_kind(kind, options.count, options.only)
         if not options.json:
             _print_kind(kind, results[kind])
     failed = [outcome for outcomes in results.values() for outcome in outcomes if outcome.faults]
@@ -48,28 +47,22 @@ def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kinds", nargs="*", default=KINDS, help=f"of {', '.join(KINDS)}")
     parser.add_argument(
-        "--seconds", type=float, help="for each kind, of which a random share is tried"
+        "--count", type=int, help="attacks of each kind, the same random ones each time"
     )
     parser.add_argument("--only", default="", help="words in the attack's name")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
 
-def _try_kind(kind: str, seconds: float | None, only: str) -> list[Outcome]:
+def _try_kind(kind: str, count: int | None, only: str) -> list[Outcome]:
     attacks: list[Attack] = list(importlib.import_module(kind).list_attacks())
     attacks = [attack for attack in attacks if only in attack.name]
-    if seconds is not None:
-        random.Random(0).shuffle(attacks)  # the same share each time
-    end = time.monotonic() + seconds if seconds is not None else float("inf")
-
-    def try_next(number: int) -> Outcome | None:
-        return try_attack(kind, attacks[number]) if time.monotonic() < end else None
-
-    outcomes = _share_out(try_next, len(attacks))
-    return [outcome for outcome in outcomes if outcome]
+    if count is not None:
+        random.Random(0).shuffle(attacks)
+    return _share_out(lambda number: try_attack(kind, attacks[number]), len(attacks[:count]))
 
 
-def _share_out(act: Callable[[int], Outcome | None], count: int) -> list[Outcome | None]:
+def _share_out(act: Callable[[int], Outcome], count: int) -> list[Outcome]:
     """Outcomes in order, by a fork for each core: an attack waits more than it computes."""
     global _act
     _act = act  # a fork inherits it; it cannot be pickled
@@ -77,11 +70,11 @@ def _share_out(act: Callable[[int], Outcome | None], count: int) -> list[Outcome
         return pool.map(_call, range(count), chunksize=1)
 
 
-def _call(number: int) -> Outcome | None:
+def _call(number: int) -> Outcome:
     return _act(number)
 
 
-_act: Callable[[int], Outcome | None]
+_act: Callable[[int], Outcome]
 
 
 def _print_kind(kind: str, outcomes: list[Outcome]) -> None:

@@ -52,6 +52,7 @@ def test_both_products_are_bfloat16_and_the_softmax_float32(converted):
             assert {types[t] for t in node.output} == {HALF}
 
 
+@pytest.mark.slow
 def test_quantized_attention_is_left_as_it_is(source):
     assert len(list_attentions(source)) == DEMO.depth
     copy = onnx.ModelProto()

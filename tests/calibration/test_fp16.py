@@ -54,6 +54,7 @@ def check_outputs(expected, got):
     return found
 
 
+@pytest.mark.slow
 def test_a_rollout_with_a_restart_stays_close(demo):
     check_outputs(demo.expected, demo.got)
 
@@ -204,6 +205,7 @@ def measure_changed(case, change, folder):
     return expected, measure_ranges(folder / "step.onnx", (row[0] for row in expected))
 
 
+@pytest.mark.slow
 def test_what_half_cannot_hold_stays_in_float32(demo, tmp_path):
     change = scale_hidden(1e4)
     expected, ranges = measure_changed(demo, change, tmp_path)
@@ -227,6 +229,7 @@ def test_a_norm_whose_squares_half_cannot_hold_stays_alone_in_float32(demo, tmp_
     check_outputs(expected, demo.roll_out_half(converted.model))
 
 
+@pytest.mark.slow
 def test_a_state_that_half_cannot_hold_is_float32(demo, tmp_path):
     def change(model):
         for tensor in model.graph.initializer:

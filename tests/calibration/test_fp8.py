@@ -42,6 +42,7 @@ def quantize(path, thresholds, attention=False):
     return quantize_fp8_graph(model, list_fp8_products(model, attention=attention), thresholds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", [False, True])
 def test_the_pairs_are_those_of_int8_but_for_the_pixels(path, thresholds, attention):
     model = onnx.load(path)
@@ -83,6 +84,7 @@ def test_an_activation_s_threshold_becomes_448(path, thresholds):
     assert scale == pytest.approx(thresholds["block2/norm1"] / 448)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", [False, True])
 def test_outputs_stay_close(path, thresholds, feeds, attention):
     one, other = open_session(path), open_session(quantize(path, thresholds, attention))
@@ -91,6 +93,7 @@ def test_outputs_stay_close(path, thresholds, feeds, attention):
             assert (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()) > 0.95
 
 
+@pytest.mark.slow
 def test_onnxruntime_keeps_each_relu(path, thresholds, feeds, tmp_path):
     """Its own rule takes an E4M3 zero for the least value and drops the ReLU before it."""
     onnx.save(quantize(path, thresholds), tmp_path / "step.onnx")

@@ -35,6 +35,7 @@ def draw_clips(draw):
 seeds = st.integers(0, 2**32)
 
 
+@pytest.mark.slow
 @given(clips=draw_clips(), frames=st.integers(1, 400), seed=seeds)
 def test_a_plan_keeps_its_promises(clips, frames, seed):
     runs = plan_runs(clips, frames, seed)

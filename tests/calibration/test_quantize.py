@@ -1,17 +1,20 @@
 """`quantize` from end to end: what is published, what is refused, and what is left behind."""
 
 import json
+import re
+import shlex
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
+import typer
 from engines import quantize_products
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
-from relo_edge.calibration import plan
+from relo_edge.calibration import plan, thresholds
 from relo_edge.calibration import quantize as precision
 from relo_edge.calibration import verdict as gate
 from relo_edge.calibration.quantize import quantize_fp16, quantize_int8, record_clips
@@ -23,6 +26,7 @@ from relo_edge.calibration.verdict import (
     measure_outputs,
     score_track,
 )
+from relo_edge.cli import app
 from relo_edge.contract import PIXELS, describe_graph
 from relo_edge.errors import GateError, InputError
 from relo_edge.geometry import box_iou, read_box
@@ -35,14 +39,23 @@ from relo_edge.tracker import Tracker
 FRAMES = 8
 
 
+def copy_bundle(bundle, folder):
+    shutil.copytree(bundle.path, folder / "bundle")
+    return open_bundle(folder / "bundle")
+
+
 @pytest.fixture
-def bundle(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
-    return open_bundle(tmp_path / "bundle")
+def bundle(small_bundle, tmp_path):
+    return copy_bundle(small_bundle, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def recording(demo_bundle):
+def recording(small_bundle):
+    return record_clips(small_bundle, [], FRAMES)
+
+
+@pytest.fixture(scope="module")
+def demo_recording(demo_bundle):
     return record_clips(demo_bundle, [], FRAMES)
 
 
@@ -61,8 +74,10 @@ def read_scale(path, tensor):
     return float(onnx.numpy_helper.to_array(scale))
 
 
-def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
-    result = quantize_int8(bundle, recording, "percentile")
+@pytest.mark.slow
+def test_int8_is_added_with_its_calibration_and_verdict(demo_bundle, demo_recording, tmp_path):
+    bundle = copy_bundle(demo_bundle, tmp_path)
+    result = quantize_int8(bundle, demo_recording, "percentile")
     after = open_bundle(bundle.path)
     assert after.precisions == ("fp32", "int8")
     assert not after.find_damage()
@@ -79,7 +94,9 @@ def test_int8_is_added_with_its_calibration_and_verdict(bundle, recording):
         assert track_few(bundle, runtime, "int8")[0] == pytest.approx(floats[0], abs=0.2)
 
 
-def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
+@pytest.mark.slow
+def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog, monkeypatch):
+    monkeypatch.setattr(thresholds, "BINS", 512)  # entropy's search grows with their square
     with caplog.at_level("INFO", "relo_edge"):
         result = quantize_int8(bundle, recording)
     # An untrained tracker's track says nothing: the worst output decides.
@@ -94,6 +111,7 @@ def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
     assert scores[result.method] == max(scores.values())
 
 
+@pytest.mark.slow
 def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
     result = quantize_fp16(bundle, recording)
     after = open_bundle(bundle.path)
@@ -108,6 +126,7 @@ def test_fp16_is_close_and_says_what_stays_float32(bundle, recording):
     assert track_few(bundle, "onnxruntime", "fp16")[0] == pytest.approx(floats[0], abs=2e-2)
 
 
+@pytest.mark.slow
 def test_both_precisions_live_side_by_side(bundle, recording):
     quantize_int8(bundle, recording, "minmax")
     quantize_fp16(open_bundle(bundle.path), recording)
@@ -115,6 +134,7 @@ def test_both_precisions_live_side_by_side(bundle, recording):
     assert not open_bundle(bundle.path).find_damage()
 
 
+@pytest.mark.slow
 def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     before = sorted(p.name for p in bundle.path.iterdir())
     strict = ParityGate(
@@ -132,6 +152,7 @@ def test_below_the_gate_nothing_is_kept(bundle, recording, monkeypatch):
     assert open_bundle(bundle.path).precisions == ("fp32",)
 
 
+@pytest.mark.slow
 def test_a_second_time_replaces_whole_or_not_at_all(bundle, recording, monkeypatch):
     first = quantize_int8(bundle, recording, "minmax").bundle
 
@@ -211,16 +232,20 @@ def test_the_closed_loop_is_judged_only_where_float32_tracks():
     assert "cells and track not judged" in unjudged.describe()
 
 
-def test_cells_count_where_float32_holds_its_target(bundle, recording):
-    step, contract = bundle.graph("step"), describe_graph(bundle.variant, "step")
-    rough = bundle.path / "rough.onnx"
-    onnx.save(quantize_products(onnx.load(step), threshold=40.0), rough)
-    feeds = list(recording.step_feeds())[:8]
+@pytest.mark.slow
+def test_cells_count_where_float32_holds_its_target(demo_bundle, demo_recording, tmp_path):
+    step, contract = demo_bundle.graph("step"), describe_graph(demo_bundle.variant, "step")
+    rough = tmp_path / "rough.onnx"
+    feeds = list(demo_recording.step_feeds())[:8]
 
     def measure(held, feeds=feeds):
         return measure_outputs(step, rough, contract, feeds, held)
 
-    same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
+    for threshold in (40.0, 30.0, 20.0, 10.0):  # onnxruntime's releases round differently
+        onnx.save(quantize_products(onnx.load(step), threshold=threshold), rough)
+        same = np.array([measure([True], [one]).argmax_agreement for one in feeds]) == 1
+        if 0 < same.sum() < len(feeds):
+            break
     assert 0 < same.sum() < len(feeds)
     for held, agreement in ((same, 1), (~same, 0), (same | True, same.mean())):
         steps = measure(held)
@@ -234,15 +259,15 @@ def test_cells_count_where_float32_holds_its_target(bundle, recording):
     assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
 
 
-def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(recording, demo_bundle):
-    held = list(mark_held(recording, demo_bundle.variant))
-    assert len(held) == len(list(recording.step_feeds()))
-    truth = np.concatenate([run.truth for run in recording.runs])
-    pairs = zip(np.concatenate(list(recording.boxes())), truth, strict=True)
+def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(demo_recording, demo_bundle):
+    held = list(mark_held(demo_recording, demo_bundle.variant))
+    assert len(held) == len(list(demo_recording.step_feeds()))
+    truth = np.concatenate([run.truth for run in demo_recording.runs])
+    pairs = zip(np.concatenate(list(demo_recording.boxes())), truth, strict=True)
     assert held == [box_iou(read_box(a), read_box(b)) >= 0.5 for a, b in pairs]
     assert 0 < sum(held) < len(held)
-    unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in recording.runs]
-    assert all(mark_held(replace(recording, runs=tuple(unknown)), demo_bundle.variant))
+    unknown = [replace(run, clip=replace(run.clip, truth=None)) for run in demo_recording.runs]
+    assert all(mark_held(replace(demo_recording, runs=tuple(unknown)), demo_bundle.variant))
 
 
 def test_frames_that_the_float_tracker_lost_say_nothing():
@@ -278,6 +303,7 @@ def test_a_lost_auc_fails_where_float32_tracks():
     assert judge("int8", good_outputs(), TrackScore(0.95, STEADY, 0.2, 0.05)).passed
 
 
+@pytest.mark.slow
 def test_the_verb(bundle, capsys, monkeypatch):
     monkeypatch.setattr(plan, "FRAMES", FRAMES)
     code, out, err = run_verb(capsys, "quantize", bundle.path, "--fp16", "--json")
@@ -290,13 +316,16 @@ def test_the_verb(bundle, capsys, monkeypatch):
     assert "step.fp16.onnx" in out
 
 
+@pytest.mark.slow
 def test_quick_records_less_and_tries_one_method(bundle, capsys, monkeypatch):
     monkeypatch.setattr(precision, "QUICK_FRAMES", FRAMES)
     code, out, _ = run_verb(capsys, "quantize", bundle.path, "--int8", "--quick")
     assert code == 0
     assert "of float32, percentile\n" in out
     assert f"int8 against float32, {FRAMES} samples" in out
-    assert "to use it: --precision int8; `relo-edge bench" in out
+    (command,) = re.findall("to use it: --precision int8; `relo-edge (bench .*)` measures", out)
+    verb, *rest = shlex.split(command)
+    typer.main.get_command(app).commands[verb].make_context(verb, rest)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])

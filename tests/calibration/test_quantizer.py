@@ -15,6 +15,8 @@ from relo_edge.calibration.thresholds import METHODS, Spread, collect_spreads
 from relo_edge.clips.clip import find_clips
 from relo_edge.errors import CalibrationError, GateError
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 
 

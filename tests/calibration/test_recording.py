@@ -42,12 +42,14 @@ def list_folder(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_every_frame_asked_for_is_recorded(recording, runs):
     assert len(list(recording.step_feeds())) == FRAMES == sum(run.length for run in runs)
     assert len(list(recording.template_feeds())) == len(runs)
     assert list_folder(recording.folder) == ["recording.json", "run-0000.npz", "run-0001.npz"]
 
 
+@pytest.mark.slow
 def test_a_bundle_of_the_name_demo_is_not_the_built_in_one(
     recording, demo_bundle, runs, tmp_path, monkeypatch
 ):
@@ -99,6 +101,7 @@ def test_the_boxes_are_the_float_trackers(recording, demo_bundle, runs):
             np.testing.assert_allclose(boxes, track_run(runtime, run, run.box), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_whole_is_kept(demo_bundle, runs, tmp_path):
     folder = tmp_path / "cache"
     steps = []
@@ -119,6 +122,7 @@ def test_nothing_is_opened_when_nothing_is_missing(recording, demo_bundle, runs,
     assert record_samples(demo_bundle, runs, recording.folder) == recording
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_no_half_file(demo_bundle, runs, tmp_path):
     folder, calls = tmp_path / "cache", []
 
@@ -133,6 +137,7 @@ def test_an_interrupted_run_leaves_no_half_file(demo_bundle, runs, tmp_path):
     assert len(list(record_samples(demo_bundle, runs, folder).step_feeds())) == FRAMES
 
 
+@pytest.mark.slow
 def test_a_recording_does_not_depend_on_what_was_kept(recording, demo_bundle, runs, tmp_path):
     """A slot remembers the run before; a resumed recording has another one before."""
     resumed = record_samples(demo_bundle, runs, tmp_path / "cache")
@@ -186,6 +191,7 @@ def measure_peak(task):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_samples(demo_bundle, tmp_path):
     run = plan_runs(find_clips([])[:1], 10)
     record_peaks, read_peaks = [], []

@@ -1,20 +1,24 @@
-"""Every example runs as it stands, in a process and a folder of its own."""
+"""Every example runs as it stands, in a process and a folder of its own; calibration is short."""
 
 import ast
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from shortened import write_prelude
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
 
 
-def run_example(file, folder, *words):
+def run_example(file, folder, *words, prelude=""):
+    code = f"{prelude}import runpy, sys; sys.argv.pop(0); "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, file, *words],
+        [sys.executable, "-c", code, file, *words],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -27,9 +31,14 @@ def run_example(file, folder, *words):
 
 @pytest.fixture
 def run(tmp_path):
-    return lambda name, *words: run_example(EXAMPLES / name, tmp_path, *words)
+    return partial(run_named, tmp_path)
 
 
+def run_named(folder, name, *words, **options):
+    return run_example(EXAMPLES / name, folder, *words, **options)
+
+
+@pytest.mark.slow
 def test_the_camera_loop_follows(run):
     lines = run("camera_loop.py").splitlines()
     assert len(lines) > 10
@@ -37,6 +46,7 @@ def test_the_camera_loop_follows(run):
     assert not any(line.endswith("lost") for line in lines)
 
 
+@pytest.mark.slow
 def test_targets_come_and_go(run):
     lines = run("many_targets.py").splitlines()
     assert [line.split("[")[0].split() for line in lines] == [
@@ -46,24 +56,28 @@ def test_targets_come_and_go(run):
     ]
 
 
+@pytest.mark.slow
 def test_cameras_come_and_go(run):
     lines = run("fleet.py").splitlines()
     assert [line.split(":")[0] for line in lines] == ["cam0", "cam1", "cam2", "late"]
     assert all(" frames, last box [" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_opencvs_loop_runs(run):
     lines = run("opencv_drop_in.py").splitlines()
     assert len(lines) == 39
     assert sum(line.startswith("followed") for line in lines) > 30
 
 
+@pytest.mark.slow
 def test_supervision_draws(run, tmp_path):
     pytest.importorskip("supervision")
     assert run("draw_with_supervision.py", "out.png") == "wrote out.png\n"
     assert (tmp_path / "out.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_labels_are_written(run, tmp_path):
     assert "wrote labels.xml" in run("labels_for_cvat.py")
     assert '<track id="0" label="ball"' in (tmp_path / "labels.xml").read_text()
@@ -71,11 +85,13 @@ def test_labels_are_written(run, tmp_path):
     assert (tmp_path / "labels.coco.json").exists()
 
 
+@pytest.mark.slow
 def test_the_custom_runtime_finds_the_same_box(run):
     mine, theirs = run("custom_runtime.py").splitlines()
     assert mine.replace("mine ", "") == theirs.replace("onnxruntime ", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stand-in", "tritonserver"])
 def test_the_triton_client_follows(run, kind, demo_bundle, tmp_path):
     from triton_server import start_server
@@ -92,7 +108,7 @@ def test_the_triton_client_follows(run, kind, demo_bundle, tmp_path):
 
 @pytest.mark.slow
 def test_int8_is_made_and_compared(run, tmp_path):
-    out = run("calibrate_and_compare.py")
+    out = run("calibrate_and_compare.py", prelude=write_prelude("quantize", "parity", "bench"))
     assert "precisions: fp32, int8" in out
     assert "same tracker: True" in out
     assert (tmp_path / "relo-demo" / "step.int8.onnx").exists()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from shortened import write_prelude
 
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("nbclient")
@@ -19,6 +20,7 @@ NOTEBOOK = Path(__file__).parents[2] / "examples" / "checkpoint_to_report.ipynb"
 RUN = """
 import sys, nbclient, nbformat
 notebook = nbformat.read(sys.argv[1], as_version=4)
+notebook.cells.insert(0, nbformat.v4.new_code_cell(sys.argv[3]))
 nbclient.NotebookClient(notebook, timeout=580).execute()
 nbformat.write(notebook, sys.argv[2])
 """
@@ -39,8 +41,9 @@ def test_the_notebook_runs_from_checkpoint_to_report(tmp_path):
     spec = {"argv": start, "display_name": "Python 3", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     done = tmp_path / "done.ipynb"
+    prelude = write_prelude("quantize", "parity", "bench")
     subprocess.run(
-        [sys.executable, "-c", RUN, NOTEBOOK, done],
+        [sys.executable, "-c", RUN, NOTEBOOK, done, prelude],
         cwd=tmp_path,
         env={**os.environ, "JUPYTER_PATH": str(tmp_path)},
         check=True,

@@ -1,4 +1,4 @@
-"""The cached demo bundle: of this exporter and these weights, whole, and not for ever."""
+"""The bundle called demo: shipped as the exporter makes it, copied whole, and not for ever."""
 
 import json
 import os
@@ -6,13 +6,15 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from relo_edge.bundle import MANIFEST, describe_files, open_bundle, write_manifest
-from relo_edge.errors import MissingDependency
-from relo_edge.export import demo, publishing
-from relo_edge.export.demo import STALE, find_demo_bundle
-from relo_edge.host.files import find_cache
+from relo_edge.errors import BundleError, SourceError
+from relo_edge.export import demo
+from relo_edge.export.demo import SHIPPED, STALE, find_demo_bundle, ship_demo_bundle
+from relo_edge.host.files import find_cache, hash_file
+from relo_edge.network.demo import find_demo_checkpoint
 
 
 def age(path, seconds):
@@ -24,76 +26,118 @@ def age(path, seconds):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache of its own, with the demo bundle in it."""
-    found = find_demo_bundle().path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    shutil.copytree(found, find_cache() / found.name)
+    find_demo_bundle()
     return find_cache()
 
 
 @pytest.fixture
-def exports(monkeypatch):
-    """How often something was exported."""
-    made, export = [], demo.export_bundle
-    monkeypatch.setattr(demo, "export_bundle", lambda *a: made.append(a) or export(*a))
+def copies(monkeypatch):
+    """How often the shipped bundle was copied."""
+    made, copy = [], demo._copy_shipped
+    monkeypatch.setattr(demo, "_copy_shipped", lambda *a: made.append(a) or copy(*a))
     return made
 
 
 @pytest.fixture
-def changed_exporter(tmp_path, monkeypatch):
-    folder = tmp_path / "export"
-    shutil.copytree(Path(demo.__file__).parent, folder)
-    with (folder / "heads.py").open("a") as file:
-        file.write("# another\n")
-    monkeypatch.setattr(demo, "__file__", str(folder / "demo.py"))
+def shipped(tmp_path, monkeypatch):
+    """A shipped bundle that a test may change."""
+    folder = shutil.copytree(SHIPPED, tmp_path / "shipped")
+    monkeypatch.setattr(demo, "SHIPPED", folder)
+    return folder
 
 
-def test_it_is_made_once(cache, exports):
+def read_weights(folder):
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(folder / "step.onnx").graph
+    nodes = [(node.op_type, list(node.input), list(node.output)) for node in graph.node]
+    return nodes, {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+@pytest.mark.slow
+def test_what_is_shipped_is_what_the_exporter_makes(shipped):
+    """If this fails, the exporter or the weights changed: `make demo-bundle`, and commit it."""
+    ship_demo_bundle()
+    made, published = (json.loads((path / MANIFEST).read_text()) for path in (shipped, SHIPPED))
+    for key in ("format", "family", "variant", "checkpoint", "graphs", "state_dtype"):
+        assert made[key] == published[key]
+    (nodes, weights), (shipped_nodes, shipped_weights) = map(read_weights, (shipped, SHIPPED))
+    assert nodes == shipped_nodes
+    assert weights.keys() == shipped_weights.keys()
+    for name, values in weights.items():
+        np.testing.assert_allclose(values, shipped_weights[name], rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_shipped_names_no_machine_and_these_weights():
+    checkpoint = json.loads((SHIPPED / MANIFEST).read_text())["checkpoint"]
+    weights = find_demo_checkpoint()
+    assert checkpoint == {"path": weights.name, "sha256": hash_file(weights)}
+
+
+def test_it_is_copied_once_and_knows_its_weights(cache, copies):
     first, second = find_demo_bundle(), find_demo_bundle()
     assert first.path == second.path
     assert first.path.parent == cache
-    assert not exports
+    assert not copies
+    assert Path(first.manifest["checkpoint"]["path"]) == find_demo_checkpoint()
     assert [path.name for path in cache.iterdir()] == [first.path.name]
 
 
-def test_a_cache_that_somebody_has_written_to_is_made_again(cache, exports, tmp_path, monkeypatch):
+def test_what_the_user_added_stays(cache, copies):
+    bundle = find_demo_bundle()
+    (bundle.path / "more.txt").write_text("mine")
+    files = {**bundle.manifest["files"], **describe_files(bundle.path, "more.txt")}
+    write_manifest(bundle.path, {**bundle.manifest, "files": files})
+    assert "more.txt" in find_demo_bundle().manifest["files"]
+    assert not copies
+
+
+def test_a_cache_that_somebody_has_written_to_is_made_again(cache, copies):
     """Even where the manifest has been made to fit."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     path = find_demo_bundle().path
     graph = path / "step.onnx"
     before = graph.read_bytes()
-    graph.unlink()
     graph.write_bytes(before + b"\x0a\x00")
     manifest = json.loads((path / MANIFEST).read_text())
     manifest["files"].update(describe_files(path, "step.onnx"))
     write_manifest(path, manifest)
     assert not open_bundle(path).find_damage()
     assert find_demo_bundle().graph("step").read_bytes() == before
-    assert len(exports) == 1
+    assert len(copies) == 1
     find_demo_bundle()
-    assert len(exports) == 1
+    assert len(copies) == 1
 
 
-def test_without_a_state_folder_the_cache_does(cache, exports, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    find_demo_bundle()
-    assert not exports
-
-
-def test_another_exporter_makes_another(cache, exports, changed_exporter):
+def test_another_version_has_another(cache, copies, shipped):
     (old,) = cache.iterdir()
+    manifest = json.loads((shipped / MANIFEST).read_text())
+    write_manifest(shipped, {**manifest, "tools": {}})
     new = find_demo_bundle().path
-    assert len(exports) == 1
-    assert sorted(cache.iterdir()) == sorted([old, new])
     assert new != old
+    assert sorted(cache.iterdir()) == sorted([old, new])
     assert find_demo_bundle().path == new
-    assert len(exports) == 1
+    assert len(copies) == 1
 
 
-def test_its_makers_are_the_exporter_the_network_and_what_they_are_told(cache):
-    names = {f"{file.parent.name}/{file.name}" for file in demo._list_makers()}
-    assert {"export/folding.py", "network/layers.py", "network/demo.safetensors"} <= names
-    assert {"relo_edge/spec.py", "relo_edge/contract.py"} <= names
+def test_a_damaged_install_is_one_line_and_leaves_nothing(shipped, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (shipped / "step.onnx").write_bytes(b"")
+    with pytest.raises(BundleError, match="built-in bundle is damaged.*step.onnx.*install it"):
+        find_demo_bundle()
+    assert not list(find_cache().iterdir())
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(demo.shutil, "copyfile", refuse)
+    with pytest.raises(SourceError, match="cannot be written: found No space left on device"):
+        find_demo_bundle()
+    assert not list(find_cache().iterdir())
 
 
 def test_what_nobody_uses_any_more_is_removed(cache):
@@ -116,22 +160,22 @@ def test_what_nobody_uses_any_more_is_removed(cache):
     assert time.time() - used.stat().st_mtime < STALE
 
 
-def test_of_two_at_once_the_first_has_its_way(cache, exports, monkeypatch):
-    """The other process publishes while this one still exports."""
+def test_of_two_at_once_the_first_has_its_way(cache, copies, monkeypatch):
+    """The other process publishes while this one still copies."""
     (sound,) = cache.iterdir()
     other = sound.rename(cache / "other")
-    made = []
+    copy = shutil.copyfile
 
-    def export(checkpoint, output):
-        made.append(shutil.copytree(other, output))
-        other.rename(sound)
-        (sound / "first").touch()
-        return open_bundle(output)
+    def copy_slowly(*names):
+        if other.exists():
+            other.rename(sound)
+            (sound / "first").touch()
+        return copy(*names)
 
-    monkeypatch.setattr(demo, "export_bundle", export)
+    monkeypatch.setattr(demo.shutil, "copyfile", copy_slowly)
     assert find_demo_bundle().path == sound
     assert (sound / "first").exists()
-    assert len(made) == 1
+    assert len(copies) == 1
     assert list(cache.iterdir()) == [sound]
 
 
@@ -150,11 +194,3 @@ def test_a_cache_that_can_only_be_read_will_do(cache, monkeypatch):
 
     monkeypatch.setattr(demo.os, "utime", refuse)
     assert find_demo_bundle().path.parent == cache
-
-
-def test_without_torch_the_line_says_what_demo_needs(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(publishing, "find_spec", lambda package: None)
-    with pytest.raises(MissingDependency, match=r"called demo is exported on first.*\[export\]"):
-        find_demo_bundle()
-    assert not list(find_cache().iterdir())

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support import load_vectors
+from support import draw_recipe, load_vectors
 
 from relo_edge.contract import describe_graph
 from relo_edge.export.folding import Scope
@@ -22,8 +22,8 @@ DEMO = VARIANTS["demo"]
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 
 
-def build_graphs(variant):
-    weights = draw_weights(variant)
+def build_graphs(variant, weights=None):
+    weights = weights or draw_weights(variant)
     scope = Scope({name: tensor.numpy() for name, tensor in weights.items()})
     return {name: build(variant, scope) for name, build in BUILDERS.items()}
 
@@ -61,6 +61,7 @@ def take_rows(feeds, rows):
     return {name: v if name == "window" else v[rows] for name, v in feeds.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -72,7 +73,9 @@ def take_rows(feeds, rows):
 def test_four_frames_equal_the_release(name):
     """Plain onnxruntime, first frame without history and with a state full of garbage."""
     variant, vectors = VARIANTS[name], load_vectors(f"step_{name}")
-    template, step = (open_graph(model) for model in build_graphs(variant).values())
+    template, step = (
+        open_graph(model) for model in build_graphs(variant, draw_recipe(name)).values()
+    )
     feeds = {"template": vectors["templates"], "box": vectors["template_boxes_xywh"]}
     tokens = template.run(["template_tokens"], feeds)[0].reshape(1, -1, variant.width)
     state = np.full((1, *variant.state_shape), -1e6, np.float32)

@@ -39,6 +39,7 @@ def test_the_manifest_tells_all(demo_bundle):
     ]
 
 
+@pytest.mark.slow
 def test_an_existing_bundle_is_replaced_only_when_told(checkpoint, tmp_path):
     output = tmp_path / "new" / "bundle"
     export_bundle(checkpoint, output)
@@ -48,6 +49,7 @@ def test_an_existing_bundle_is_replaced_only_when_told(checkpoint, tmp_path):
     assert [p.name for p in output.parent.iterdir()] == ["bundle"]
 
 
+@pytest.mark.slow
 def test_the_bundle_one_stands_in_is_replaced(checkpoint, tmp_path, monkeypatch):
     export_bundle(checkpoint, tmp_path / "bundle")
     monkeypatch.chdir(tmp_path / "bundle")
@@ -94,6 +96,7 @@ def spoil_first_frame(monkeypatch):
     monkeypatch.setattr(graphs.GraphBuilder, "weight", weigh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [spoil_logits, swap_layers_of_state, spoil_first_frame])
 def test_a_wrong_graph_is_not_published(checkpoint, tmp_path, monkeypatch, spoil):
     spoil(monkeypatch)
@@ -102,6 +105,7 @@ def test_a_wrong_graph_is_not_published(checkpoint, tmp_path, monkeypatch, spoil
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_state_without_effect_is_noticed(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(verification, "_check_errors", lambda errors: None)
     add = graphs.GraphBuilder.add
@@ -126,6 +130,7 @@ def test_interrupting_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_failed_replacement_keeps_the_old_bundle(checkpoint, tmp_path, monkeypatch):
     bundle = export_bundle(checkpoint, tmp_path / "bundle")
     spoil_logits(monkeypatch)
@@ -134,6 +139,7 @@ def test_a_failed_replacement_keeps_the_old_bundle(checkpoint, tmp_path, monkeyp
     assert not open_bundle(bundle.path).find_damage()
 
 
+@pytest.mark.slow
 def test_large_activations_are_judged_by_their_size(tmp_path):
     """A trained network's temporal tokens may be in the hundreds; float32 has seven digits."""
     weights = dict(draw_weights(DEMO))
@@ -141,6 +147,7 @@ def test_large_activations_are_judged_by_their_size(tmp_path):
     check_published(weights, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_trained_policys_large_logits_are_judged_by_their_size(tmp_path):
     """The release's thresholds speak of scores near 50; a tie is a tie at any scale."""
     weights = dict(draw_weights(DEMO))

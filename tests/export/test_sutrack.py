@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from engines import find_builders
 from rollouts import open_graph
-from support import load_vectors
+from support import draw_recipe, load_vectors
 
 from relo_edge.export.folding import Affine, Scope, fold_repeated
 from relo_edge.export.sutrack import encode_no_words
 from relo_edge.families.sutrack import TEXT
 from relo_edge.geometry import hann_window
-from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.spec import VARIANTS
 
 RELEASED = ["sutrack-t224", "sutrack-b224"]
@@ -21,7 +20,7 @@ RELEASED = ["sutrack-t224", "sutrack-b224"]
 def test_three_frames_equal_the_release(name):
     """The third with words, which move the text token by what the release's two tokens say."""
     variant, vectors = VARIANTS[name], load_vectors(f"step_{name.replace('-', '_')}")
-    weights = Scope({n: tensor.numpy() for n, tensor in draw_weights(variant).items()})
+    weights = Scope({n: tensor.numpy() for n, tensor in draw_recipe(name).items()})
     none = encode_no_words(weights)
     assert np.abs(none - vectors["text_token_none"]).max() < 1e-5 * np.abs(none).max()
     builders = find_builders(variant)

@@ -1,6 +1,7 @@
 """The graphs that engines are built from, for every variant and precision, made cheaply."""
 
 import re
+from dataclasses import replace
 from functools import lru_cache, partial
 from importlib import import_module
 
@@ -17,7 +18,10 @@ from relo_edge.export.folding import Scope
 from relo_edge.families.registry import find_family, list_variants
 from relo_edge.network.fixed_weights import draw_tensor
 
-VARIANTS = list_variants()
+VARIANTS = dict(list_variants())
+# Blocks are alike: eight tell how a width's blocks are fused, at a fraction of the price.
+for _name in ("b256", "l256"):
+    VARIANTS[f"{_name}-short"] = replace(VARIANTS[_name], name=f"{_name}-short", depth=8)
 
 
 @lru_cache(maxsize=1)

@@ -110,19 +110,22 @@ def _write_tokenizer(folder: Path, answer: str) -> Path:
 
 def write_owlv2(folder: Path) -> Path:
     """An OWLv2 whose boxes have the size of a cell, and scores that are noise."""
+    return _write_owl(folder, "Owlv2", {})
+
+
+def write_owlvit(folder: Path) -> Path:
+    """The same of its older kind."""
+    return _write_owl(folder, "OwlViT", {"crop_size": {"height": 64, "width": 64}})
+
+
+def _write_owl(folder: Path, kind: str, cutting: dict) -> Path:
     import torch
-    from transformers import (
-        CLIPTokenizerFast,
-        Owlv2Config,
-        Owlv2ForObjectDetection,
-        Owlv2ImageProcessor,
-        Owlv2Processor,
-    )
+    import transformers
 
     tower = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
-    tokenizer = CLIPTokenizerFast(tokenizer_file=str(_write_tokenizer(folder, "car")))
+    tokenizer = transformers.CLIPTokenizerFast(tokenizer_file=str(_write_tokenizer(folder, "car")))
     tokenizer.add_special_tokens({"pad_token": "!", "eos_token": "<|endoftext|>"})
-    config = Owlv2Config(
+    config = getattr(transformers, f"{kind}Config")(
         text_config={
             **tower,
             "vocab_size": len(tokenizer),
@@ -137,11 +140,59 @@ def write_owlv2(folder: Path) -> Path:
     )
     tokenizer.model_max_length = 16
     torch.manual_seed(0)
-    network = Owlv2ForObjectDetection(config)
+    network = getattr(transformers, f"{kind}ForObjectDetection")(config)
     with torch.no_grad():
         network.box_head.dense2.weight.zero_()
         network.box_head.dense2.bias.zero_()
     network.save_pretrained(folder)
-    pictures = Owlv2ImageProcessor(size={"height": 64, "width": 64})
-    Owlv2Processor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder)
+    size = {"height": 64, "width": 64}
+    pictures = getattr(transformers, f"{kind}ImageProcessor")(size=size, **cutting)
+    processor = getattr(transformers, f"{kind}Processor")
+    processor(image_processor=pictures, tokenizer=tokenizer).save_pretrained(folder)
+    return folder
+
+
+def write_grounding_dino(folder: Path) -> Path:
+    """A Grounding DINO that reads three words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import (
+        BertConfig,
+        BertTokenizerFast,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessor,
+        GroundingDinoProcessor,
+        SwinConfig,
+    )
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "the", "red", "car"]
+    known = {word: number for number, word in enumerate(words)}
+    written = Tokenizer(models.WordPiece(known, unk_token="[UNK]"))
+    written.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    ends = [("[CLS]", known["[CLS]"]), ("[SEP]", known["[SEP]"])]
+    written.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=ends)
+    written.save(str(folder / "tokenizer.json"))
+    stages = {"depths": [1] * 4, "num_heads": [1] * 4, "out_features": ["stage2", "stage3"]}
+    text = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = GroundingDinoConfig(
+        backbone_config=SwinConfig(embed_dim=8, window_size=4, image_size=64, **stages),
+        text_config=BertConfig(vocab_size=len(words), hidden_size=32, **text),
+        d_model=32,  # its GroupNorm has 32 groups
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_feature_levels=3,
+        num_queries=9,
+        max_text_len=32,
+    )
+    torch.manual_seed(0)
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    GroundingDinoProcessor(
+        image_processor=GroundingDinoImageProcessor(size={"height": 128, "width": 128}),
+        tokenizer=BertTokenizerFast(tokenizer_file=str(folder / "tokenizer.json")),
+    ).save_pretrained(folder)
     return folder

@@ -58,6 +58,7 @@ def test_a_file_that_is_no_checkpoint_is_exit_1(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_export_then_inspect(capsys, tmp_path, demo_bundle):
     checkpoint = demo_bundle.manifest["checkpoint"]["path"]
     words = ["export", "--variant", "demo", "--checkpoint", checkpoint, "-o", tmp_path / "b"]

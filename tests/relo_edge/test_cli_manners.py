@@ -46,6 +46,7 @@ def test_completion_names_verbs_and_options():
     }
 
 
+@pytest.mark.slow
 def test_track_demo_needs_nothing_else(capsys):
     code, out, err = run_verb(capsys, "track", "demo", "--json")
     summary = json.loads(out)
@@ -55,6 +56,7 @@ def test_track_demo_needs_nothing_else(capsys):
     assert "passed over" not in err
 
 
+@pytest.mark.slow
 def test_the_demo_source_takes_a_later_frame_and_other_targets(capsys, tmp_path):
     file = tmp_path / "a.csv"
     words = ["--start", "80", "--boxes", file]
@@ -72,6 +74,7 @@ def test_what_is_called_demo_on_disk_is_that(capsys, tmp_path, monkeypatch):
     assert "image" in err
 
 
+@pytest.mark.slow
 def test_quiet_leaves_the_result_alone(capsys):
     code, out, err = run_verb(capsys, "--quiet", *TRACK)
     assert (code, err) == (0, "")
@@ -84,6 +87,7 @@ def test_quiet_still_tells_an_error(capsys):
     assert err.startswith("relo-edge: ")
 
 
+@pytest.mark.slow
 def test_verbose_tells_what_was_passed_over(capsys):
     _, _, err = run_verb(capsys, "track", "demo", "--verbose")
     assert "passed over" in err
@@ -101,6 +105,7 @@ def test_global_options_may_stand_anywhere_but_behind_two_dashes():
     assert move_global_options(["-v", "track"]) == ["-v", "track"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["doctor", "inspect"])
 def test_no_color_is_obeyed(verb, demo_bundle):
     words = [verb, str(demo_bundle.path)] if verb == "inspect" else [verb]
@@ -121,6 +126,7 @@ def test_a_camera_that_is_not_there_is_one_line(capsys):
     assert "camera 97" in err
 
 
+@pytest.mark.slow
 def test_export_names_its_bundle_after_the_variant(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("export", "--checkpoint", find_demo_checkpoint(), "--json")

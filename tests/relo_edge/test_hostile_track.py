@@ -67,7 +67,8 @@ command_lines = st.tuples(
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with something to track, and a home beside it in which nothing may appear."""
-    folder = tmp_path_factory.mktemp("hostile")
+    folder = tmp_path_factory.mktemp("hostile") / "place"
+    folder.mkdir()
     write_video(folder / "clip.mp4", frames=4)
     write_images(folder / "walk", ["1.png", "2.png", "3.png"])
     (folder / "empty").mkdir()
@@ -90,6 +91,7 @@ def run_track(monkeypatch, words):
     return ended.value.code or 0
 
 
+@pytest.mark.slow
 @settings(
     max_examples=100,
     deadline=None,

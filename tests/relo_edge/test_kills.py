@@ -15,6 +15,7 @@ def shim(tmp_path_factory):
     return built or pytest.skip("no C compiler for the shim that strikes at system calls")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disk", ["new", "old"])
 @pytest.mark.parametrize("kind", ["kill", pytest.param("no-space", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("action", ["add", "replace"])

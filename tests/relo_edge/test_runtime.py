@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from relo_edge.bundle import Bundle
 from relo_edge.errors import (
     BundleError,
     CheckpointError,
@@ -109,6 +110,34 @@ def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monke
     assert set(asked) == set(RUNTIMES) - {"onnxruntime-tensorrt"}
 
 
+def test_every_precision_that_the_bundle_holds_is_opened_once(demo_bundle, monkeypatch):
+    asked, closed = [], []
+
+    class Opened:
+        def __init__(self, request):
+            asked.append((request.name, request.precision))
+            best = "bf16" if request.name == "openvino" else "fp32"
+            self.name = request.name
+            self.precision = best if request.precision == "auto" else request.precision
+
+        def close(self):
+            closed.append((self.name, self.precision))
+
+    for module in set(RUNTIMES.values()):
+        monkeypatch.setattr(f"{module}.open_runtime", Opened)
+    monkeypatch.setattr(Bundle, "precisions", ("fp32", "int8"))
+    opened = open_runtimes(demo_bundle.path, None, every_precision=True)
+    found = [(one.name, one.precision) for one in opened]
+    assert len(set(found)) == len(found)
+    precisions = [precision for name, precision in found if name == "openvino"]
+    assert precisions == ["bf16", "fp32", "int8"]
+    assert ("onnxruntime", "auto") in asked
+    assert ("onnxruntime", "fp32") in closed
+    asked.clear()
+    open_runtimes(demo_bundle.path, None)
+    assert {precision for _, precision in asked} == {"auto"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -154,6 +183,7 @@ def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(demo_bundle):
             assert runtime.device == "cuda"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnxruntime", "openvino", "torch"])
 def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
@@ -162,6 +192,7 @@ def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
         open_runtime(demo_bundle.path, name)
 
 
+@pytest.mark.slow
 def test_demo_is_a_bundle(demo_bundle):
     first, second = open_runtime("demo", "onnxruntime"), open_runtime("demo", "openvino")
     assert first.variant == second.variant == demo_bundle.variant

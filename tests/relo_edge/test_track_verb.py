@@ -75,6 +75,7 @@ def count_rows(path):
     return max(path.read_text().count("\n") - 1, 0) if path.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.csv"])
 def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(tmp_path, clip, run, name):
     child = start_child(tmp_path, write_video(tmp_path / "long.mp4", frames=40))
@@ -312,3 +313,11 @@ def test_labels_are_written_beside_boxes(run, clip, tmp_path, name):
     assert code == 0
     assert f"wrote {tmp_path / name}" in out
     assert (tmp_path / name).stat().st_size > 500
+
+
+@pytest.mark.parametrize(("more", "told"), [((), True), (("--boxes", "out.csv"), False)])
+def test_a_run_that_keeps_nothing_says_so(tmp_path, capsys, monkeypatch, more, told):
+    monkeypatch.chdir(tmp_path)
+    words = ("synthetic:frames=3,fps=100", "--bundle", "demo", "--init", "9,9,20,20")
+    code, _, err = run_verb(capsys, "track", *words, *more)
+    assert (code, "nothing written; --boxes" in err) == (0, told)

@@ -28,6 +28,7 @@ def describe(bundle, runtime, precision, **changes):
     return describe_providers(bundle.graph("step", precision), opening)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "enabled"),
     [("fp32", set()), ("fp16", {"fp16"}), ("int8", {"fp16", "int8"})],
@@ -84,6 +85,18 @@ def test_the_best_precision_comes_first_and_int8_never_runs_as_float32(bundle, m
         onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda", "int8"))
     with pytest.raises(PrecisionError, match=r"found fp7, expected fp16 \| fp32"):
         onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda", "fp7"))
+
+
+def test_what_onnxruntime_prints_of_cuda_is_no_result(bundle, monkeypatch, capsys):
+    """With a torch for CUDA beside it, onnxruntime 1.23 for CPUs prints a warning."""
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("WARNING"), raising=False)
+    with pytest.raises(RuntimeUnavailable, match="expected CUDAExecutionProvider"):
+        onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda"))
+    assert capsys.readouterr() == ("", "")
+    open_bound(bundle).close()
+    assert capsys.readouterr().out == ""
 
 
 def open_bound(bundle, **changes):

@@ -1,7 +1,9 @@
 """OpenVINO in one process: opened and closed as often and in whatever order."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,41 @@ signal.raise_signal(signal.SIGINT)
 """
 
 
-def test_ctrl_c_after_two_runtimes_is_seen():
+@pytest.mark.slow
+def test_ctrl_c_after_two_runtimes_is_seen(tmp_path):
     """Handlers run on a signal stack that the plugin gives the thread, and must not take away."""
-    done = subprocess.run([sys.executable, "-c", CTRL_C], capture_output=True, text=True)
+    words = [sys.executable, "-c", CTRL_C]  # elsewhere: the repository's folder hides the install
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "seen\n"), done.stderr
+
+
+PINNED = """
+import os, threading
+from contextlib import suppress
+import numpy as np
+from relo_edge.geometry import hann_window
+from relo_edge.runtime import open_runtime
+fewest = set()
+def look():
+    while not over.is_set():
+        for name in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                fewest.add(len(os.sched_getaffinity(int(name))))
+with open_runtime("demo", "openvino", "fp32", threads=1) as runtime:
+    side, window = runtime.variant.search_size, hann_window(runtime.variant.grid, 2.0)
+    over = threading.Event()
+    looking = threading.Thread(target=look)
+    looking.start()
+    for _ in range(30):  # a thread is pinned while it computes
+        runtime.step([0], np.zeros((1, side, side, 3), np.uint8), window)
+    over.set()
+    looking.join()
+print(min(fewest))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux where threads may run")
+def test_a_part_of_the_cores_is_no_certain_core():
+    """Pinned, all processes of one thread each would share the first core."""
+    done = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True)
+    assert (done.returncode, int(done.stdout)) == (0, len(os.sched_getaffinity(0))), done.stderr

@@ -112,6 +112,7 @@ def expected(demo_bundle, inputs):
     return answers
 
 
+@pytest.mark.slow
 def test_one_target_equals_the_reference(opener, inputs, expected):
     runtime = opener()
     start(runtime, 0, inputs)
@@ -119,6 +120,7 @@ def test_one_target_equals_the_reference(opener, inputs, expected):
         assert_same(got, want)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_each_target_alone(opener, inputs, expected):
     runtime = opener(3)
     for slot in range(3):
@@ -133,6 +135,7 @@ def test_a_batch_equals_each_target_alone(opener, inputs, expected):
             assert_same(one, expected[slot][frame])
 
 
+@pytest.mark.slow
 def test_a_restart_leaves_the_others_untouched(opener, inputs, expected):
     runtime = opener(2)
     start(runtime, 0, inputs)
@@ -146,6 +149,7 @@ def test_a_restart_leaves_the_others_untouched(opener, inputs, expected):
     np.testing.assert_allclose(answer.scores[1], expected[1][3].scores[0], atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_a_target_that_sits_out_keeps_its_state(opener, inputs, expected):
     runtime = opener(2)
     start(runtime, 0, inputs)
@@ -156,6 +160,7 @@ def test_a_target_that_sits_out_keeps_its_state(opener, inputs, expected):
     assert_same(run(runtime, inputs, [1], [4])[0], expected[1][4])
 
 
+@pytest.mark.slow
 def test_slots_may_come_in_any_order(opener, inputs, expected):
     runtime = opener(3)
     for slot in (2, 0):
@@ -165,6 +170,7 @@ def test_slots_may_come_in_any_order(opener, inputs, expected):
     np.testing.assert_allclose(answer.scores[1], expected[0][0].scores[0], atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_history_and_template_both_matter(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)
@@ -181,6 +187,7 @@ def assert_identical(got, expected):
         np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
 
 
+@pytest.mark.slow
 def test_a_step_taken_back_never_happened(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)
@@ -198,6 +205,7 @@ def test_a_step_taken_back_never_happened(opener, inputs):
     assert_identical(run(runtime, inputs, [0], [1])[0], straight)
 
 
+@pytest.mark.slow
 def test_a_first_frame_taken_back_is_a_first_frame_again(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)
@@ -211,6 +219,7 @@ def test_a_first_frame_taken_back_is_a_first_frame_again(opener, inputs):
         assert_identical(run(runtime, inputs, [0], [0])[0], first)
 
 
+@pytest.mark.slow
 def test_only_a_step_just_made_is_taken_back_and_once(opener, inputs):
     runtime = opener(2)
     for slot in (0, 1):
@@ -233,6 +242,7 @@ def test_only_a_step_just_made_is_taken_back_and_once(opener, inputs):
     run(runtime, inputs, [0, 1], [2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", [(0,), (1,), (2, 0), (0, 1, 2)])
 @pytest.mark.parametrize("stepped", [[0, 1, 2], [2, 0]])
 def test_a_slot_taken_back_leaves_the_others(opener, inputs, expected, stepped, back):
@@ -321,6 +331,7 @@ def test_a_block_closes_it_whatever_ends_the_block(opener, inputs):
             use()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slot", [-1, 2])
 def test_a_slot_it_lacks_is_refused_in_one_line(opener, inputs, slot):
     runtime = opener(2)

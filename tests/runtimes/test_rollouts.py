@@ -9,6 +9,8 @@ import pytest
 from support import load_vectors
 from verbs import run_verb
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 0.1  # pixels
 
 

@@ -42,6 +42,7 @@ def load(folder):
     return torch.load(folder / "drlt-checkpoint.pt", weights_only=True)
 
 
+@pytest.mark.slow
 def test_a_run_cut_off_ends_as_an_unbroken_one(quick, tmp_path, monkeypatch, capsys):
     code, out, _ = run_verb(capsys, "train", "drlt", "-o", tmp_path / "whole", *WORDS)
     assert code == 0
@@ -74,6 +75,7 @@ def test_a_run_cut_off_ends_as_an_unbroken_one(quick, tmp_path, monkeypatch, cap
     assert (cut / "drlt-curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_finished_run_leaves_small_weights_with_a_card(quick, tmp_path, capsys):
     from safetensors.torch import load_file
 
@@ -89,6 +91,17 @@ def test_a_finished_run_leaves_small_weights_with_a_card(quick, tmp_path, capsys
         assert torch.allclose(weights[name], value, rtol=1e-3, atol=1e-6), name
 
 
+@pytest.mark.slow
+def test_without_a_trial_the_run_is_as_whole(quick, tmp_path, capsys):
+    code, out, _ = run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS, "--no-trial")
+    assert code == 0
+    assert json.loads(out)["trial"] is None
+    assert "trial" not in read_card(tmp_path / "drlt.safetensors")
+    trial = json.loads(run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS)[1])["trial"]
+    assert trial["start_iou"] is None
+
+
+@pytest.mark.slow
 def test_another_run_is_not_gone_on_with(quick, tmp_path, capsys):
     assert run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS)[0] == 0
     code, _, err = run_verb(capsys, "train", "drlt", "-o", tmp_path, *WORDS, "--seed", "2")

@@ -159,12 +159,14 @@ class TwinSession:
         return [part.numpy() for part in (box, score, maps.policy_logits, state)]
 
 
+@pytest.mark.slow
 def test_the_tensors_are_those_that_quantize_would_quantize(bundle, network, attention):
     model = onnx.load(bundle.graph("step"))
     wanted = list_activations(model, list_products(model, attention=attention))
     assert sorted(list_rounded(network.variant, attention=attention)) == sorted(wanted)
 
 
+@pytest.mark.slow
 def test_it_computes_what_the_graph_computes(network, ranges, attention, track, graph):
     for compared, errors in compare_frames(network, ranges, attention, track, graph):
         assert compared.steps.keys() == ranges.keys()

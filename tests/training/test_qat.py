@@ -39,6 +39,8 @@ from relo_edge.training.render import Jitter
 from relo_edge.training.rollout import roll_states
 from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
 
+pytestmark = pytest.mark.slow
+
 
 def small_stage(attention=False):
     network = small_network().eval()

@@ -62,6 +62,7 @@ def test_batches_have_the_shapes_of_synthetic_ones(folders):
         assert (one.shape, one.dtype) == (other.shape, other.dtype), name
 
 
+@pytest.mark.slow
 def test_clips_do_not_depend_on_how_many_read_them_nor_on_a_break(folders):
     alone = take(folders, 4)
     assert not equal(alone[0], alone[1])

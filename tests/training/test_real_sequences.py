@@ -93,6 +93,7 @@ def test_a_batch_is_a_function_of_its_item(tmp_path):
     assert first.frames == 4
 
 
+@pytest.mark.slow
 def test_the_verb_takes_real_and_synthetic_clips_together(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "ATLAS", 6)
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)

@@ -39,6 +39,7 @@ def train(capsys, *words):
     return code, json.loads(out) if out else None, err
 
 
+@pytest.mark.slow
 def test_both_stages_learn_from_real_clips(tmp_path, data, capsys):
     code, result, err = train(capsys, "warmup", "-o", tmp_path / "run", "--steps", "2", *data)
     assert code == 0, err
@@ -53,6 +54,7 @@ def test_both_stages_learn_from_real_clips(tmp_path, data, capsys):
     assert read_checkpoint(tmp_path / "run" / "reinforce-checkpoint.pt").variant.name == "demo"
 
 
+@pytest.mark.slow
 def test_no_textures_are_painted_where_no_clip_is_synthetic(tmp_path, data, capsys, monkeypatch):
     painted = []
     build = run.build_atlas
@@ -73,6 +75,7 @@ def make_start(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_resumed_run_sees_what_an_unbroken_one_does(tmp_path, data, capsys, monkeypatch):
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
     words = ["warmup", "--from", make_start(tmp_path), "--synthetic", "0.5", *data]
@@ -86,6 +89,7 @@ def test_a_resumed_run_sees_what_an_unbroken_one_does(tmp_path, data, capsys, mo
         assert torch.allclose(value, cut[name], atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_own_clips_only(tmp_path, data, capsys):
     words = ["warmup", "-o", tmp_path / "run", "--from", make_start(tmp_path), "--steps", "1"]
     assert train(capsys, *words, *data)[0] == 0
@@ -100,6 +104,7 @@ def test_a_run_goes_on_from_its_own_clips_only(tmp_path, data, capsys):
     assert (code, "expected data ['train: 1 videos as got10k', 'LaSOT: 2" in err) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_broken_picture_costs_a_line(tmp_path, data, capsys):
     picture = tmp_path / "coco" / "train2017" / "000000000001.jpg"
     picture.write_bytes(picture.read_bytes()[:-500])

@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
-from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
-from small_training import SMALL, small_atlas, small_network
+from small_training import small_network, train_small
 from verbs import run_verb
 
 from relo_edge.errors import CheckpointError
@@ -21,25 +19,11 @@ from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.training import run
 from relo_edge.training.checkpointing import RunState
 from relo_edge.training.curve import draw_curve
-from relo_edge.training.loop import LoopSettings, anneal, run_loop
-from relo_edge.training.render import Jitter
-from relo_edge.training.synthetic_batches import ClipSettings, stream_clips
+from relo_edge.training.loop import LoopSettings, anneal
 from relo_edge.training.warmup import Warmup
 
 
-def train_small(folder, steps, network=None, log_every=1):
-    network = network or small_network()
-    run_state = RunState(folder, "warmup", {"seed": 1})
-    run_state.restore(network)
-    clips = ClipSettings(2, 1, Jitter(), 1)
-    settings = LoopSettings(
-        steps, 1e-3, warm_steps=1, log_every=log_every, save_every=2, half=False
-    )
-    with closing(stream_clips(small_atlas(), SMALL, clips, count(run_state.step))) as stream:
-        finished = run_loop(network, Warmup(), stream, settings, run_state)
-    return network, run_state, finished
-
-
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
     (tmp_path / "whole").mkdir()
@@ -100,6 +84,7 @@ def test_a_log_is_cut_to_what_the_checkpoint_knows(tmp_path):
         assert [float(row["step"]) for row in csv.DictReader(file)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     _, run_state, _ = train_small(tmp_path, 2)
     kept = run_state.checkpoint.read_bytes()
@@ -125,14 +110,16 @@ def test_the_rate_rises_then_falls():
     assert rates[-1] == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(run, "ATLAS", 6)
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
     words = ["--steps", "1", "--batch-clips", "2", "--threads", "1", "--json"]
-    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, *words)
+    code, out, _ = run_verb(capsys, "train", "warmup", "-o", tmp_path, "--no-trial", *words)
     assert code == 0, out
+    assert json.loads(out)["trial"] is None
     start = tmp_path / "warmup-checkpoint.pt"
     code, out, _ = run_verb(capsys, "train", "reinforce", "--from", start, "-o", tmp_path, *words)
     assert code == 0, out

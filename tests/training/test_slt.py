@@ -235,6 +235,7 @@ def small_runs(monkeypatch):
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)
 
 
+@pytest.mark.slow
 def test_the_verb_trains_and_goes_on_and_export_reads_it(tmp_path, small_runs, capsys):
     from relo_edge.network.checkpoint import read_checkpoint
     from relo_edge.network.demo import find_demo_checkpoint

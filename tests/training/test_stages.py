@@ -86,6 +86,7 @@ def test_a_levelled_policy_is_the_same_above_zero():
     assert torch.allclose(shift, shift.flatten()[0], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_pays_becomes_more_likely(algorithm):
     """A world in which one cell alone has the right box: every algorithm must find it."""

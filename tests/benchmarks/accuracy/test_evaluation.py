@@ -99,6 +99,7 @@ def test_the_table(evaluate, data):
     assert "eval: 12 frames" in err
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_numbers(evaluate, data, tmp_path):
     whole = json.loads(evaluate(data, "--json", output="whole")[1])
     with press_ctrl_c_after(6):
@@ -118,6 +119,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_numbers(evaluate, dat
     assert (code, "eval: already there" in err) == (0, True), "nothing is tracked twice"
 
 
+@pytest.mark.slow
 def test_jobs_give_the_same_numbers(evaluate, data, tmp_path):
     evaluate(data)
     assert evaluate(data, "--jobs", 2, output="jobs")[0] == 0
@@ -125,6 +127,7 @@ def test_jobs_give_the_same_numbers(evaluate, data, tmp_path):
         assert (read_boxes(tmp_path, name) == read_boxes(tmp_path, name, "jobs")).all()
 
 
+@pytest.mark.slow
 def test_interrupted_jobs_keep_what_is_done(evaluate, data):
     with press_ctrl_c_after(4):
         code, out, err = evaluate(data, "--jobs", 2)

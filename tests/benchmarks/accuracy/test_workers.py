@@ -65,6 +65,7 @@ def test_what_cannot_be_tracked_is_named(tmp_path):
         track_sequence(one, tracker, Wish(), lambda: None)
 
 
+@pytest.mark.slow
 def test_processes_track_as_this_one_does(sequences, demo_bundle):
     crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     frames = []

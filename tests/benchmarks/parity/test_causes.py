@@ -15,6 +15,8 @@ from relo_edge.benchmarks.parity.state_mistakes import list_state_mistakes
 from relo_edge.contract import describe_graph
 from relo_edge.runtime import open_runtime
 
+pytestmark = pytest.mark.slow
+
 BOTH = ("template", "step")
 ODD = renormalise(4.0, -2.2)
 perturb_one = scale_weights(1.01, "block3/mlp/w3/weight")

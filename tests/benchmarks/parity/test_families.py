@@ -75,6 +75,7 @@ def test_two_states_without_a_map_pass(toy):
     assert "state error" in result.describe()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "cause"),
     [
@@ -92,6 +93,7 @@ def test_a_state_gone_wrong_fails_and_is_named(toy, fault, cause):
     )
 
 
+@pytest.mark.slow
 def test_a_map_without_a_state_passes(sutrack_bundle):
     result = compare(open_reference(), OnnxRuntime(sutrack_bundle, "fp32", batch=2))
     assert result.passed, result.describe()
@@ -99,6 +101,7 @@ def test_a_map_without_a_state_passes(sutrack_bundle):
     assert "no state is carried" in result.describe()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "part"), [("no words", "weights"), ("upside down", "geometry")])
 def test_a_wrong_map_fails(sutrack_bundle, fault, part):
     result = compare(open_reference(), open_faulty(sutrack_bundle, fault))
@@ -107,6 +110,7 @@ def test_a_wrong_map_fails(sutrack_bundle, fault, part):
     assert part in {cause.part for cause in result.causes}, result.describe()
 
 
+@pytest.mark.slow
 def test_layers_are_compared_by_the_contract(toy, sutrack_bundle):
     for bundle in (toy, sutrack_bundle):
         side = GraphSide(bundle, "fp32")

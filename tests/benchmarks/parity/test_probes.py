@@ -64,6 +64,7 @@ def test_a_template_variant_gets_all_its_templates():
     assert start.search.shape == (variant.search_size, variant.search_size, 3)
 
 
+@pytest.mark.slow
 def test_two_targets_are_compared_where_there_is_room(demo_bundle):
     reference = open_runtime(demo_bundle.path, "pytorch")
     probes = prepare_probes(reference, reference.variant)

@@ -75,6 +75,7 @@ class Spoilt:
         return answer
 
 
+@pytest.mark.slow
 def test_equal_runtimes_pass(pair):
     calls = []
     result = measure(*pair, lambda: calls.append(1))
@@ -90,6 +91,7 @@ def test_equal_runtimes_pass(pair):
     assert "PASSED" in result.describe()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "word"),
     [
@@ -106,12 +108,14 @@ def test_a_fault_fails(pair, fault, word):
     assert word in result.describe()
 
 
+@pytest.mark.slow
 def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
     monkeypatch.setattr(parity, "ENOUGH_ON_TARGET", 0.0)
     result = measure(pair[0], Spoilt(pair[1], "box"))
     assert "closed-loop IoU" in result.describe()
 
 
+@pytest.mark.slow
 def test_frames_in_which_the_reference_is_lost_do_not_count(pair):
     (followed,), run = roll_out(*pair)
     strayed = followed.expected.copy()
@@ -130,6 +134,7 @@ def test_frames_in_which_the_reference_is_lost_do_not_count(pair):
     assert "closed-loop IoU 0.571" in "".join(judge_parity([unknown], run).failures)
 
 
+@pytest.mark.slow
 def test_a_track_that_was_not_judged_is_no_plain_pass(pair):
     (followed,), run = roll_out(*pair)
     truth = np.full((8, 4), np.nan)
@@ -185,6 +190,7 @@ def test_a_score_is_the_largest_windowed_logit():
     assert np.isnan(make_pair(np.nan).choice_error)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
     """A large variant's states of a long clip would fill it."""
     monkeypatch.setattr(rollout, "FRAMES", 15)
@@ -212,6 +218,7 @@ def test_a_step_is_taken_back_on_both_sides(pair):
             assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_never_kept_is_named(pair):
     result = measure(pair[0], Spoilt(pair[1], "no history"))
     assert [cause.part for cause in result.causes] == ["temporal state"]
@@ -220,11 +227,13 @@ def test_a_state_that_is_never_kept_is_named(pair):
     assert result.clips[0].frames[1].errors["policy_logits"] > 1e-2
 
 
+@pytest.mark.slow
 def test_an_overflow_is_named(pair):
     result = measure(pair[0], Spoilt(pair[1], "nan"))
     assert [cause.part for cause in result.causes] == ["numbers"]
 
 
+@pytest.mark.slow
 def test_frames_apart_come_with_a_picture(pair):
     result = measure(pair[0], Spoilt(pair[1], "box"))
     picture = result.pictures[0]
@@ -235,6 +244,7 @@ def test_frames_apart_come_with_a_picture(pair):
     assert measure(*pair).pictures == []
 
 
+@pytest.mark.slow
 def test_users_clips_start_where_their_target_is(pair, tmp_path):
     clip = make_clip(3, 6)
     folder = tmp_path / "walk"
@@ -260,6 +270,7 @@ def test_a_clip_whose_target_comes_in_its_last_frame_is_refused(tmp_path):
         find_segments([str(folder)])
 
 
+@pytest.mark.slow
 def test_without_a_truth_the_track_is_judged(pair, tmp_path, monkeypatch):
     video = write_video(tmp_path / "walk.mp4", frames=6)
     segments = find_segments([str(video)])
@@ -268,6 +279,7 @@ def test_without_a_truth_the_track_is_judged(pair, tmp_path, monkeypatch):
     assert "closed-loop IoU" in "".join(result.failures)
 
 
+@pytest.mark.slow
 def test_a_lost_state_shows_in_the_first_divergence_and_its_margin(pair):
     reference, candidate = pair
     result = measure(reference, Spoilt(candidate, "bgr"))
@@ -277,6 +289,7 @@ def test_a_lost_state_shows_in_the_first_divergence_and_its_margin(pair):
     assert result.argmax_agreement < 1
 
 
+@pytest.mark.slow
 def test_a_precision_without_gate_is_refused(pair):
     reference, candidate = pair
     spoilt = Spoilt(candidate, "none")
@@ -285,6 +298,7 @@ def test_a_precision_without_gate_is_refused(pair):
         measure(reference, spoilt)
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
     words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--json"]
     code, out, err = run_verb(capsys, *words)
@@ -298,6 +312,7 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
     assert "parity: " in err
 
 
+@pytest.mark.slow
 def test_the_verb_fails_on_other_weights(demo_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
@@ -311,6 +326,7 @@ def test_the_verb_fails_on_other_weights(demo_bundle, tmp_path, capsys):
     assert "FAILED" in out
 
 
+@pytest.mark.slow
 def test_the_verb_plots_and_walks_the_layers(demo_bundle, tmp_path, capsys):
     plot = tmp_path / "parity.png"
     words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--layers", "--plot", plot]
@@ -321,6 +337,7 @@ def test_the_verb_plots_and_walks_the_layers(demo_bundle, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["parity.png"]
 
 
+@pytest.mark.slow
 def test_layers_of_what_has_no_graph_are_refused(demo_bundle, capsys):
     words = ["parity", demo_bundle.path, "--runtime", "openvino", "--precision", "bf16", "--layers"]
     code, _, err = run_verb(capsys, *words)
@@ -345,6 +362,7 @@ def test_a_plot_that_cannot_be_written_is_said_before_the_work(demo_bundle, caps
     assert "expected .png or .svg" in err
 
 
+@pytest.mark.slow
 def test_json_has_no_nan(pair, capsys):
     from relo_edge.verbs.shared import print_result
 

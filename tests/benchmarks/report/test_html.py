@@ -112,6 +112,7 @@ def page(files):
     return path
 
 
+@pytest.mark.slow
 def test_the_page_holds_what_was_found(page):
     text = page.read_text()
     for words in (
@@ -232,6 +233,7 @@ def browse(page, *flags):
     return done
 
 
+@pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_it_without_a_word_or_a_request(page, width, tmp_path):

@@ -38,6 +38,7 @@ def check_verdict(result):
     ]
 
 
+@pytest.mark.slow
 def test_a_short_soak_of_the_loop(monkeypatch):
     monkeypatch.setattr(soak_log, "CAMERA", "synthetic:size=128x96,fps=60")
     monkeypatch.setattr(soak_loop, "SEGMENT_SECONDS", 99.0)

@@ -9,7 +9,7 @@ from clips import StillRuntime, write_video
 from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
-from relo_edge.benchmarks.speed import latency, load
+from relo_edge.benchmarks.speed import bench, latency, load
 from relo_edge.benchmarks.speed.contenders import Lap, PeerContender, RuntimeContender
 from relo_edge.benchmarks.speed.environment import describe_machine
 from relo_edge.benchmarks.speed.latency import make_rows, read_scene, take_turns
@@ -117,6 +117,7 @@ def test_a_runtime_that_knows_its_parts_is_split(demo_bundle):
     assert "copy_in" not in laps[0].stages
 
 
+@pytest.mark.slow
 def test_several_targets_are_stepped_at_once(demo_bundle, capsys):
     words = ["--runtime", "onnxruntime", "--batch", 1, "--batch", 2, "--json"]
     code, out, _ = run_verb(capsys, "bench", demo_bundle.path, *words)
@@ -189,6 +190,7 @@ def test_another_tracker_has_a_time_and_no_parity():
     assert row.passed
 
 
+@pytest.mark.slow
 def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
     words = ["--runtime", "pytorch", "--runtime", "openvino:fp32", "--threads", 1, "--json"]
     code, out, err = run_verb(capsys, "bench", demo_bundle.path, *words)
@@ -207,6 +209,7 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
     assert all(word in err for word in ("timing: 4 turns", "parity: ", "start-up: 2 processes"))
 
 
+@pytest.mark.slow
 def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
     code, out, err = run_verb(capsys, "bench", demo_bundle.path)
     assert code == 0
@@ -214,6 +217,7 @@ def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
     assert "left out tensorrt-rtx" in err
 
 
+@pytest.mark.slow
 def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
@@ -229,6 +233,7 @@ def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, caps
     assert "FAILED: policy_logits" in out
 
 
+@pytest.mark.slow
 def test_without_a_reference_nothing_is_called_proven(demo_bundle, tmp_path, capsys, monkeypatch):
     def refuse(*_, **__):
         raise InputError("checkpoint", found="nothing")
@@ -270,3 +275,20 @@ def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
     assert "gpu_power_limit_w" not in found
     assert found["cores"] >= 1
     assert "" not in found.values()
+
+
+def test_ctrl_c_after_the_timing_loses_no_time_measured(demo_bundle, capsys, monkeypatch):
+    def press_ctrl_c(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "_prove", press_ctrl_c)
+    words = ["bench", demo_bundle.path, "--runtime", "onnxruntime", "--threads", "1"]
+    code, out, _ = run_verb(capsys, *words, "--json")
+    told = json.loads(out)
+    assert (code, told["interrupted"]) == (130, True)
+    assert [(row["runtime"], row["parity"]) for row in told["rows"]] == [("onnxruntime", None)]
+    assert len(told["rows"][0]["times_ms"]) == 4
+    code, out, _ = run_verb(capsys, *words)
+    assert code == 130
+    assert "interrupted after the timing" in out
+    assert "not proven" in out

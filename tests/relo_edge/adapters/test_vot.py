@@ -78,6 +78,17 @@ def test_the_toolkit_gets_the_trackers_rectangles(workspace):
 
 
 @pytest.mark.slow
+def test_started_by_hand_it_says_who_starts_it():
+    words = ["-m", "relo_edge.adapters.vot", "demo", "--runtime", "onnxruntime"]
+    done = subprocess.run(
+        [sys.executable, *words], input="", capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "nothing speaks TraX here" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_a_bundle_that_is_not_there_is_told_in_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "relo_edge.adapters.vot", tmp_path / "none"],

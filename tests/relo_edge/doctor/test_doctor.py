@@ -69,6 +69,7 @@ def test_json_holds_the_same_findings(record, capsys):
     assert set(printed["findings"][0]) == {"section", "subject", "mark", "detail", "fix"}
 
 
+@pytest.mark.slow
 def test_doctor_examines_this_machine_without_loading_what_it_examines():
     script = (
         "import sys\nfrom relo_edge.cli import main\n"

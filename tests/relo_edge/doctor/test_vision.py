@@ -2,6 +2,7 @@
 
 import pytest
 
+from relo_edge.doctor import evidence
 from relo_edge.doctor.subprocesses import Answer
 from relo_edge.doctor.vision import judge_opencv
 
@@ -67,6 +68,22 @@ def test_the_systems_opencv_is_told_by_its_place(record):
     assert findings["opencv"].detail == f"4.8.0, {file}"
     assert findings["gui"].detail == "windows open with GTK2"
     assert (findings["gstreamer"].mark, findings["gstreamer"].detail) == ("ok", "1.20.3")
+
+
+def test_pipelines_run_in_gstreamers_own_command_where_it_is(record):
+    found = judge(record(gst_launch="/usr/bin/gst-launch-1.0"))["gstreamer"]
+    assert (found.mark, found.detail) == ("ok", "pipelines run in /usr/bin/gst-launch-1.0")
+    found = judge(record())["gstreamer"]
+    assert found.mark == "missing"
+    assert "gstreamer1.0-tools" in found.fix
+
+
+def test_the_command_is_looked_for(tmp_path, monkeypatch):
+    command = tmp_path / "gst-launch-1.0"
+    command.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(evidence, "ask_children", lambda probes: {})
+    assert evidence.collect_evidence().gst_launch == str(command)
 
 
 def test_a_headless_build_is_warned_of(record):

@@ -74,6 +74,7 @@ def test_pairs_are_merged_in_the_vocabularys_order(vocabulary):
     ]
 
 
+@pytest.mark.slow
 def test_the_graph_says_what_the_network_says(bundle, weights):
     made = encode_sentence(bundle, "red car")
     ids = torch.from_numpy(list_word_ids([START, 513, 515, START + 1])[None])

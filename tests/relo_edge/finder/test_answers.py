@@ -83,6 +83,7 @@ def test_several_boxes_are_counted():
         read_box_answer(text)
 
 
+@pytest.mark.slow
 @given(st.text() | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_any_text_is_a_box_or_a_line(text):
     try:

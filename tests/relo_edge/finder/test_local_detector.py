@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_models
 
 from relo_edge.errors import FinderError, InputError, MissingDependency
 from relo_edge.finder import local_detector
@@ -19,13 +20,14 @@ def test_without_the_package_one_line_names_it(monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     pytest.importorskip("transformers")
-    from tiny_models import write_owlv2
-
-    return write_owlv2(tmp_path_factory.mktemp("owlv2"))
+    return tiny_models.write_owlv2(tmp_path_factory.mktemp("owlv2"))
 
 
 @pytest.mark.slow
-def test_a_detectors_best_box_lies_in_the_picture(model, monkeypatch):
+@pytest.mark.parametrize("kind", ["owlv2", "owlvit", "grounding_dino"])
+def test_a_detectors_best_box_lies_in_the_picture(kind, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    model = getattr(tiny_models, f"write_{kind}")(tmp_path)
     monkeypatch.setattr(local_detector, "SURE", 0.0)
     frame = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     x, y, width, height = open_finder(FinderRequest(f"transformers:{model}")).find(frame, "car")

@@ -64,6 +64,7 @@ def read_table(path):
     return [row[1] for row in rows], np.array([row[2:] for row in rows], float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("units", "said"), SAID.values(), ids=SAID)
 def test_a_found_target_is_tracked_as_a_given_one(track, tmp_path, units, said):
     given, found = tmp_path / "given.csv", tmp_path / "found.csv"

@@ -12,6 +12,7 @@ from relo_edge.host.signals import catch_interrupt, raise_on_end
 from relo_edge.network.demo import find_demo_checkpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_an_export_that_is_ended_leaves_nothing(tmp_path, number):
     scratch, place = tmp_path / "tmp", tmp_path / "place"

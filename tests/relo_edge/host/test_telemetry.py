@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from clips import write_images
 from network_log import build_shim, read_log
+from shortened import write_prelude
 
 from relo_edge.cli import app
 from relo_edge.export.demo import find_demo_bundle
@@ -24,6 +25,7 @@ REPORTING = {"onnxruntime", "openvino", "huggingface_hub", "ray"}
 
 LONG = pytest.mark.slow
 CLIP = ("--clips", "dataset/one")
+STEP = ("--steps", "1", "--batch-clips", "1")
 CAMERA = "synthetic:frames=8,size=160x120,fps=60"
 VERBS = [
     ("doctor",),
@@ -38,9 +40,11 @@ VERBS = [
     ("build-engine", "demo", "--library", "tensorrt"),
     ("export", "--checkpoint", str(find_demo_checkpoint()), "-o", "exported"),
     pytest.param(("parity", "bundle", "--runtime", "openvino", *CLIP), marks=LONG),
-    pytest.param(("quantize", "bundle", "--int8", "--method", "minmax", *CLIP), marks=LONG),
+    pytest.param(("quantize", "bundle", "--int8", "--quick", *CLIP), marks=LONG),
     pytest.param(("bench", "bundle", "--runtime", "onnxruntime"), marks=LONG),
-    pytest.param(("train", "warmup", "-o", "run", "--steps", "1", "--clips", "1"), marks=LONG),
+    pytest.param(
+        ("train", "warmup", "-o", "run", "--steps", "1", "--batch-clips", "1"), marks=LONG
+    ),
 ]
 
 
@@ -98,9 +102,11 @@ def list_left(folder):
     return [path for path in found if not OWN_CACHES & set(path.parts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", VERBS, ids=" ".join)
 def test_a_verb_sends_nothing(place, shim, words):
-    child = start_child([sys.executable, "-m", "relo_edge", *words], place, shim)
+    code = f"{write_prelude(words[0])}from relo_edge.cli import main; main()"
+    child = start_child([sys.executable, "-c", code, *words], place, shim)
     out, _ = child.communicate(timeout=300)
     assert read_log(place / "network.log") == [], out
     assert list_left(place) == [], out
@@ -109,6 +115,7 @@ def test_a_verb_sends_nothing(place, shim, words):
     assert "Traceback" not in out
 
 
+@pytest.mark.slow
 def test_the_page_sends_nothing(place, shim):
     command = ("serve", "synthetic:", "--bundle", "demo", "--port", "0", "--init", "40,30,30,30")
     child = start_child([sys.executable, "-m", "relo_edge", *command], place, shim)

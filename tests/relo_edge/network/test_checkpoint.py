@@ -170,6 +170,7 @@ def test_another_tracker_is_named(tmp_path):
     assert "no RELO or SUTrack or DRLT weights: found 'encoder.body.block0\\x1b[31m'" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(
     ("changes", "reason"),
@@ -210,6 +211,7 @@ def read_bytes(content):
     return None
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(kind=st.sampled_from(FORMATS), cut=st.floats(0, 1, exclude_max=True))
 def test_a_cut_file_is_always_refused(whole_files, kind, cut):
@@ -217,6 +219,7 @@ def test_a_cut_file_is_always_refused(whole_files, kind, cut):
     assert "no readable checkpoint" in read_bytes(whole[: int(cut * len(whole))])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(
     kind=st.sampled_from(FORMATS),

@@ -86,12 +86,14 @@ def test_every_name_and_shape_is_the_releases(variant):
     assert state_shapes(VARIANTS[variant]) == {n: tuple(s) for n, s in released.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", RELEASED)
 def test_four_frames_equal_the_release_whatever_the_first_state_holds(variant):
     worst = run_frames(variant)
     assert is_equal(worst), worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("carry", [carry_stale, carry_deepest_layer])
 def test_a_wrongly_carried_state_is_noticed(carry):
     assert not is_equal(run_frames("t256", carry=carry))

@@ -6,10 +6,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from support import DATA, load_vectors
+from support import DATA, draw_recipe, load_vectors
 
 from relo_edge.families.sutrack import FAMILY
-from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.network.sutrack import build_sutrack, sutrack_shapes
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS, TrackerProtocol
@@ -23,7 +22,7 @@ RELEASED = ["t224", pytest.param("b224", marks=pytest.mark.slow)]
 @lru_cache(maxsize=1)
 def sutrack_network(size):
     variant = VARIANTS[f"sutrack-{size}"]
-    return build_sutrack(variant, draw_weights(variant))
+    return build_sutrack(variant, draw_recipe(variant.name))
 
 
 def encode_templates(network, vectors):
@@ -43,6 +42,7 @@ def measure_errors(vectors, frame, maps):
     return [float(np.abs(got - vectors[f"{name}_{frame}"]).max()) for got, name in pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", RELEASED)
 def test_maps_equal_the_release(size):
     vectors, network = load_vectors(f"step_sutrack_{size}"), sutrack_network(size)
@@ -53,6 +53,7 @@ def test_maps_equal_the_release(size):
         assert max(errors) < MAP_TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", RELEASED)
 def test_the_text_token_equals_the_release(size):
     vectors, network = load_vectors(f"step_sutrack_{size}"), sutrack_network(size)
@@ -62,6 +63,7 @@ def test_the_text_token_equals_the_release(size):
         assert np.abs(got.numpy() - want).max() < TEXT_TOLERANCE * np.abs(want).max()
 
 
+@pytest.mark.slow
 def test_words_templates_and_boxes_matter():
     vectors, network = load_vectors("step_sutrack_t224"), sutrack_network("t224")
     templates, text = encode_templates(network, vectors), network.encode_words()

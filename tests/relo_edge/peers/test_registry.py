@@ -90,6 +90,7 @@ def test_several_targets_have_a_tracker_each():
         targets.remove(names[0])
 
 
+@pytest.mark.slow
 def test_eval_and_its_processes(capsys, tmp_path):
     data = write_plain(tmp_path / "data", ["one", "two"])
     code, here, err = run_verb(capsys, "eval", data, "--tracker", "mil", "-o", tmp_path / "a")

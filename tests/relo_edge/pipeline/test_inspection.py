@@ -44,6 +44,7 @@ def test_an_engine_of_a_graph_that_was_replaced_is_stale_not_damaged(copied):
     assert [engine["state"] for engine in inspection.engines] == ["STALE"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

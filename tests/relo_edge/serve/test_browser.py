@@ -186,6 +186,7 @@ def test_record_and_download(browser, server, tmp_path, monkeypatch):
         assert count_frames(video) >= 10
 
 
+@pytest.mark.slow
 def test_reload_and_a_second_viewer_find_everything_as_it_is(browser, server):
     with watch(browser, server) as tab, watch(browser, server, dark=True) as other:
         tab.drag((0.25, 0.25), (0.5, 0.5))
@@ -236,6 +237,7 @@ def test_a_dropped_line_is_said_and_mended(browser, server):
         relay.close()
 
 
+@pytest.mark.slow
 def test_a_camera_that_breaks_is_said(browser, tmp_path):
     lives = [(40, "stop"), (10**6, "stop")]
     camera = ScriptedCamera(*lives, pause=0.05)
@@ -281,6 +283,7 @@ def test_no_label_of_the_plots_is_clipped(browser, server):
             assert tab.ask(plot.replace("MS", str(milliseconds))) == [False, True]
 
 
+@pytest.mark.slow
 def test_with_a_token_the_printed_address_opens_the_page(browser, tmp_path):
     with serve(tmp_path, CAMERA, host="0.0.0.0") as server:
         address = f"http://127.0.0.1:{server.port}/"

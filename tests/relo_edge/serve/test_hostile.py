@@ -70,6 +70,7 @@ def test_the_ninth_viewer_is_told_that_it_is_full(server):
     assert is_well(server)
 
 
+@pytest.mark.slow
 def test_connections_that_say_nothing_are_cut_and_bounded(server):
     silent = [
         socket.create_connection(("127.0.0.1", server.port)) for _ in range(MAX_CONNECTIONS + 20)
@@ -104,6 +105,7 @@ TRICKLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opening", TRICKLES.values(), ids=TRICKLES)
 def test_connections_that_trickle_lock_nobody_out(server, monkeypatch, opening):
     """A byte now and then used to keep a connection for ever once it had had an answer."""
@@ -157,6 +159,7 @@ def test_a_newcomer_outlives_silent_connections(server):
             line.close()
 
 
+@pytest.mark.slow
 def test_a_download_that_is_not_read_loses_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.serve.http_protocol.SEND_SECONDS", 0.5)
     size = 64 << 20
@@ -242,6 +245,7 @@ OBJECTS = st.dictionaries(WORDS | st.text(max_size=9), SCALARS | st.lists(SCALAR
 MESSAGES = OBJECTS.map(json.dumps) | st.text(max_size=200) | st.binary(max_size=200)
 
 
+@pytest.mark.slow
 @SLOW
 @given(messages=st.lists(MESSAGES.filter(lambda m: "restart" not in str(m)), max_size=6))
 def test_any_messages_are_answered_and_survived(server, quiet, messages):

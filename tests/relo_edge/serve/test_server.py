@@ -179,6 +179,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_whole_recordings(tmp_path, number):
     words = ["serve", CAMERA, "--bundle", "b", "--port", "0", "--json", "--init", "40,30,24,18"]

@@ -105,6 +105,7 @@ def test_recordings_lie_in_a_folder_for_each_source(tmp_path):
         assert fetch(server, f"/sources/door/recordings/{names[0]}")[0] == 404
 
 
+@pytest.mark.slow
 def test_sources_come_and_go_while_the_page_is_open(tmp_path):
     before = list_holdings()
     with show_wall(tmp_path, make_sources("door", "yard")) as server:
@@ -162,6 +163,7 @@ def test_a_silent_camera_keeps_nobody_waiting(tmp_path, monkeypatch):
         page.until(lambda: len(page.heads) > 3)
 
 
+@pytest.mark.slow
 def test_a_target_that_does_not_fit_a_late_first_frame_is_a_notice(tmp_path, monkeypatch):
     late = ScriptedCamera(*[(0, "stop")] * 3, (9999, "end"), pause=0.01)
     monkeypatch.setattr("relo_edge.serve.building.read_live", lambda _: read_live(late))
@@ -211,6 +213,7 @@ def test_the_page_counts_for_prometheus(tmp_path):
             assert read("stage_seconds_count", stage=stage) > 0
 
 
+@pytest.mark.slow
 def test_one_click_enlarges_a_picture_in_a_browser(tmp_path, wall):
     browser = Browser(tmp_path)
     try:

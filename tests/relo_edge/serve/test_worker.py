@@ -108,6 +108,7 @@ def test_paused_is_paused_and_a_box_may_be_drawn_meanwhile(begin):
     wait_for(lambda: tracking.frames > frames + 3)
 
 
+@pytest.mark.slow
 def test_a_pause_is_no_waiting(begin, tmp_path):
     """Frames that a file gave before a pause used to count the pause as their latency."""
     clip = write_video(tmp_path / "clip.mp4", frames=40, fps=20)

@@ -67,6 +67,7 @@ def nothing_left():
 OPENED = [("pytorch", 1), ("onnxruntime", 1), ("onnxruntime", 2), ("openvino", 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "lanes"), OPENED)
 def test_eight_sources_are_tracked_as_each_alone(demo_bundle, name, lanes, nothing_left):
     seeds = range(8)
@@ -86,6 +87,7 @@ def test_eight_sources_are_tracked_as_each_alone(demo_bundle, name, lanes, nothi
         np.testing.assert_allclose(boxes[source], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "lanes"), [("pytorch", 1), ("onnxruntime", 2)])
 def test_a_step_taken_back_is_the_right_ones(demo_bundle, name, lanes):
     """With recovery, a doubtful frame leaves no trace in the state: for its own source alone."""

@@ -51,6 +51,7 @@ def clips(tmp_path, monkeypatch):
     write_video(tmp_path / "b.mp4", frames=8)
 
 
+@pytest.mark.slow
 def test_each_source_has_the_files_that_it_has_alone(capsys, clips, still, tmp_path, nothing_left):
     options = ["--save", "out.mp4", "--boxes", "out.csv", "--boxes", "out.mot.txt"]
     inits = ["--init", f"street:car={INIT}", "--init", f"cam2:{INIT}", "--init", f"cam2:dog={INIT}"]
@@ -59,7 +60,7 @@ def test_each_source_has_the_files_that_it_has_alone(capsys, clips, still, tmp_p
     )
     assert code == 0, err
     summary = json.loads(out)
-    assert still[0][0] == 3
+    assert still[0] == (3, 2)  # three targets, and both sources computed side by side
     assert (summary["frames"], summary["failures"]) == (20, {})
     assert {name: one["frames"] for name, one in summary["sources"].items()} == {
         "street": 12,
@@ -137,6 +138,7 @@ def test_one_that_breaks_is_reported_and_the_others_end_well(capsys, clips, stil
     assert "cam2: 8 frames" in out
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_and_leaves_whole_files(monkeypatch, tmp_path, nothing_left):
     cameras = {name: ScriptedCamera((100_000, "end")) for name in ("one", "two", "silent")}
     cameras["silent"] = ScriptedCamera(*[(0, "hang")] * 20)

@@ -8,7 +8,7 @@ import pytest
 from clips import StillRuntime, draw_frame
 
 from relo_edge.errors import InputError, ReloError
-from relo_edge.streams.sharing import SharedRuntime, StreamTracker
+from relo_edge.streams.sharing import SharedRuntime, StreamTracker, count_lanes
 
 BOX = (30.0, 20.0, 24.0, 18.0)
 FRAME = draw_frame(0)
@@ -145,3 +145,10 @@ def test_rows_go_to_those_who_asked():
     runtime.hold = lambda: time.sleep(0.05)
     run_all([lambda p=place: update(p) for place in range(3)])
     np.testing.assert_array_equal([scores[place] for place in range(3)], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("sources", "threads", "expected"), [(8, None, 8), (8, 2, 2), (2, 8, 2), (3, 1, 1)]
+)
+def test_every_source_has_a_lane_but_for_a_limit_on_threads(sources, threads, expected):
+    assert count_lanes(sources, threads) == expected

@@ -152,19 +152,17 @@ def test_closing_from_another_thread_ends_the_reading():
 def test_ctrl_c_while_a_camera_opens_leaves_nothing():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     camera = ScriptedCamera((5, "end"))
-    pressing = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
 
     def open_slowly():
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.4)
         return camera()
 
     try:
-        pressing.start()
         with pytest.raises(KeyboardInterrupt), read_live(open_slowly):
             pass
     finally:
         signal.signal(signal.SIGINT, previous)
-    pressing.join()
     assert camera.opened == camera.closed == 1
 
 

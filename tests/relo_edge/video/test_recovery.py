@@ -62,6 +62,7 @@ def read_all(path):
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "ffmpeg"), [("out.mp4", "with"), ("out.mp4", "without"), ("out.webm", "without")]
 )

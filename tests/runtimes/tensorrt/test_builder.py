@@ -42,7 +42,8 @@ def read_ends(rtx, network):
     return [(end.name, name_dtype(rtx, end.dtype), tuple(end.shape)) for end in ends]
 
 
-# test_xray.py builds the large variants' lower precisions.
+# test_xray.py builds the large variants' blocks in lower precisions.
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(
     ("name", "precision"),

@@ -66,6 +66,7 @@ def list_names(bundle):
     return sorted(path.name for path in (bundle.path / "engines").iterdir())
 
 
+@pytest.mark.slow
 def test_the_verb_builds_publishes_and_says_that_nothing_ran(capsys, bundle):
     code, out, err = run_verb(capsys, "build-engine", bundle.path, "--fp32", "--json")
     told = json.loads(out)
@@ -82,6 +83,7 @@ def test_the_verb_builds_publishes_and_says_that_nothing_ran(capsys, bundle):
     assert out.count("ahead of time, ok") == 2
 
 
+@pytest.mark.slow
 def test_a_reader_is_told_that_it_has_not_run(built):
     text = built[1].describe()
     assert "not yet run: there is no GPU here" in text
@@ -105,6 +107,7 @@ def test_the_sidecar_tells_where_the_plan_comes_from(built):
     assert list_sidecars(bundle, "tensorrt") == []
 
 
+@pytest.mark.slow
 def test_another_precision_stands_beside_the_first(bundle, monkeypatch):
     target = Target(find_library("tensorrt-rtx"), None)
     (bundle.path / "engines").mkdir()
@@ -158,6 +161,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(rollout, "SEEDS", rollout.SEEDS[:1])
 
 
+@pytest.mark.slow
 def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, gpu):
     words = ["build-engine", bundle.path, "--fp32", "--library", "tensorrt-rtx", "--json"]
     code, out, _ = run_verb(capsys, *words)
@@ -173,6 +177,7 @@ def test_with_a_gpu_the_verb_measures_what_it_built(capsys, bundle, gpu):
 MEASURE = ["--fp32", "--library", "tensorrt-rtx", "--json"]
 
 
+@pytest.mark.slow
 def test_the_verdict_is_kept_for_this_plan_at_this_place(
     capsys, bundle, gpu, tmp_path, monkeypatch
 ):
@@ -183,6 +188,7 @@ def test_the_verdict_is_kept_for_this_plan_at_this_place(
     assert kept.milliseconds == 0.5  # the device's own time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [MissingDependency("no CUDA binding"), DeviceError("it is full")])
 def test_what_cannot_be_measured_is_built_all_the_same(capsys, bundle, gpu, monkeypatch, error):
     def fail(_request):
@@ -196,6 +202,7 @@ def test_what_cannot_be_measured_is_built_all_the_same(capsys, bundle, gpu, monk
     assert len(list_names(bundle)) == 4
 
 
+@pytest.mark.slow
 def test_without_a_reference_the_times_are_told(capsys, bundle, gpu, monkeypatch):
     """A Jetson may have none of onnxruntime, OpenVINO and torch."""
     monkeypatch.setattr(engine_times, "REFERENCES", ("onnxruntime-cuda",))
@@ -205,6 +212,7 @@ def test_without_a_reference_the_times_are_told(capsys, bundle, gpu, monkeypatch
     assert "parity is not measured" in err
 
 
+@pytest.mark.slow
 def test_engines_are_timed_at_the_batch_they_were_asked_for(capsys, bundle, gpu):
     half = add_fp16(bundle)
     graphs = {n: EngineGraph(half.graph(n, "fp16"), half.state_dtype("fp16")) for n in GRAPHS}

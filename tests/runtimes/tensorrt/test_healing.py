@@ -48,6 +48,7 @@ def pass_at(monkeypatch, attempt):
 OPTIONS = [{""}, {"softmax in float32"}, {"bfloat16 attention"}, {"unfused attention"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", [1, 2, 3])
 def test_it_climbs_until_one_passes_and_records_which(capsys, bundle, monkeypatch, attempt):
     tried = pass_at(monkeypatch, attempt)
@@ -63,6 +64,7 @@ def test_it_climbs_until_one_passes_and_records_which(capsys, bundle, monkeypatc
         assert any(option in reason for reason in step.kept_in_float32.values())
 
 
+@pytest.mark.slow
 def test_what_never_passes_is_not_kept(capsys, bundle, monkeypatch):
     tried = pass_at(monkeypatch, None)
     code, out, err = run_verb(capsys, "build-engine", bundle.path, *WORDS, "--explain")
@@ -73,6 +75,7 @@ def test_what_never_passes_is_not_kept(capsys, bundle, monkeypatch):
     assert out.count("not kept") == 2
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_made_anew_the_reason_is_told(capsys, bundle, monkeypatch):
     pass_at(monkeypatch, None)
 

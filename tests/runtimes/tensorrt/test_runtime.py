@@ -10,10 +10,10 @@ import pytest
 from engines import add_fp16
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recorded_steps import BOX, DEMO, SEARCHES, TEMPLATES, WINDOW, record_step, start, step, track
 from recording_device import (
     SCRATCH,
     OnnxContext,
-    OnnxEngine,
     RecordingDevice,
     open_recorded,
     write_plans,
@@ -22,47 +22,12 @@ from support import read_temporal
 
 from relo_edge.bundle import open_bundle
 from relo_edge.errors import DeviceError
-from relo_edge.geometry import hann_window, read_box
 from relo_edge.runtimes.onnxruntime import OnnxRuntime
-from relo_edge.runtimes.tensorrt import engine as engine_module
-from relo_edge.runtimes.tensorrt import runtime as runtime_module
 from relo_edge.runtimes.tensorrt.choice import cover_batches
-from relo_edge.runtimes.tensorrt.compiled import read_compiled, write_compiled
-from relo_edge.spec import VARIANTS
 from relo_edge.synthetic.clip import make_clip
-from relo_edge.tracker import Tracker
-
-DEMO = VARIANTS["demo"]
-WINDOW = hann_window(DEMO.grid, 2.0)
-BOX = np.array([0.25, 0.2, 0.5, 0.6], np.float32)
-RNG = np.random.default_rng(5)
-SEARCHES = RNG.integers(0, 256, (3, DEMO.search_size, DEMO.search_size, 3), np.uint8)
-TEMPLATES = RNG.integers(0, 256, (3, DEMO.template_size, DEMO.template_size, 3), np.uint8)
 
 
-def start(runtime, slots):
-    for slot in slots:
-        runtime.encode_template(slot, 0, TEMPLATES[slot], BOX)
-        runtime.forget(slot)
-
-
-def step(runtime, *slots):
-    return runtime.step(slots, SEARCHES[list(slots)], WINDOW)
-
-
-def record_step(runtime, device, *slots):
-    """What the device was asked for during one step."""
-    device.log.clear()
-    step(runtime, *slots)
-    return list(device.log)
-
-
-def track(runtime, clip):
-    tracker, frames = Tracker(runtime, color="bgr"), clip.frames()
-    tracker.init(next(frames), read_box(clip.boxes[0]))
-    return np.array([tracker.update(frame).box for frame in frames])
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("graphs", [True, False])
 def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
     clip = make_clip(3, 16)
@@ -73,6 +38,7 @@ def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
         np.testing.assert_allclose(track(recorded, clip), track(plain, clip), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_half_state_stays_half(demo_bundle, tmp_path):
     shutil.copytree(demo_bundle.path, tmp_path / "b")
     bundle = add_fp16(open_bundle(tmp_path / "b"))
@@ -102,6 +68,7 @@ def pair(demo_bundle):
         runtime.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(actions=COURSES, seed=st.integers(0, 99))
 def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
@@ -190,6 +157,7 @@ def list_batches(runtime, device, *slots):
     return [entry[2] for entry in record_step(runtime, device, *slots) if entry[0] == "enqueue"]
 
 
+@pytest.mark.slow
 def test_a_step_runs_on_the_smallest_engine_that_fits(demo_bundle):
     device, plain = RecordingDevice(graphs=False), OnnxRuntime(demo_bundle, "fp32", batch=3)
     fixed = [(1, 1), (2, 2), (4, 4), (8, 8)]
@@ -328,89 +296,7 @@ def test_no_slot_is_no_work(demo_bundle):
     np.testing.assert_allclose(got.maps, want.maps, atol=1e-4)
 
 
-@pytest.mark.parametrize("call", ["begin", "end"])
-def test_a_failed_capture_is_told_and_the_track_goes_on(demo_bundle, caplog, call):
-    device = RecordingDevice(fail_in=call)
-    with caplog.at_level("WARNING", "relo_edge"):
-        runtime = open_recorded(demo_bundle, device=device)
-    assert "goes on without CUDA graphs" in caplog.text
-    assert runtime.launching.startswith(f"kernel by kernel: CUDA's {call} failed")
-    start(runtime, [0])
-    assert "enqueue" in [entry[0] for entry in record_step(runtime, device, 0)]
-    plain = OnnxRuntime(demo_bundle, "fp32")
-    start(plain, [0])
-    runtime.forget(0)
-    expected, got = step(plain, 0), step(runtime, 0)
-    np.testing.assert_allclose(got.maps, expected.maps, atol=1e-4)
-
-
-CALLS = ["allocate", "allocate_pinned", "create_stream", "clear", "create_context", "send"]
-
-
-@pytest.mark.parametrize("call", [*CALLS, "enqueue", "fetch", "synchronize"])
-def test_whatever_fails_while_opening_nothing_is_left(demo_bundle, call):
-    device = RecordingDevice(fail_in=call)
-    with pytest.raises(DeviceError, match=call):
-        open_recorded(demo_bundle, device=device)
-    assert device.leftovers == (0, 0, 0, 0)
-    assert device.active == 0
-
-
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
-def test_running_out_of_memory_gives_all_of_it_back(demo_bundle, share):
-    plenty = RecordingDevice()
-    open_recorded(demo_bundle, 4, device=plenty)
-    needed = sum(entry[1] for entry in plenty.log if entry[0] == "allocate")
-    device = RecordingDevice(memory=int(share * needed))
-    with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY"):
-        open_recorded(demo_bundle, 4, device=device)
-    assert device.leftovers == (0, 0, 0, 0)
-
-
-@pytest.mark.parametrize("call", ["launch", "synchronize", "move"])
-def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(demo_bundle, call):
-    device, healthy = RecordingDevice(), open_recorded(demo_bundle)
-    runtime = open_recorded(demo_bundle, 2, device=device)
-    start(runtime, [0, 1])
-    for _ in range(2):
-        step(runtime, 0)
-    step(runtime, 0, 1)
-    device.fail_in = call
-    with pytest.raises(
-        DeviceError, match=f"CUDA's {call} failed: found CUDA_ERROR_ILLEGAL_ADDRESS"
-    ):
-        step(runtime, 0)
-    assert device.leftovers == (0, 0, 0, 0)
-    for use in (lambda: step(runtime, 0), lambda: runtime.forget(0), lambda: start(runtime, [0])):
-        with pytest.raises(DeviceError, match=r"runtime is closed: found .*ILLEGAL_ADDRESS"):
-            use()
-    runtime.close()
-    start(healthy, [0])
-    assert np.isfinite(step(healthy, 0).scores).all()
-
-
-def test_an_enqueue_that_is_refused_is_no_silent_answer(demo_bundle, monkeypatch):
-    device = RecordingDevice(graphs=False)
-    runtime = open_recorded(demo_bundle, device=device)
-    start(runtime, [0])
-    monkeypatch.setattr("recording_device.OnnxContext.execute_async_v3", lambda *_: False)
-    with pytest.raises(DeviceError, match="tensorrt cannot run"):
-        step(runtime, 0)
-    assert device.leftovers == (0, 0, 0, 0)
-
-
-def test_closing_gives_everything_back_once(demo_bundle):
-    device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, 2, device=device)
-    start(runtime, [0])
-    step(runtime, 0)
-    runtime.close()
-    runtime.close()
-    assert device.leftovers == (0, 0, 0, 0)
-    with pytest.raises(DeviceError, match="found it was closed"):
-        step(runtime, 0)
-
-
+@pytest.mark.slow
 def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
     clips, found = [make_clip(seed, 8) for seed in (1, 2)], {}
     alone = [track(open_recorded(demo_bundle), clip) for clip in clips]
@@ -425,96 +311,6 @@ def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
         thread.join()
     for index in range(2):
         np.testing.assert_array_equal(found[index], alone[index])
-
-
-class Kernels:
-    """RTX's runtime cache: what was read into it, and something new."""
-
-    def __init__(self):
-        self.read = b""
-
-    def deserialize(self, content):
-        self.read = content
-        return True
-
-    def serialize(self):
-        return self.read or b"compiled"
-
-
-class Settings:
-    """RTX's runtime configuration."""
-
-    def __init__(self):
-        self.kernels = self.allocation = None
-
-    def set_execution_context_allocation_strategy(self, strategy):
-        self.allocation = strategy.name
-
-    def create_runtime_cache(self):
-        return Kernels()
-
-    def set_runtime_cache(self, kernels):
-        self.kernels = kernels
-        return True
-
-    def get_runtime_cache(self):
-        return self.kernels
-
-
-@pytest.fixture
-def rtx(monkeypatch):
-    """Contexts made by RTX's settings; all settings that were made."""
-    made = []
-
-    def create(engine, settings):
-        engine._device.note("settings")
-        return OnnxContext(engine, engine._device)
-
-    def configure(_engine):
-        made.append(Settings())
-        return made[-1]
-
-    monkeypatch.setattr(OnnxEngine, "create_runtime_config", configure, raising=False)
-    monkeypatch.setattr(OnnxEngine, "create_execution_context", create)
-    return made
-
-
-def test_rtx_captures_by_itself(demo_bundle, rtx):
-    device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, device=device, flavour="tensorrt-rtx")
-    assert "TensorRT for RTX" in runtime.launching
-    assert not device.live_graphs
-    assert len(rtx) == 2  # one for each engine, whatever the number of its contexts
-    for made in rtx:
-        assert made.cuda_graph_strategy.name == "WHOLE_GRAPH_CAPTURE"
-        assert made.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
-        assert made.allocation == "USER_MANAGED"
-
-
-def test_what_rtx_compiled_is_kept_for_the_next_opening(tmp_path):
-    plan = tmp_path / "step.plan"
-    assert read_compiled(plan) == b""
-    write_compiled(plan, b"compiled")
-    assert read_compiled(plan) == b"compiled"
-    plan.with_suffix(".kernels").write_bytes(b"of somebody else")
-    assert read_compiled(plan) == b""
-    write_compiled(tmp_path / "no" / "such" / "folder.plan", b"compiled")
-
-
-def test_rtx_reads_what_it_compiled_before(demo_bundle, rtx, monkeypatch):
-    kept = {}
-    monkeypatch.setattr(
-        engine_module, "write_compiled", lambda plan, found: kept.update({plan.name: found})
-    )
-    monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"")
-    open_recorded(demo_bundle, flavour="tensorrt-rtx")
-    assert set(kept.values()) == {b"compiled"}
-    assert len(kept) == 2
-    kept.clear()
-    monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"before")
-    open_recorded(demo_bundle, flavour="tensorrt-rtx")
-    assert [made.kernels.read for made in rtx[2:]] == [b"before"] * 2
-    assert not kept
 
 
 def test_the_gpus_own_time_is_measured_over_both_directions(demo_bundle):

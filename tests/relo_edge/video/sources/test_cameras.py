@@ -4,6 +4,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from browser import wait_for
 from clips import draw_frame, write_video
 
 from relo_edge.errors import SourceError
@@ -71,7 +72,7 @@ def test_a_stream_that_breaks_is_opened_again(address):
     with read_live(f"http://{address}/live", reconnect=policy) as reader:
         while reader.reconnects < 2:
             next(reader)
-        assert reader.state == "running"
+        wait_for(lambda: reader.state == "running")  # on a busy machine it has broken again
 
 
 def test_a_film_on_a_server_is_read_as_a_file(address, tmp_path):

@@ -123,6 +123,7 @@ WEIRD = st.text(max_size=12) | st.from_regex(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(WEIRD.filter(lambda name: "://" not in name))
 def test_any_name_is_a_source_or_one_line(name):
