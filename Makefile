@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 PARALLEL := --numprocesses=2 --dist=worksteal --max-worker-restart=0
 WORKSHOPS := benchmarks calibration export runtimes training
 PIP    := $(BIN)/python -m pip
+# Older ones than this cannot take some files with hashes and others without.
+INSTALL = PIP_CONSTRAINT= $(PIP) install --quiet 'pip>=26.3' && $(PIP) install
 # Each pin with its hashes: pip refuses any other file, and takes this project and torch without one.
 export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
 export PIP_NO_REQUIRE_HASHES := 1
@@ -19,14 +21,13 @@ help:  ## this list
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT= $(PIP) install --upgrade 'pip>=26.3'  # an older one demands a hash of everything
 
 demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
-	$(PIP) install --editable '.[export,cpu]'
+	$(INSTALL) --editable '.[cpu]'
 	$(BIN)/relo-edge demo --output demo_out
 
 test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
-	$(PIP) install --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest $(PARALLEL)
 
@@ -34,7 +35,7 @@ quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and
 	$(BIN)/pytest $(PARALLEL) -m 'not slow and not gpu'
 
 dev: $(BIN)/python  ## an install that editors and type checkers can follow
-	$(PIP) install --editable '.[dev]' --config-settings editable_mode=strict
+	$(INSTALL) --editable '.[dev]' --config-settings editable_mode=strict
 
 # The one command for a machine with a GPU; without one it says so. Needs no network where
 # PYTHON has torch, onnx, onnxruntime, cuda-python, numpy, OpenCV, typer and pytest.
@@ -43,12 +44,12 @@ gpu-check:  ## GPU tests, then times and parity of every runtime, into benchmark
 
 # The wheel asks for NumPy 1; only the server in it is used, so its own requirements are left out.
 triton-check: $(BIN)/python  ## the Triton client's tests on a real server, from a wheel of 55 MB
-	$(PIP) install --editable '.[dev]'
-	$(PIP) install --no-deps nvidia-pytriton
+	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --no-deps nvidia-pytriton
 	$(BIN)/pytest tests/relo_edge/triton tests/examples -k tritonserver
 
 fleet-check: $(BIN)/python  ## trackers on a local Ray cluster of two replicas, one of which is killed
-	$(PIP) install --editable '.[dev,fleet]'
+	$(INSTALL) --editable '.[dev,fleet]'
 	$(BIN)/pytest tests/relo_edge/fleet
 
 # mypy sees the package as it installs: the core with the workshops inside it.
@@ -66,7 +67,7 @@ attack: $(BIN)/python  ## every hostile file that we know of, with a table of wh
 	$(BIN)/python tests/attack/run.py
 
 docs: $(BIN)/python  ## the site, into docs/_build; a broken link or reference fails
-	$(PIP) install --editable '.[docs]'
+	$(INSTALL) --editable '.[docs]'
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
 
