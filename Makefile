@@ -12,9 +12,12 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
 export PIP_NO_REQUIRE_HASHES := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
+.PHONY: demo help test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -63,7 +66,8 @@ soak: $(BIN)/python  ## the loop behind track, then the live page: table and gat
 attack: $(BIN)/python  ## every hostile file that we know of, with a table of what was held
 	$(BIN)/python tests/attack/run.py
 
-docs:  ## the site, into docs/_build; a broken link or reference fails
+docs: $(BIN)/python  ## the site, into docs/_build; a broken link or reference fails
+	$(INSTALL) --editable '.[docs]'
 	$(BIN)/python docs/make_cli_page.py
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build
 
@@ -76,5 +80,5 @@ results:  ## README's table of measurements, from benchmarks/results
 pins:  ## constraints-hashed.txt anew, after a change of constraints.txt; needs uv
 	$(BIN)/python .ci/hash_pins.py
 
-clean:
+clean:  ## remove what make made
 	rm -rf $(VENV) .types build dist *.egg-info demo_out docs/_build

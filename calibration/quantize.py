@@ -77,7 +77,8 @@ def record_clips(bundle: Bundle, clips: Sequence[str], frames: int = FRAMES) -> 
     runs = plan_runs(find_clips(clips), frames)
     identity = json.dumps(describe_recording(bundle, runs))
     folder = find_cache() / "recordings" / sha256(identity.encode()).hexdigest()[:24]
-    with show_progress("recording", count_tracked(runs)) as advance:
+    missing = [run for _, run in Recording(folder, tuple(runs)).list_missing()]
+    with show_progress("recording", count_tracked(missing), kept=True) as advance:
         return record_samples(bundle, runs, folder, advance)
 
 

@@ -34,6 +34,11 @@ class Recording:
         """Where each run's samples are, or will be."""
         return [self.folder / f"run-{index:04}.npz" for index in range(len(self.runs))]
 
+    def list_missing(self) -> list[tuple[Path, Run]]:
+        """The runs whose samples are still to be recorded."""
+        pairs = zip(self.list_files(), self.runs, strict=True)
+        return [(path, run) for path, run in pairs if not path.exists()]
+
     def step_feeds(self) -> Iterator[Feeds]:
         """What the step graph was fed, one sample in memory at a time."""
         for path in self.list_files():
@@ -71,14 +76,7 @@ def record_samples(
     recording = Recording(folder, tuple(runs))
     claim_folder(folder, describe_recording(bundle, runs))
     with lock_output(folder, wait=True):  # what another process is recording need not be twice
-        missing = []
-        for path, run in zip(recording.list_files(), runs, strict=True):
-            if path.exists():
-                for _ in range(count_tracked([run])):
-                    advance()
-            else:
-                missing.append((path, run))
-        if missing:
+        if missing := recording.list_missing():
             _record_runs(bundle, missing, advance)
     return recording
 

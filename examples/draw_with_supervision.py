@@ -1,6 +1,6 @@
 """Draw tracks with roboflow's annotators: `python draw_with_supervision.py [OUTPUT.png]`.
 
-Needs `pip install 'relo-edge[adapters]'`.
+Needs, in the checkout, `pip install '.[adapters]'`.
 """
 
 import sys

@@ -24,6 +24,15 @@ __all__ = ["app", "engines", "follow", "judge", "main", "make", "triton"]
 _UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+_VERBS = ["demo", "doctor", "track", "serve", "fetch", "export", "inspect", "quantize", "parity"]
+_VERBS += ["bench", "eval", "compare", "report", "build-engine", "triton", "train", "pseudo-label"]
+"""As a user meets them, in `--help` and docs/cli.md."""
+
+app.registered_commands.sort(
+    key=lambda one: _VERBS.index(str(one.name or getattr(one.callback, "__name__", "")))
+)
+
+
 def main() -> None:
     """Run a verb; an error ends in one line and the right exit code."""
     _replace_closed_streams()

@@ -17,6 +17,7 @@ from verbs import run_verb
 from relo_edge import pipeline
 from relo_edge.benchmarks.parity import rollout
 from relo_edge.cli import app
+from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.runtime import resolve_bundle
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.verbs.shared import GLOBAL_FLAGS
@@ -178,6 +179,21 @@ def test_the_python_page_names_all_that_is_public():
     own = set(fleet.__all__) - set(triton.__all__)  # RemoteTrack is of both
     expected |= {f"relo_edge.fleet.{name}" for name in own}
     assert named == expected
+
+
+def test_the_quick_starts_program_runs(workplace, monkeypatch, capsys):
+    (program,) = list_blocks(ROOT / "docs" / "quickstart.md", "python")
+    monkeypatch.chdir(workplace)
+    exec(compile(program, "quickstart.md", "exec"), {})
+    assert capsys.readouterr().out.count("\n") == 11
+
+
+def test_the_untrained_weights_are_a_checkpoint(tmp_path, monkeypatch):
+    (program,) = list_blocks(ROOT / "docs" / "relo.md", "python")
+    assert 'VARIANTS["t256"]' in program
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program.replace("t256", "demo"), "relo.md", "exec"), {})
+    assert read_checkpoint("untrained.safetensors").variant.name == "demo"
 
 
 ECOSYSTEM = list_blocks(ROOT / "docs" / "ecosystem.md", "python")

@@ -118,7 +118,7 @@ def _evaluate_tracker(
     with (
         lock_output(folder),
         catch_interrupt() as stop,
-        show_progress("eval", frames) as advance,
+        show_progress("eval", frames, kept=True) as advance,
     ):
         evaluation.collect(_choose_way(request, tracker, crew, todo, stop, advance))
     return evaluation.finish()
@@ -188,6 +188,7 @@ class Evaluation:
         return EvalResult(
             tracker=self._tracker,
             dataset=layout,
+            dataset_name=self._dataset.folder.resolve().name,
             frames={one.name: len(one.images) for one in sequences},
             scores={}
             if withheld

@@ -43,6 +43,9 @@ class EvalResult:
     tracker: str
     """Its name: bundle, runtime and precision, or that of a tracker which is no bundle."""
     dataset: str
+    """Its layout."""
+    dataset_name: str
+    """Its folder's name."""
     frames: Mapping[str, int]
     scores: Mapping[str, Score]
     fps: float | None
@@ -69,6 +72,7 @@ class EvalResult:
             "sequences": {n: named.get(n, {"frames": count}) for n, count in self.frames.items()},
             "results": str(self.folder),
             "submission": str(self.submission) if self.submission else None,
+            "dataset_name": self.dataset_name,
             **({"every": self._list_rates()} if self.lower_rates else {}),
         }
 
@@ -90,7 +94,7 @@ class EvalResult:
         """What was tracked, in a few words."""
         several = "s" if len(self.frames) > 1 else ""
         count = f"{len(self.frames)} sequence{several}, {sum(self.frames.values())} frames"
-        return f"{self.dataset}: {count}"
+        return f"{self.dataset_name} ({self.dataset}): {count}"
 
     def describe(self) -> str:
         """The same for a reader."""

@@ -95,6 +95,6 @@ def _list_labels(name: str) -> Iterator[str]:
 def _identify(request: EvalRequest) -> tuple[Any, str]:
     """What makes a tracker another one, and its name."""
     if request.bundle is not None:
-        return request.bundle.path.resolve(), request.bundle.path.name
+        return request.bundle.path.resolve(), request.label or request.bundle.path.name
     peer = open_peer(request.tracker or "")
     return describe_peer(peer), peer.name

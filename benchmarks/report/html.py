@@ -76,7 +76,7 @@ def _draw_head(findings: Findings) -> str:
         count = len(dict.fromkeys(name for name, _ in proofs))
         kind, verdict = "good", f"{count} of {count} within their gates against PyTorch"
     elif not rows and len(findings.evals) > 1:
-        datasets = ", ".join(dict.fromkeys(found["dataset"] for found in findings.evals))
+        datasets = ", ".join(dict.fromkeys(_name_dataset(found) for found in findings.evals))
         kind, verdict = "open", f"{len(findings.evals)} evaluations on {datasets}"
     else:
         kind, verdict = "open", "Measured without a proof that it is the same tracker"
@@ -159,7 +159,7 @@ def _draw_trade(findings: Findings) -> str | None:
     for found in findings.evals:
         for row in rows:
             if row["batch"] == 1 and _match_run(row, found["run"]) and found["auc"] is not None:
-                name = f"{_name(row)}, {found['dataset']}"
+                name = f"{_name(row)}, {_name_dataset(found)}"
                 series.append(Series(name, [(row["fps"], found["auc"])]))
     if not series:
         judged = [row for row in rows if row["parity"] and row["parity"]["judged"]]
@@ -278,4 +278,10 @@ def _name(found: Any) -> str:
 def _name_eval(found: Plain) -> str:
     run = found["run"]  # results of 0.1 do not name their tracker
     tracker = found.get("tracker") or f"{run.get('runtime', '?')} {run.get('precision', '?')}"
-    return f"{found['dataset']}, {tracker}"
+    return f"{_name_dataset(found)}, {tracker}"
+
+
+def _name_dataset(found: Plain) -> str:
+    """Its folder's name beside its layout; results of 0.1 have the layout alone."""
+    layout, name = found["dataset"], found.get("dataset_name")
+    return f"{name} ({layout})" if name else str(layout)

@@ -107,7 +107,10 @@ EVAL = is_record(
         "run": is_map(_WORD, check_anything),
         "sequences": is_map(_WORD, check_anything, most=1_000_000),
     },
-    {"ao": _MAYBE, "sr50": _MAYBE, "sr75": _MAYBE, "fps": _MAYBE, "tracker": _WORD},
+    {
+        **dict.fromkeys(("ao", "sr50", "sr75", "fps"), _MAYBE),
+        **dict.fromkeys(("tracker", "dataset_name"), _WORD),
+    },
 )
 
 Plain = dict[str, Any]

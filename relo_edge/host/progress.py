@@ -19,14 +19,19 @@ LINE_SECONDS = 15.0
 
 @contextlib.contextmanager
 def show_progress(
-    title: str, total: int | None = None, unit: str = "frames"
+    title: str, total: int | None = None, unit: str = "frames", *, kept: bool = False
 ) -> Iterator[Callable[[], None]]:
     """Yield what to call after each step; a log gets a line now and then in place of a bar.
 
+    What is `kept` from one call to the next may be all there: then that is said, and no rate.
     Nothing is shown under `--quiet`, which logs warnings alone.
     """
     if logging.getLogger("relo_edge").level > logging.INFO:
         yield lambda: None
+        return
+    if kept and total == 0:
+        yield lambda: None
+        print(f"{title}: already there", file=sys.stderr)
         return
     shown = _show_bar if sys.stderr.isatty() else _show_line
     with shown(title, total, unit) as advance:

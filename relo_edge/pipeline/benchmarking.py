@@ -154,6 +154,7 @@ def evaluate(
         jobs=jobs,
         ray=ray,
         tracker=tracker,
+        label=_find_label(bundle),
     )
     page = _check_page(html)
     opened = read_dataset(Path(dataset), layout, origin=float(one_based))
@@ -245,7 +246,12 @@ def _request_tracker(tracker: str | Path | Bundle, common: EvalRequest) -> EvalR
         if tracker != "demo" and not Path(tracker).exists():
             expected = f"a bundle folder | demo | {list_usages()}"
             raise InputError("tracker", found=repr(tracker), expected=expected)
-    return replace(common, bundle=resolve_bundle(tracker))
+    return replace(common, bundle=resolve_bundle(tracker), label=_find_label(tracker))
+
+
+def _find_label(bundle: str | Path | Bundle | None) -> str | None:
+    """`demo`, as the caller says: its folder in the cache is named by version and hash."""
+    return "demo" if str(bundle) == "demo" else None
 
 
 def _check_page(html: str | Path | None) -> Path | None:

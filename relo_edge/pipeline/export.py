@@ -20,7 +20,7 @@ def export_bundle(
     """Export a checkpoint and verify the graphs against the reference network.
 
     Args:
-        checkpoint: released, saved or safetensors weights.
+        checkpoint: released, saved or safetensors weights; or the word `demo`, the built-in ones.
         output: the bundle folder to write; a failure leaves nothing there. If None, a folder here
             that is named after family and variant, as `relo-t256` is.
         variant: such as t256, sutrack-b224 or demo; recognised from the weights if None.
@@ -39,10 +39,12 @@ def export_bundle(
     """
     from relo_edge.export import publishing
     from relo_edge.network.checkpoint import read_checkpoint
+    from relo_edge.network.demo import find_demo_checkpoint
 
     if output is not None:
         publishing.check_output(Path(output), replace=replace)  # before the long reading
-    read = read_checkpoint(Path(checkpoint), variant)
+    weights = find_demo_checkpoint() if str(checkpoint) == "demo" else Path(checkpoint)
+    read = read_checkpoint(weights, variant)
     folder = Path(output or read.variant.bundle_name)
     publishing.check_output(folder, replace=replace)
     vocabulary = None if words is None else Path(words)

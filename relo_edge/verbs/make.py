@@ -38,7 +38,9 @@ def fetch(
 
 @app.command(epilog="Example: relo-edge export --checkpoint RELO_ep0090.pth.tar -o relo-t256")
 def export(
-    checkpoint: Annotated[Path, typer.Option(help="Release file, state dict or safetensors.")],
+    checkpoint: Annotated[
+        Path, typer.Option(help="Release file, state dict or safetensors; or demo.")
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Bundle folder to write; relo-VARIANT if absent."),

@@ -52,6 +52,8 @@ def test_the_notebook_runs_from_checkpoint_to_report(tmp_path):
     notebook = nbformat.read(done, as_version=4)
     text = read_text(notebook)
     assert "int8" in text
+    outputs = [one for cell in notebook.cells for one in cell.get("outputs", [])]
+    assert len(outputs) < 15, "progress is not shown"
     assert any("image/png" in str(cell.get("outputs")) for cell in notebook.cells)
     report = (tmp_path / "notebook_out" / "report.html").read_text(encoding="utf-8")
     assert "onnxruntime" in report

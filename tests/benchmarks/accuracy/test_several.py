@@ -58,7 +58,7 @@ def test_one_table_and_a_folder_for_each(several, demo_bundle, tmp_path):
     assert code == 0, err
     lines = out.splitlines()
     name = f"{demo_bundle.path.name}-onnxruntime-fp32"
-    assert lines[0] == "plain: 2 sequences, 8 frames"
+    assert lines[0] == "data (plain): 2 sequences, 8 frames"
     assert lines[1].split() == ["AUC", "P", "P_norm", "AO", "SR50", "SR75", "FPS"]
     assert [line.split()[0] for line in lines[2:4]] == [name, "opencv-mil"]
     assert all(len(line.split()) == 8 for line in lines[2:4])
@@ -80,6 +80,17 @@ def test_each_says_what_it_says_alone(several, demo_bundle):
     assert err.count("2 of 2 sequences are done already") == 2, "nothing is tracked twice"
 
 
+def test_the_demo_is_called_as_it_was_asked_for(several):
+    names = [
+        one["tracker"]
+        for one in json.loads(several("demo", "mil", "data", "--json")[1])["trackers"]
+    ]
+    assert names == ["demo-onnxruntime-fp32", "opencv-mil"]
+    assert (
+        json.loads(several("demo", "data", "--json")[1])["results"] == f"eval_out/data-{names[0]}"
+    )
+
+
 def test_a_word_alone_is_a_tracker(several):
     by_option = json.loads(several("data", "--tracker", "mil", "--json")[1])
     code, out, err = several("mil", "data", "--json")
@@ -91,16 +102,19 @@ def test_the_page_has_table_and_plots_of_all(several, demo_bundle, tmp_path):
     code, out, _ = several(demo_bundle.path, "mil", "data", "--html", "table.html", "--json")
     assert code == 0
     page = (tmp_path / "table.html").read_text()
-    assert "2 evaluations on plain" in page
+    assert "2 evaluations on data (plain)" in page
     for one in json.loads(out)["trackers"]:
-        cells = [f"plain, {one['tracker']}", *(f"{100 * one[key]:.1f}" for key in FIGURES[:6])]
+        cells = [
+            f"data (plain), {one['tracker']}",
+            *(f"{100 * one[key]:.1f}" for key in FIGURES[:6]),
+        ]
         row = "".join(f"<td>{cell}</td>" for cell in [*cells, f"{one['fps']:.1f}", 2])
         assert row in page
         # A line in each of the two plots.
-        assert page.count(f"<title>plain, {one['tracker']}</title></polyline>") == 2
+        assert page.count(f"<title>data (plain), {one['tracker']}</title></polyline>") == 2
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
     code, _, _ = several("mil", "data", "--html", "one.html")
-    assert (code, "plain, opencv-mil" in (tmp_path / "one.html").read_text()) == (0, True)
+    assert (code, "data (plain), opencv-mil" in (tmp_path / "one.html").read_text()) == (0, True)
 
 
 @pytest.mark.usefixtures("still")

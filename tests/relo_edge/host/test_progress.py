@@ -52,6 +52,15 @@ def test_unit_names_the_rate(capsys):
     assert re.fullmatch(r"calibrating: 1 clips, [\d.]+ clips/s\n", capsys.readouterr().err)
 
 
+def test_nothing_to_do_has_no_rate(capsys):
+    with show_progress("recording", 0, kept=True):
+        pass
+    assert capsys.readouterr().err == "recording: already there\n"
+    with show_progress("tracking clip", 0):
+        pass
+    assert capsys.readouterr().err == "tracking clip: 0 frames, 0.0 FPS\n"
+
+
 def test_failure_leaves_the_line_to_the_error(capsys):
     with pytest.raises(ZeroDivisionError), show_progress("tracking clip"):
         _ = 1 / 0
