@@ -16,6 +16,8 @@ WORKSHOPS = ("benchmarks", "calibration", "export", "runtimes", "training")
 
 
 def run(*command, **options):
+    # A new environment's pip may be too old for the hashed pins that `make` names.
+    options.setdefault("env", {**os.environ, "PIP_CONSTRAINT": ""})
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, timeout=600, **options
     )

@@ -43,7 +43,7 @@ def draw_small():
 
 def export_small(folder):
     """Its bundle, verified as any other."""
-    source, weights = folder / "small.pth", draw_small()
+    source, weights = folder / "sutrack-small.pth", draw_small()
     torch.save(weights, source)
     with small_text_tower():
         return export_bundle(Checkpoint(SMALL, weights, source), folder / "sutrack-small")

@@ -83,8 +83,8 @@ def test_the_best_precision_comes_first_and_int8_never_runs_as_float32(bundle, m
     assert asked == ["fp16", "fp16", "int8"]
     with pytest.raises(RuntimeUnavailable, match=r"no INT8 products.*onnxruntime-tensorrt"):
         onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda", "int8"))
-    with pytest.raises(PrecisionError, match=r"found fp7, expected fp16 \| fp32"):
-        onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda", "fp7"))
+    with pytest.raises(PrecisionError, match=r"found fp8, expected fp16 \| fp32"):
+        onnxruntime_gpu.open_runtime(RuntimeRequest(bundle, "onnxruntime-cuda", "fp8"))
 
 
 def test_what_onnxruntime_prints_of_cuda_is_no_result(bundle, monkeypatch, capsys):

@@ -75,8 +75,8 @@ def track_clips(network):
     """Mean IoU with the truth on clips never seen, at every fifth frame: targets move far."""
     runtime = PytorchRuntime(network.variant, network.state_dict())
     overlaps = []
-    for seed in range(7000, 7003):
-        clip = make_clip(seed, 60)
+    for seed in range(7000, 7004):
+        clip = make_clip(seed, 100)
         frames = islice(clip.frames(), 0, None, 5)
         boxes = follow_target(runtime, frames, read_box(clip.boxes[0]), lambda: None)
         overlaps.append(measure_overlaps_or_nan(boxes, clip.boxes[5::5]))
@@ -94,9 +94,9 @@ def test_reinforcement_finds_a_policy_that_beats_the_centre(warm):
     centre = track_clips(warm)
     with torch.no_grad():
         head.weight.copy_(kept)
-    settings = ClipSettings(8, 4, Jitter(centre=2.5, scale=0.3))
+    settings = ClipSettings(12, 4, Jitter(centre=2.5, scale=0.3))
     clips = stream_clips(small_atlas(), warm.variant, settings)
-    learn(warm, Reinforce(), clips, 25, 3e-3)
+    learn(warm, Reinforce(), clips, 45, 3e-3)
     shift_logits(warm, next(clips))
     learned = track_clips(warm.eval())
     assert learned > blind + 0.05

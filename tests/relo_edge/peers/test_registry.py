@@ -97,7 +97,7 @@ def test_eval_and_its_processes(capsys, tmp_path):
     assert code == 0, err
     jobs = ["--jobs", "2", "-o", tmp_path / "b"]
     assert run_verb(capsys, "eval", data, "--tracker", "mil", *jobs)[0] == 0
-    assert "plain: 2 sequences, 8 frames" in here
+    assert "data (plain): 2 sequences, 8 frames" in here
 
 
 @pytest.mark.parametrize(
