@@ -6,6 +6,7 @@ import queue
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.bundle import Bundle
@@ -81,6 +82,7 @@ class OpenVinoRuntime(SlotwiseRuntime):
     def _run_template(self, feeds: Feeds) -> Answer:
         graph = self._template
         assert graph is not None
+        feeds = _make_writable(feeds)
         for name, array in feeds.items():
             graph.set_tensor(name, self._share(array))
         graph.infer()
@@ -94,6 +96,7 @@ class OpenVinoRuntime(SlotwiseRuntime):
             self._steps.put(step)
 
     def _infer(self, step: Any, slot: Slot, feeds: Feeds) -> Answer:
+        feeds = _make_writable(feeds)
         for name, array in feeds.items():
             step.set_tensor(name, self._share(array))
         for state in self.contract.states:
@@ -106,6 +109,11 @@ class OpenVinoRuntime(SlotwiseRuntime):
 
     def _share(self, array: NDArray[Any]) -> Any:
         return self._tensor(array, shared_memory=True)
+
+
+def _make_writable(feeds: Feeds) -> Feeds:
+    """OpenVINO shares no array that is read-only, as those are that Ray hands over."""
+    return {name: np.require(array, requirements=["C", "W"]) for name, array in feeds.items()}
 
 
 def import_openvino() -> Any:

@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from relo_edge.geometry import hann_window
+from relo_edge.runtime import open_runtime
 
 pytest.importorskip("openvino")
 
@@ -60,3 +64,19 @@ def test_a_part_of_the_cores_is_no_certain_core():
     """Pinned, all processes of one thread each would share the first core."""
     done = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True)
     assert (done.returncode, int(done.stdout)) == (0, len(os.sched_getaffinity(0))), done.stderr
+
+
+def test_arrays_that_are_read_only_are_taken(demo_bundle):
+    """Ray hands over such arrays."""
+    rng, variant = np.random.default_rng(0), demo_bundle.variant
+    sizes = (variant.template_size, variant.search_size)
+    template, search = (rng.integers(0, 256, (size, size, 3), np.uint8) for size in sizes)
+    given = [template, np.full(4, 0.3, np.float32), search[None], hann_window(variant.grid, 1.0)]
+    boxes = []
+    for writable in (True, False):
+        for array in given:
+            array.flags.writeable = writable
+        with open_runtime(demo_bundle, "openvino", "fp32") as runtime:
+            runtime.encode_template(0, 0, *given[:2])
+            boxes.append(runtime.step([0], *given[2:]).boxes)
+    assert np.array_equal(*boxes)
