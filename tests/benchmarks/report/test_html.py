@@ -151,6 +151,20 @@ def test_names_are_text_not_markup(files, tmp_path, capsys):
     assert "&lt;script&gt;" in out.read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("doubts", [[], ["other processes used 1.7 of 2 cores"]])
+def test_a_ratio_of_a_busy_machine_is_held_back(files, tmp_path, capsys, doubts):
+    told = json.loads((files / "bench.json").read_text())
+    told["rows"] = [{**row, "doubts": doubts} for row in told["rows"]]
+    (tmp_path / "bench.json").write_text(json.dumps(told))
+    out = tmp_path / "report.html"
+    assert run_verb(capsys, "report", "--bench", tmp_path / "bench.json", "-o", out)[0] == 0
+    text = out.read_text()
+    assert ("× PyTorch in the same run" in text) != bool(doubts)
+    assert ("so no ratio is given" in text) == bool(doubts)
+    assert ("other processes used 1.7 of 2 cores" in text) == bool(doubts)
+
+
 def test_each_kind_alone_makes_a_report(files, tmp_path, capsys):
     for option, name, words in (
         ("--bench", "bench.json", "1 of 1 within their gates"),
