@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import InputError
-from relo_edge.host.memory import limit_arenas
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 from relo_edge.tracker import Frame, MultiTracker, Track
 
@@ -63,7 +62,6 @@ class SharedRuntime:
     def __init__(self, runtime: Runtime, wait: float = WAIT_SECONDS) -> None:
         if not (math.isfinite(wait) and wait >= 0):
             raise InputError("wait", found=wait, expected="0 seconds or more")
-        limit_arenas()
         self.runtime = runtime
         self.in_lanes = getattr(runtime, "lanes", 1) > 1
         self._wait = wait
