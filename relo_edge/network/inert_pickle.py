@@ -33,6 +33,7 @@ LONGEST_NAME = 200
 SIZE_LIMIT = 1 << 48
 ZIP_START = b"PK\x03\x04"
 ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, OverflowError)
+"""Of a damaged archive; the second is zipfile's word for a compression that it does not know."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # What torch calls a storage: the dtype it holds, and that dtype's bytes.
 STORAGES = {
