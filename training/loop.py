@@ -59,7 +59,7 @@ class LoopSettings:
     log_every: int = 25
     save_every: int = 250
     half: bool = True
-    """Products in bfloat16; the weights stay in float32."""
+    """Products in bfloat16 where the device has them; the weights stay in float32."""
     accumulate: int = 1
     """Batches to a step, one after the other."""
     seed: int = 0
@@ -136,7 +136,8 @@ def _gather_gradients(
 ) -> tuple[dict[str, Tensor], int]:
     """Accumulate this process's gradients; figures and clip counts are of all processes."""
     device, parts = next(network.parameters()).device, settings.accumulate * together.world
-    half = torch.autocast(device.type, torch.bfloat16) if settings.half else nullcontext()
+    half = settings.half and _has_bfloat16(device)
+    precision = torch.autocast(device.type, torch.bfloat16) if half else nullcontext()
     sums: dict[str, Tensor] = {}
     seen = 0
     for turn in range(settings.accumulate):
@@ -144,13 +145,18 @@ def _gather_gradients(
         # What a stage draws is a function of seed, step and part: a resumed run draws the same.
         part = run_state.step * parts + turn * together.world + together.rank
         torch.manual_seed((settings.seed << 32) + part)
-        with half:
+        with precision:
             loss, shown = stage.learn(network, batch)
         (loss / settings.accumulate).backward()
         for name, value in {"loss": loss.detach(), **shown}.items():
             sums[name] = sums.get(name, 0.0) + value.detach().float() / settings.accumulate
         seen += len(batch.boxes) * together.world
     return together.average_figures(sums), seen
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """A CPU without its instructions takes five times as long in bfloat16 as in float32."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _save(
