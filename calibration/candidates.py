@@ -65,7 +65,7 @@ class Quantized:
         }
 
     def describe(self) -> str:
-        """The file, the verdict, and how to use the precision: no runtime chooses it by itself."""
+        """The file, the verdict, and how to use the precision: none is chosen unmeasured."""
         graph = self.bundle.path / self.bundle.manifest["graphs"][self.precision]["step"]
         head = f"{graph}: {self._measure_share():.0%} of float32, {self.method}"
         return f"{head}\n{self.verdict.describe()}\n{self._advise()}"
@@ -79,7 +79,7 @@ class Quantized:
         path, precision = quote(str(self.bundle.path)), self.precision
         if precision == "int8":
             bench = f"relo-edge bench {path} --all"
-            return f"to use it: --precision {precision}; `{bench}` measures its speed here"
+            return f"to use it: --precision {precision}; or `{bench}`, and auto takes the fastest"
         return f"to use it on a GPU: `relo-edge build-engine {path} --{precision}`"
 
 

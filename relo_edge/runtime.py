@@ -24,8 +24,8 @@ from relo_edge.errors import (
     ReloError,
     RuntimeUnavailable,
 )
-from relo_edge.host.measured import list_measurements
 from relo_edge.host.suggestions import check_word, explain_no_runtime
+from relo_edge.ranking import RankedRuntime, rank_runtimes
 from relo_edge.spec import TrackerVariant
 
 __all__ = [
@@ -265,8 +265,9 @@ def open_runtime(
 
     Args:
         bundle: a bundle folder, an open bundle, or the word `demo`; None with a checkpoint alone.
-        name: a runtime's name; `auto` takes the fastest that opens here, and logs which and why.
-        precision: a precision of the runtime; `auto` takes its best.
+        name: a runtime's name; `auto` takes what was measured fastest here, else the first of
+            `RUNTIMES` that opens, and logs which and why.
+        precision: a precision of the runtime; `auto` takes its best, or what was measured so.
         checkpoint: weights for the pytorch runtime; those the bundle was exported from if None.
         batch: the most targets that step together.
         threads: CPU threads; all cores if None.
@@ -356,12 +357,13 @@ def _open_named(request: RuntimeRequest) -> Runtime:
 
 
 def _open_best(asked: RuntimeRequest) -> Runtime:
-    """The first in RUNTIMES that opens; one that fails is passed over, a damaged bundle is not."""
+    """The first that opens; one that fails is passed over, a damaged bundle is not."""
     request = asked if asked.source is None else replace(asked, source=asked.bundle)
     reasons: dict[str, Exception] = {}
-    for name in ["pytorch"] if request.checkpoint else _rank_runtimes(request):
+    for ranked in _rank(request):
+        name, precision = ranked.runtime, ranked.precision
         try:
-            runtime = _open_named(replace(request, name=name))
+            runtime = _open_named(replace(request, name=name, precision=precision))
         except Exception as error:  # libraries raise what they like
             if isinstance(error, BundleError) and request.source and request.bundle.find_damage():
                 raise
@@ -369,9 +371,16 @@ def _open_best(asked: RuntimeRequest) -> Runtime:
             reasons[name] = error if known else RuntimeUnavailable(f"{name} failed", found=error)
             log.debug("passed over %s", reasons[name])
             continue
-        log.info("runtime: %s in %s on %s", runtime.name, runtime.precision, runtime.device)
+        why = ", measured fastest on this machine" if ranked.measured else ""
+        log.info("runtime: %s in %s on %s%s", runtime.name, runtime.precision, runtime.device, why)
         return runtime
     raise _explain_none(asked, reasons)
+
+
+def _rank(request: RuntimeRequest) -> list[RankedRuntime]:
+    if request.checkpoint:
+        return [RankedRuntime("pytorch", request.precision)]
+    return rank_runtimes(request.bundle, request.precision, request.batch, list(RUNTIMES))
 
 
 def _explain_none(asked: RuntimeRequest, reasons: Mapping[str, Exception]) -> Exception:
@@ -385,15 +394,3 @@ def _explain_none(asked: RuntimeRequest, reasons: Mapping[str, Exception]) -> Ex
             f"{asked.source_name} holds no {asked.precision}", fix=asked.advise_quantize()
         )
     return explain_no_runtime(reasons, has_gpu=find_gpu() is not None)
-
-
-def _rank_runtimes(request: RuntimeRequest) -> list[str]:
-    """What was measured here and passed comes first, the fastest before the others."""
-    measured = [
-        m.runtime
-        for m in list_measurements(request.bundle.key)
-        if m.passed and m.batch == request.batch and request.precision in ("auto", m.precision)
-    ]
-    if measured:
-        log.info("measured fastest on this machine: %s", measured[0])
-    return list(dict.fromkeys([*(name for name in measured if name in RUNTIMES), *RUNTIMES]))

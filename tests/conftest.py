@@ -79,6 +79,12 @@ def own_cache(shared_folder):
         yield
 
 
+@pytest.fixture(autouse=True)
+def own_state(own_cache, tmp_path_factory, monkeypatch):
+    """What a test has measured or built here is no other test's machine."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 def pytest_collection_modifyitems(items):
     """GPU tests run wherever a driver loads; elsewhere the report says why they did not."""
     try:

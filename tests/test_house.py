@@ -65,6 +65,7 @@ CORE = {
     "geometry",
     "last_step",
     "lost",
+    "ranking",
     "runtime",
     "spec",
     "tracker",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.benchmarks.speed.contenders import Contender, PeerContender, RuntimeContender
+from relo_edge.benchmarks.speed.keeping import keep_times
 from relo_edge.benchmarks.speed.latency import (
     REFERENCE,
     Scene,
@@ -54,6 +55,11 @@ class BenchRequest:
     every_precision: bool = False
     """Whether runtimes that are not named come in every precision of the bundle."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that opens here is timed as `track` would run it: `auto` may go by that."""
+        return not (self.runtimes or self.threads or self.checkpoint)
+
 
 def run_bench(request: BenchRequest) -> BenchResult:
     """Speed, proof, start-up and memory of everything asked for."""
@@ -78,7 +84,10 @@ def run_bench(request: BenchRequest) -> BenchResult:
             interrupted = True
         result = make_rows(contenders, scene, request.threads, proofs, starts, measured)
         environment = {**_describe_request(request), **result.environment}
-        return replace(result, environment=environment, interrupted=interrupted)
+        result = replace(result, environment=environment, interrupted=interrupted)
+    if request.is_complete and not interrupted:
+        keep_times(resolve_bundle(request.bundle), result)
+    return result
 
 
 def _describe_request(request: BenchRequest) -> dict[str, str]:

@@ -37,6 +37,11 @@ class Measurement:
     version: str
     place: Mapping[str, str]
 
+    def __post_init__(self) -> None:
+        if not (self.batch >= 1 and self.milliseconds > 0):
+            found = f"{self.milliseconds} ms for {self.batch} targets"
+            raise ValueError(f"a step takes time for targets, not {found}")
+
     @property
     def key(self) -> str:
         """The same for what replaces this measurement."""
@@ -76,10 +81,10 @@ def keep_measurement(measurement: Measurement) -> None:
 
 
 def list_measurements(bundle: str) -> list[Measurement]:
-    """All that were made of a bundle at this place, the fastest first; what is damaged is none."""
+    """All made of a bundle at this place, the fastest per target first; damaged ones are none."""
     place = describe_place()
     found = [m for m in _read_all() if m.bundle == bundle and m.place == place]
-    return sorted(found, key=lambda m: m.milliseconds)
+    return sorted(found, key=lambda m: m.milliseconds / m.batch)
 
 
 def _read_all() -> Iterator[Measurement]:

@@ -37,6 +37,9 @@ def run_bench(
 ) -> BenchResult | StreamsResult:
     """Time runtimes in turns, each with its parity; or many streams on one runtime.
 
+    Where all that open are timed on a quiet machine, their times are kept there: `auto` takes the
+    fastest that passed.
+
     Args:
         bundle: a bundle folder, or the word `demo`.
         runtimes: NAME or NAME:PRECISION each; every one that opens here if None.

@@ -89,7 +89,10 @@ def bench(
     trust_engine: TrustEngine = False,
     as_json: Json = False,
 ) -> None:
-    """Time runtimes in turns, each with its parity. Exit 1 when one is not the same tracker."""
+    """Time runtimes in turns, each with its parity. Exit 1 when one is not the same tracker.
+
+    Without --runtime the times are kept on this machine: auto takes the fastest that passed.
+    """
     from relo_edge.pipeline.benchmarking import run_bench
 
     result = run_bench(

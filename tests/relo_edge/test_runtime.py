@@ -16,7 +16,8 @@ from relo_edge.errors import (
     PrecisionError,
     RuntimeUnavailable,
 )
-from relo_edge.host.measured import Measurement, describe_place, keep_measurement
+from relo_edge.host.measured import keep_measurement
+from relo_edge.ranking import measure_graph
 from relo_edge.runtime import RUNTIMES, open_runtime, open_runtimes
 from relo_edge.runtimes.tensorrt.gpu import Gpu
 
@@ -123,19 +124,19 @@ def test_auto_outlives_one_runtimes_fault(demo_bundle, tmp_path, monkeypatch, ca
     assert str(error) in caplog.text
 
 
-def test_auto_takes_what_was_measured_fastest_on_this_machine(demo_bundle, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+def test_auto_takes_what_was_measured_fastest_on_this_machine(demo_bundle, caplog):
     for name, milliseconds, passed in [
         ("openvino", 9.0, True),
         ("onnxruntime", 5.0, True),
         ("pytorch", 1.0, False),
     ]:
-        place = describe_place()
-        keep_measurement(
-            Measurement(demo_bundle.key, "", name, "fp32", 1, milliseconds, passed, "1", place)
-        )
-    assert open_runtime(demo_bundle).name == "onnxruntime"
-    assert open_runtime(demo_bundle, batch=2).name == "openvino"
+        keep_measurement(measure_graph(demo_bundle, name, "fp32", 1, milliseconds, passed))
+    with caplog.at_level(logging.INFO, "relo_edge"), open_runtime(demo_bundle) as runtime:
+        assert (runtime.name, runtime.precision) == ("onnxruntime", "fp32")
+    told = "runtime: onnxruntime in fp32 on cpu, measured fastest on this machine"
+    assert [record.message for record in caplog.records] == [told]
+    assert open_runtime(demo_bundle, batch=2).name == "onnxruntime"
+    assert open_runtime(demo_bundle, "openvino").name == "openvino"
 
 
 def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monkeypatch):
