@@ -5,22 +5,19 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from typing import IO, BinaryIO, cast
 
 from relo_edge.network.stored_tensors import DAMAGED, FileBytes
 
 __all__ = ["list_records"]
 
 LARGEST_DIRECTORY = 4 << 20  # a release file's is a fiftieth
-FOOTER = 22 + 65536 + 20 + 56  # the end records, and the longest comment
 CHUNK = 1 << 20
-LARGEST_SIZES = {b"PK\x05\x06": (12, 4), b"PK\x06\x06": (40, 8)}
-"""The two end records: where in each the directory's size stands, and in how many bytes."""
 
 
 def list_records(data: FileBytes) -> dict[str, tuple[int, int]]:
     """Where each record starts and ends; ValueError where one is damaged or lies in another."""
-    _check_directory(data)
-    with zipfile.ZipFile(data.file) as archive:
+    with zipfile.ZipFile(cast(IO[bytes], _ArchiveFile(data.file))) as archive:
         entries = sorted(archive.infolist(), key=lambda info: info.header_offset)
         limit = archive.start_dir
     places: dict[str, tuple[int, int]] = {}
@@ -38,16 +35,17 @@ def list_records(data: FileBytes) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _check_directory(data: FileBytes) -> None:
-    """Before anything is made of it: a directory of millions of entries takes long to read."""
-    footer = data.read(max(0, data.size - FOOTER), data.size)
-    for signature, (offset, width) in LARGEST_SIZES.items():
-        place = footer.find(signature)
-        while place >= 0:
-            size = int.from_bytes(footer[place + offset : place + offset + width], "little")
-            if LARGEST_DIRECTORY < size != (1 << 8 * width) - 1:
-                raise ValueError("a zip archive of too many entries")
-            place = footer.find(signature, place + 1)
+class _ArchiveFile:
+    """The file as zipfile reads it, which takes the directory in one read, as long as it is said
+    to be: one of millions of entries would take long to be made something of."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int = -1) -> bytes:
+        if size > LARGEST_DIRECTORY:
+            raise ValueError("a zip archive of too many entries")
+        return self._read(size)
 
 
 def _locate(data: FileBytes, info: zipfile.ZipInfo) -> tuple[int, int]:
