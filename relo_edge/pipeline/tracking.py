@@ -272,6 +272,7 @@ def serve(
     finder_check: bool = False,
     trust_engines: bool = False,
     metrics: str | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> ServeSummary:
     """Show a source live in a browser, where targets are drawn, followed and recorded.
 
@@ -299,6 +300,8 @@ def serve(
         finder_check: whether a second answer must name the same box.
         trust_engines: whether engines are loaded that this machine did not build.
         metrics: `[HOST:]PORT` where Prometheus reads counts and times.
+        announce: is called with the page's address, token included, once it can be opened; the
+            address is printed on stderr if None.
 
     Returns:
         What was served, once it has ended.
@@ -309,7 +312,7 @@ def serve(
     """
     from relo_edge.serve.building import build_wall, build_worker
     from relo_edge.serve.channel import Channel
-    from relo_edge.serve.server import check_server, serve_page
+    from relo_edge.serve.server import announce_page, check_server, serve_page
     from relo_edge.streams.metrics import serve_metrics
     from relo_edge.streams.named_sources import assign_starts, parse_sources, strip_source
     from relo_edge.streams.sharing import count_lanes
@@ -348,13 +351,13 @@ def serve(
             own = starts[only.name]
             open_own = partial(open_for, targets)
             worker = build_worker(only, open_own, protocol, recovery, recordings, own, counting)
-            return serve_page(Channel(worker, asked), host, port)
+            return serve_page(Channel(worker, asked), host, port, announce or announce_page)
         lanes = count_lanes(len(sources), threads)
         opened = stack.enter_context(open_for(targets * len(sources), lanes))
         wall = build_wall(
             sources, opened, targets, protocol, recovery, recordings, starts, counting, asked
         )
-        return serve_page(wall, host, port)
+        return serve_page(wall, host, port, announce or announce_page)
 
 
 def _open_page_finder(

@@ -8,6 +8,7 @@ import secrets
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from relo_edge.serve.worker import TrackingWorker
 if TYPE_CHECKING:
     import uvicorn
 
-__all__ = ["PageServer", "ServeSummary", "serve_page"]
+__all__ = ["PageServer", "ServeSummary", "announce_page", "serve_page"]
 
 log = logging.getLogger("relo_edge")
 
@@ -57,11 +58,24 @@ class ServeSummary:
         return "\n".join([f"{self.frames} frames", *(f"wrote {path}" for path in self.recordings)])
 
 
-def serve_page(shown: TrackingWorker | Channel | Wall, host: str, port: int) -> ServeSummary:
-    """Serve until Ctrl-C; an error in a tracker ends the server and is raised."""
+def announce_page(url: str) -> None:
+    """Tell a reader; stdout stays the result's."""
+    print(f"live page: {url}", file=sys.stderr, flush=True)
+
+
+def serve_page(
+    shown: TrackingWorker | Channel | Wall,
+    host: str,
+    port: int,
+    announce: Callable[[str], None] = announce_page,
+) -> ServeSummary:
+    """Serve until Ctrl-C; an error in a tracker ends the server and is raised.
+
+    `announce` gets the page's address once it can be opened.
+    """
     check_server()
     with PageServer(shown, host, port) as server, catch_interrupt() as pressed:
-        print(f"live page: {server.url}", file=sys.stderr, flush=True)
+        announce(server.url)
         while not pressed.wait(POLL_SECONDS) and server.alive:
             pass
     workers = server.site.workers

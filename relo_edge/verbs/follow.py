@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -245,10 +246,16 @@ def serve(
         finder_check=finder_check,
         trust_engines=trust_engine,
         metrics=metrics,
+        announce=_print_url if as_json else None,
     )
     print_result(summary, as_json)
     if summary.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _print_url(url: str) -> None:
+    """For a program that starts the server and waits for its page."""
+    print(json.dumps({"url": url}), flush=True)
 
 
 @app.command(epilog="Example: relo-edge doctor --json")
