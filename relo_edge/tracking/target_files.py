@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.box_files import BOX_COLUMNS, MOT, read_boxes, unquote_name
+from relo_edge.datasets.sequences import TRUTH_FILES, read_origin
 from relo_edge.errors import InputError, SourceError
 from relo_edge.geometry import Box, read_box
 
@@ -47,7 +48,7 @@ def read_starts(path: Path, frame: int = 0) -> list[TargetStart]:
     """The targets in a file.
 
     Of a box file and of ground truth, the boxes of the frame asked for; a ground truth of one row
-    is for any frame.
+    is for any frame. A `meta.json` beside it says what its boxes count from, as for `eval`.
     """
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         missing = "a folder" if path.is_dir() else "no such file"
@@ -79,7 +80,9 @@ def _pick_line(path: Path, frame: int) -> Box:
         raise InputError(
             f"--init-from {path}", found=f"{len(boxes)} rows", expected=f"one for frame {frame}"
         )
-    return read_box(boxes[row])
+    x, y, width, height = read_box(boxes[row])
+    origin = read_origin(path.parent) if path.name in TRUTH_FILES else 0.0
+    return (x - origin, y - origin, width, height)
 
 
 # Box files as `track` writes them

@@ -146,6 +146,15 @@ def test_ground_truth_gives_the_row_of_the_frame(tmp_path):
     assert gather_starts([], tmp_path / "one.txt", 7) == [TargetStart(BOX, 0, 7)]
 
 
+@pytest.mark.parametrize(("name", "first"), [("groundtruth.txt", 4), ("boxes.txt", 5)])
+def test_ground_truth_counts_from_what_its_sequence_says(tmp_path, name, first):
+    """The same box as in `eval`; what `track` wrote there counts from 0 in any case."""
+    (tmp_path / name).write_text("5,5,10,20\n")
+    assert gather_starts([], tmp_path / name, 0) == [TargetStart((5, 5, 10, 20))]
+    (tmp_path / "meta.json").write_text('{"origin": 1}')
+    assert gather_starts([], tmp_path / name, 0) == [TargetStart((first, first, 10, 20))]
+
+
 def test_no_file_there(tmp_path):
     for path, found in ((tmp_path / "none.json", "no such file"), (tmp_path, "found a folder")):
         with pytest.raises(InputError, match=found):
