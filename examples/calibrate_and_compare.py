@@ -9,14 +9,13 @@ import sys
 from pathlib import Path
 
 from relo_edge import open_bundle
-from relo_edge.pipeline import check_parity, quantize_bundle, run_bench
-from relo_edge.runtime import resolve_bundle
+from relo_edge.pipeline import check_parity, inspect_bundle, quantize_bundle, run_bench
 
 
 def main(folder: str = "", *clips: str) -> None:
     """Quantize, compare and time; the bundle is changed only if its gate is met."""
     if not folder:  # the built-in bundle is shared: work on a copy
-        shutil.copytree(resolve_bundle("demo").path, "relo-demo", dirs_exist_ok=True)
+        shutil.copytree(inspect_bundle("demo").path, "relo-demo", dirs_exist_ok=True)
         folder = "relo-demo"
     quantized = quantize_bundle(folder, "int8", clips=clips, method="minmax", quick=True)
     print(quantized.describe())

@@ -4,25 +4,28 @@ Trackers, `parity` and `bench` need no more than these methods. `python custom_r
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from relo_edge import Bundle, InputError, StepResult, Tracker, open_runtime
-from relo_edge.runtime import ClosedOnExit, resolve_bundle
-from relo_edge.synthetic.clip import make_clip
+from relo_edge import Bundle, InputError, StepResult, Tracker, open_bundle, open_runtime, read_live
+from relo_edge.pipeline import inspect_bundle
 
+SOURCE, BOX, FRAMES = "demo", (179, 94, 73, 55), 20
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 Floats = NDArray[np.float32]
 
 
-class MyRuntime(ClosedOnExit):
+class MyRuntime(ExitStack):  # has `close`; what an engine must give back goes to `self.callback`
     """One target in slot 0; its template tokens and temporal tokens are kept between calls."""
 
     name, precision, device, batch = "mine", "fp32", "cpu", 1
 
     def __init__(self, bundle: Bundle) -> None:
+        super().__init__()
         self.variant = bundle.variant
         paths = (str(bundle.graph(name)) for name in ("template", "step"))
         self._template, self._step = (onnxruntime.InferenceSession(path) for path in paths)
@@ -62,15 +65,13 @@ class MyRuntime(ClosedOnExit):
 
 def main() -> None:
     """Track the same clip with this runtime and with ours: the boxes are the same."""
-    bundle = resolve_bundle("demo")
+    bundle = open_bundle(inspect_bundle("demo").path)  # of yours: open_bundle("relo-t256")
     for runtime in (MyRuntime(bundle), open_runtime(bundle, "onnxruntime")):
-        with runtime:
-            clip = make_clip(3, 20, (320, 240))
-            frames, tracker = clip.frames(), Tracker(runtime, color="bgr")
-            x, y, width, height = clip.boxes[0].tolist()
-            tracker.init(next(frames), (x, y, width, height))
-            *_, last = (tracker.update(frame) for frame in frames)
-            print(runtime.name, [round(value, 3) for value in last.box])
+        with runtime, read_live(SOURCE) as frames:
+            tracker = Tracker(runtime, color="bgr")
+            tracker.init(next(frames).image, BOX)
+            *_, last = (tracker.update(frame.image) for frame in islice(frames, FRAMES))
+            print(runtime.name, [round(value, 1) for value in last.box])
 
 
 if __name__ == "__main__":

@@ -8,23 +8,21 @@ import sys
 import cv2
 import supervision as sv
 
-from relo_edge import Tracker, open_runtime
+from relo_edge import Tracker, open_runtime, read_live
 from relo_edge.adapters import track_to_detections
-from relo_edge.synthetic.clip import make_clip
+
+SOURCE, BOX = "demo", (179, 94, 73, 55)
 
 
 def main(output: str = "tracks.png") -> None:
     """Follow a synthetic target and keep the last picture, with box, label and trace."""
-    clip = make_clip(3, 30, (640, 480))
     annotators = (sv.BoxAnnotator(), sv.LabelAnnotator(), sv.TraceAnnotator())
-    with open_runtime("demo") as runtime:
+    with open_runtime("demo") as runtime, read_live(SOURCE) as frames:
         tracker = Tracker(runtime, color="bgr")
-        frames = clip.frames()
-        x, y, width, height = clip.boxes[0].tolist()
-        tracker.init(next(frames), (x, y, width, height))
+        tracker.init(next(frames).image, BOX)
         for frame in frames:
-            found = track_to_detections({"ball": tracker.update(frame)})
-            picture = frame.copy()
+            found = track_to_detections({"ball": tracker.update(frame.image)})
+            picture = frame.image.copy()
             for annotator in annotators:
                 picture = annotator.annotate(picture, found)
     cv2.imwrite(output, picture)

@@ -1,12 +1,14 @@
 """Follow several targets as one batch; they come and go while it runs: `python many_targets.py`."""
 
+from itertools import islice
+
 import numpy as np
 
-from relo_edge import MultiTracker, open_runtime
-from relo_edge.synthetic.clip import make_clip
+from relo_edge import MultiTracker, open_runtime, read_live
 
 BUNDLE = "demo"
-CAMERAS = 3
+SOURCE, BOX, WIDTH = "demo", (179, 94, 73, 55), 640
+TARGETS = 3
 FRAMES = 30
 LEAVES = 20
 """The frame in which the first target is followed no longer."""
@@ -14,18 +16,16 @@ LEAVES = 20
 
 def main() -> None:
     """Print each target's box in every tenth frame."""
-    # Three synthetic clips side by side stand for a wide picture with three targets.
-    clips = [make_clip(seed, FRAMES, (320, 240)) for seed in range(CAMERAS)]
-    pictures = zip(*(clip.frames() for clip in clips), strict=True)
-    with open_runtime(BUNDLE, batch=CAMERAS) as runtime:
+    x, y, width, height = BOX
+    with open_runtime(BUNDLE, batch=TARGETS) as runtime, read_live(SOURCE) as source:
         tracker = MultiTracker(runtime, color="bgr")
         names: dict[int, str] = {}
-        for number, parts in enumerate(pictures):
-            frame = np.hstack(parts)
+        for number, picture in enumerate(islice(source, FRAMES)):
+            # Three copies side by side stand for a wide picture with three targets.
+            frame = np.hstack([picture.image] * TARGETS)
             tracks = tracker.update(frame)
-            if number < CAMERAS:  # a new target in each of the first frames
-                x, y, width, height = clips[number].boxes[number].tolist()
-                target = tracker.add(frame, (x + 320 * number, y, width, height))
+            if number < TARGETS:  # a new target in each of the first frames
+                target = tracker.add(frame, (x + WIDTH * number, y, width, height))
                 names[target] = f"target {number}"
             if number == LEAVES:
                 tracker.remove(min(names))

@@ -1,6 +1,7 @@
 """Every example runs as it stands, in a process and a folder of its own; calibration is short."""
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,11 @@ from shortened import write_prelude
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
+ALL = [*FILES, *sorted(EXAMPLES.glob("*/*.py"))]
+PUBLIC = {
+    "relo_edge",
+    *(f"relo_edge.{name}" for name in ("adapters", "fleet", "pipeline", "triton")),
+}
 
 
 def run_example(file, folder, *words, prelude=""):
@@ -66,8 +72,8 @@ def test_cameras_come_and_go(run):
 @pytest.mark.slow
 def test_opencvs_loop_runs(run):
     lines = run("opencv_drop_in.py").splitlines()
-    assert len(lines) == 39
-    assert sum(line.startswith("followed") for line in lines) > 30
+    assert len(lines) == 89
+    assert sum(line.startswith("followed") for line in lines) > 80
 
 
 @pytest.mark.slow
@@ -120,7 +126,19 @@ def test_every_example_is_run_above():
         assert f'"{file.name}"' in source.split("def run_example")[1], file.name
 
 
-@pytest.mark.parametrize("file", [*FILES, *EXAMPLES.glob("*/*.py")], ids=lambda f: f.name)
+@pytest.mark.parametrize("file", ALL, ids=lambda f: f.name)
+def test_an_example_imports_what_is_public(file):
+    """What a user copies is kept from version to version."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("relo_edge.") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "relo_edge":
+            assert node.module in PUBLIC
+            names = {alias.name for alias in node.names}
+            assert names <= set(importlib.import_module(node.module).__all__)
+
+
+@pytest.mark.parametrize("file", ALL, ids=lambda f: f.name)
 def test_an_example_is_short_and_listed(file):
     lines = file.read_text().splitlines()
     assert 20 <= len(lines) <= 80
