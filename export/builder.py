@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from relo_edge.contract import GraphContract, TensorSpec
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import ModelProto, NodeProto
 
 __all__ = ["FLOAT", "OPSET", "GraphBuilder"]
 
@@ -27,9 +27,11 @@ class GraphBuilder:
     """Collects nodes and constants; every tensor is named after the node that makes it."""
 
     def __init__(self, name: str) -> None:
+        from onnx import ModelProto
+
         self.name = name
+        self._model: ModelProto = ModelProto()  # weights can be gigabytes: written there at once
         self._nodes: list[NodeProto] = []
-        self._constants: dict[str, TensorProto] = {}
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._described: list[TensorSpec] = []
 
@@ -47,8 +49,8 @@ class GraphBuilder:
         return list(outputs)
 
     def weight(self, name: str, values: NDArray[np.generic]) -> str:
-        """A float32 constant."""
-        return self._store(name, np.ascontiguousarray(values, np.float32))
+        """A float32 constant, of rank 1 at least."""
+        return self._store(name, np.atleast_1d(np.asarray(values, np.float32)))
 
     def indices(self, *values: int) -> str:
         """An int64 vector, shared by all nodes that need the same one."""
@@ -80,23 +82,26 @@ class GraphBuilder:
             self.name,
             [_make_value_info(spec) for spec in contract.inputs],
             [_make_value_info(spec) for spec in contract.outputs],
-            list(self._constants.values()),
             value_info=[_make_value_info(spec) for spec in self._described],
         )
-        opset = helper.make_opsetid("", OPSET)
-        model = helper.make_model(
-            graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="relo-edge"
-        )
+        model = self._model
+        model.graph.MergeFrom(graph)
+        model.opset_import.append(helper.make_opsetid("", OPSET))
+        model.ir_version, model.producer_name = IR_VERSION, "relo-edge"
         helper.set_model_props(model, dict(metadata))
         return model
 
     def _store(self, name: str, values: NDArray[np.generic]) -> str:
-        from onnx import numpy_helper
+        from onnx import helper
 
-        key = (values.dtype.str, values.shape, blake2b(values.data).digest())
+        content = values.tobytes()
+        key = (values.dtype.str, values.shape, sha256(content).digest())
         if key not in self._known:
             self._known[key] = name
-            self._constants[name] = numpy_helper.from_array(values, name)
+            element = helper.np_dtype_to_tensor_dtype(values.dtype)
+            self._model.graph.initializer.add(
+                name=name, data_type=element, dims=values.shape, raw_data=content
+            )
         return self._known[key]
 
 

@@ -114,9 +114,9 @@ def _add_lstm(
     """One step: adds `h_out` and `c_out`."""
     hidden = variant.hidden
     bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
-    seen = add_affine(graph, "gates/seen", observed, Affine(weights["weight_ih_l0"].T, bias))
+    seen = add_affine(graph, "gates/seen", observed, Affine(weights.stored("weight_ih_l0").T, bias))
     rows = graph.reshape("lstm/h/row", past, 0, 1, hidden)
-    remembered = graph.weight("gates/remembered/weight", weights["weight_hh_l0"].T)
+    remembered = graph.weight("gates/remembered/weight", weights.stored("weight_hh_l0").T)
     product = graph.add("MatMul", "gates/remembered", [rows, remembered])
     gates = graph.add("Add", "lstm/gates", [seen, product])
     gates = graph.reshape("lstm/gates/flat", gates, 0, 4 * hidden)

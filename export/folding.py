@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,14 @@ __all__ = [
     "patch_matrix",
 ]
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 class Affine(NamedTuple):
-    """A weight and its bias; matrices are [inputs, outputs], convolutions as stored."""
+    """A weight and its bias; matrices are [inputs, outputs], convolutions as stored.
+
+    In float64 once folded; what nothing is folded into stays in float32, uncopied.
+    """
 
     weight: Array
     bias: Array
@@ -37,13 +40,17 @@ class Affine(NamedTuple):
 
 @dataclass(frozen=True)
 class Scope:
-    """The tensors below one name of a state dict, in float64."""
+    """The tensors below one name of a state dict: what is asked for by itself comes in float64."""
 
     tensors: Mapping[str, NDArray[np.generic]]
     prefix: str = ""
 
-    def __getitem__(self, name: str) -> Array:
-        return np.asarray(self.tensors[self.prefix + name], np.float64)
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        return np.asarray(self.stored(name), np.float64)
+
+    def stored(self, name: str) -> NDArray[Any]:
+        """A tensor that is not computed with: a copy of a large one would take seconds."""
+        return self.tensors[self.prefix + name]
 
     def below(self, name: str) -> Scope:
         """The tensors below a longer name."""
@@ -51,7 +58,7 @@ class Scope:
 
     def affine(self, name: str) -> Affine:
         """A layer's weight and bias as stored."""
-        return Affine(self[f"{name}.weight"], self[f"{name}.bias"])
+        return Affine(self.stored(f"{name}.weight"), self.stored(f"{name}.bias"))
 
     def linear(self, name: str) -> Affine:
         """A linear layer as a right-hand matrix."""
@@ -69,7 +76,8 @@ def fold_repeated(conv: Affine, channels: int) -> Affine:
     """A convolution that is fed one picture several times over, as one that is fed it once."""
     weight, bias = conv
     outputs, inputs, *kernel = weight.shape
-    return Affine(weight.reshape(outputs, inputs // channels, channels, *kernel).sum(1), bias)
+    copies = weight.reshape(outputs, inputs // channels, channels, *kernel)
+    return Affine(copies.sum(1, np.float64), bias)
 
 
 def fold_normalisation(conv: Affine, mean: tuple[float, ...], std: tuple[float, ...]) -> Affine:
@@ -97,7 +105,7 @@ def fold_batch_norm(conv: Affine, norm: Scope) -> Affine:
     return Affine(conv.weight * scale[:, None, None, None], bias)
 
 
-def fold_layer_scale(matrix: Affine, gamma: Array) -> Affine:
+def fold_layer_scale(matrix: Affine, gamma: NDArray[np.float64]) -> Affine:
     """gamma · (x W + b) as one matrix product."""
     return Affine(matrix.weight * gamma, matrix.bias * gamma)
 

@@ -36,7 +36,7 @@ TOLERANCE = 1e-4
 def build_words_graph(variant: Variant, weights: Scope, no_words: NDArray[Any]) -> ModelProto:
     """`word_ids` → `text_shift`."""
     graph, clip = GraphBuilder(WORDS), weights.below("text_encoder.clip")
-    embedding = graph.weight("embedding", clip["token_embedding.weight"])
+    embedding = graph.weight("embedding", clip.stored("token_embedding.weight"))
     tokens = graph.add("Gather", "words/tokens", [embedding, "word_ids"], axis=0)
     position = clip["positional_embedding"]
     tokens = graph.add("Add", "words/placed", [tokens, graph.weight("position", position)])
