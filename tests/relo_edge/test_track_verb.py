@@ -217,23 +217,6 @@ def test_damaged_video_is_one_line_and_exit_1(run, tmp_path):
     assert "cannot be opened" in err
 
 
-@pytest.mark.parametrize("verb", ["track", "demo"])
-def test_help_ends_in_an_example_and_loads_nothing_heavy(verb):
-    script = (
-        "import sys; sys.argv = ['relo-edge', sys.argv[1], '--help']\n"
-        "from relo_edge.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'cv2', 'numpy'} & set(sys.modules)\n"
-        "print(sorted(heavy), file=sys.stderr)\n"
-    )
-    child = subprocess.run(
-        [sys.executable, "-c", script, verb], capture_output=True, text=True, check=True
-    )
-    assert child.stdout.rstrip().splitlines()[-1].strip().startswith("Example: relo-edge " + verb)
-    assert child.stderr.strip() == "[]"
-
-
 def test_many_targets_from_the_command_line_and_a_file(run, clip, tmp_path):
     (tmp_path / "t.json").write_text('{"dog": {"box": [5, 5, 20, 20], "frame": 4, "until": 8}}')
     words = ["--init", "car=30,20,24,18", "--init", "10,10,20,20", "--start", "2"]
