@@ -32,7 +32,7 @@ def list_texts(tree):
 
 def find_advice(code):
     """(verb, options) of each command in a file's strings."""
-    for text in list_texts(ast.parse(code)):
+    for text in list_texts(ast.parse(code)) if "relo-edge " in code else ():
         for match in ADVISED.finditer(text):
             yield (
                 match["verb"],

@@ -10,11 +10,14 @@ from relo_edge.host.opencv import cv2
 from relo_edge.pipeline import evaluate
 from relo_edge.synthetic.clip import make_clip
 
-experiments = pytest.importorskip("got10k.experiments")
-trackers = pytest.importorskip("got10k.trackers")
-
 NAMES = ("Basketball", "Bolt")
 FRAMES = 25
+
+
+@pytest.fixture(scope="module")
+def experiments():
+    """Its import takes seconds: no price of every worker's collection."""
+    return pytest.importorskip("got10k.experiments")
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def otb(tmp_path):
 
 
 @pytest.fixture
-def toolkit_root(otb, tmp_path):
+def toolkit_root(experiments, otb, tmp_path):
     """The same for the toolkit, which downloads whatever sequence has no folder."""
     root = tmp_path / "toolkit"
     for name in experiments.ExperimentOTB.__init__.__globals__["OTB"]._OTB__otb13_seqs:
@@ -45,7 +48,7 @@ def toolkit_root(otb, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_toolkits_report_equals_eval(otb, toolkit_root, tmp_path):
+def test_the_toolkits_report_equals_eval(experiments, otb, toolkit_root, tmp_path):
     experiment = experiments.ExperimentOTB(
         str(toolkit_root), 2013, str(tmp_path / "results"), str(tmp_path / "reports")
     )
@@ -68,6 +71,7 @@ def test_the_toolkits_report_equals_eval(otb, toolkit_root, tmp_path):
 
 
 def test_it_is_the_toolkits_tracker():
+    trackers = pytest.importorskip("got10k.trackers")
     with open_runtime("demo", "onnxruntime") as runtime:
         tracker = Got10kTracker(runtime, "small")
         assert isinstance(tracker, trackers.Tracker)

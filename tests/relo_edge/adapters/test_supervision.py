@@ -6,15 +6,19 @@ import pytest
 from relo_edge import Track
 from relo_edge.adapters import track_to_detections
 
-supervision = pytest.importorskip("supervision")
-
 TRACKS = {
     "car": Track((10.0, 20.0, 30.0, 40.0), 3.0, 0.9, lost=False),
     "dog": Track((50.0, 5.0, 20.0, 10.0), 1.0, 0.1, lost=True),
 }
 
 
-def test_corners_confidence_and_names_arrive():
+@pytest.fixture(scope="module", autouse=True)
+def supervision():
+    """Its import takes seconds: no price of every worker's collection."""
+    return pytest.importorskip("supervision")
+
+
+def test_corners_confidence_and_names_arrive(supervision):
     found = track_to_detections(TRACKS)
     assert isinstance(found, supervision.Detections)
     assert found.xyxy.tolist() == [[10, 20, 40, 60], [50, 5, 70, 15]]
@@ -33,7 +37,7 @@ def test_no_target_is_no_detection():
     assert len(track_to_detections({})) == 0
 
 
-def test_supervisions_annotators_draw_them():
+def test_supervisions_annotators_draw_them(supervision):
     scene = np.zeros((80, 100, 3), np.uint8)
     found = track_to_detections(TRACKS)
     boxed = supervision.BoxAnnotator(thickness=1).annotate(scene.copy(), found)

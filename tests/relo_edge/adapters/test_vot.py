@@ -10,9 +10,6 @@ from relo_edge import Tracker, open_runtime
 from relo_edge.host.opencv import cv2
 from relo_edge.synthetic.clip import make_clip
 
-pytest.importorskip("trax")
-region_io = pytest.importorskip("vot.region.io")
-
 STACK = """\
 title: Two clips
 experiments:
@@ -22,6 +19,13 @@ experiments:
 """
 SEEDS = (5, 6)
 FRAMES = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def region_io():
+    """Its import takes half a second: no price of every worker's collection."""
+    pytest.importorskip("trax")
+    return pytest.importorskip("vot.region.io")
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def run_toolkit(workspace, command):
 
 
 @pytest.mark.slow
-def test_the_toolkit_gets_the_trackers_rectangles(workspace):
+def test_the_toolkit_gets_the_trackers_rectangles(region_io, workspace):
     serve = f"{sys.executable} -m relo_edge.adapters.vot demo --runtime onnxruntime"
     said = run_toolkit(workspace, serve)
     assert "concluded" in said, said
