@@ -1,5 +1,6 @@
 """Export as a whole: published when it is right, and nothing left behind when it is not."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ def checkpoint(demo_bundle):
     return read_checkpoint(demo_bundle.manifest["checkpoint"]["path"])
 
 
+@pytest.fixture
+def small_checkpoint(small_bundle):
+    """What the small bundle is of, where it does not matter what is published."""
+    source = Path(small_bundle.manifest["checkpoint"]["path"])
+    return Checkpoint(small_bundle.variant, draw_weights(small_bundle.variant), source)
+
+
 def test_the_manifest_tells_all(demo_bundle):
     manifest = demo_bundle.manifest
     assert open_bundle(demo_bundle.path).variant == DEMO
@@ -40,20 +48,22 @@ def test_the_manifest_tells_all(demo_bundle):
 
 
 @pytest.mark.slow
-def test_an_existing_bundle_is_replaced_only_when_told(checkpoint, tmp_path):
+def test_an_existing_bundle_is_replaced_only_when_told(small_checkpoint, tmp_path):
     output = tmp_path / "new" / "bundle"
-    export_bundle(checkpoint, output)
+    export_bundle(small_checkpoint, output)
     with pytest.raises(InputError, match="--force"):
-        export_bundle(checkpoint, output)
-    export_bundle(checkpoint, output, replace=True)
+        export_bundle(small_checkpoint, output)
+    export_bundle(small_checkpoint, output, replace=True)
     assert [p.name for p in output.parent.iterdir()] == ["bundle"]
 
 
 @pytest.mark.slow
-def test_the_bundle_one_stands_in_is_replaced(checkpoint, tmp_path, monkeypatch):
-    export_bundle(checkpoint, tmp_path / "bundle")
+def test_the_bundle_one_stands_in_is_replaced(
+    small_bundle, small_checkpoint, tmp_path, monkeypatch
+):
+    shutil.copytree(small_bundle.path, tmp_path / "bundle")
     monkeypatch.chdir(tmp_path / "bundle")
-    assert not export_bundle(checkpoint, Path(), replace=True).find_damage()
+    assert not export_bundle(small_checkpoint, Path(), replace=True).find_damage()
 
 
 def test_something_else_is_never_replaced(checkpoint, tmp_path):
@@ -131,12 +141,15 @@ def test_interrupting_leaves_nothing(checkpoint, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_failed_replacement_keeps_the_old_bundle(checkpoint, tmp_path, monkeypatch):
-    bundle = export_bundle(checkpoint, tmp_path / "bundle")
+def test_a_failed_replacement_keeps_the_old_bundle(
+    small_bundle, small_checkpoint, tmp_path, monkeypatch
+):
+    path = shutil.copytree(small_bundle.path, tmp_path / "bundle")
     spoil_logits(monkeypatch)
     with pytest.raises(GateError):
-        export_bundle(checkpoint, bundle.path, replace=True)
-    assert not open_bundle(bundle.path).find_damage()
+        export_bundle(small_checkpoint, path, replace=True)
+    assert open_bundle(path).manifest == small_bundle.manifest
+    assert not open_bundle(path).find_damage()
 
 
 @pytest.mark.slow
