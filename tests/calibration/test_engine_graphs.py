@@ -188,20 +188,30 @@ def test_the_bundle_holds_what_its_engines_are_built_from(copy, recording, monke
     assert listed == [f"{name}.{precision}-fp16.onnx" for name in GRAPHS]
 
 
-def test_an_int8_graph_of_an_older_version_names_the_command_that_helps(copy):
-    bundle = add_int8(copy)
-    del bundle.manifest["engine_graphs"]
+@pytest.fixture(scope="module")
+def added(demo_bundle, tmp_path_factory):
+    """The demo bundle with an INT8 graph; not to be changed."""
+    folder = tmp_path_factory.mktemp("int8")
+    return add_int8(open_bundle(shutil.copytree(demo_bundle.path, folder / "b")))
+
+
+@pytest.fixture
+def int8_bundle(added, tmp_path):
+    return open_bundle(shutil.copytree(added.path, tmp_path / "b"))
+
+
+def test_an_int8_graph_of_an_older_version_names_the_command_that_helps(int8_bundle):
+    del int8_bundle.manifest["engine_graphs"]
     with pytest.raises(BundleError, match=r"no graphs that int8 engines.*quantize .* --int8"):
-        bundle.engine_graph("step", "int8")
+        int8_bundle.engine_graph("step", "int8")
 
 
 @pytest.mark.parametrize("part", ["file", "state_dtype", "kept_in_float32"])
-def test_a_manifest_whose_engine_graphs_are_incomplete_is_refused(copy, part):
-    bundle = add_int8(copy)
-    del bundle.manifest["engine_graphs"]["int8"]["step"][part]
-    write_manifest(bundle.path, bundle.manifest)
+def test_a_manifest_whose_engine_graphs_are_incomplete_is_refused(int8_bundle, part):
+    del int8_bundle.manifest["engine_graphs"]["int8"]["step"][part]
+    write_manifest(int8_bundle.path, int8_bundle.manifest)
     with pytest.raises(BundleError):
-        open_bundle(bundle.path)
+        open_bundle(int8_bundle.path)
 
 
 def test_a_precision_made_again_leaves_no_file_of_the_first(copy, recording, monkeypatch):
