@@ -109,7 +109,7 @@ class SnapshotEncoder:
     def close(self) -> None:
         """End the thread; closing twice is fine."""
         with self._changed:
-            self._closed = True
+            self._closed, self._newest = True, None
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join()

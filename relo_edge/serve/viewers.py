@@ -145,7 +145,8 @@ class Broadcaster:
             viewer.dismissed = True
 
     def _offer_all(self, snapshot: Snapshot) -> None:
-        self.latest = snapshot
+        if self.viewers:  # the last may have left since it was encoded
+            self.latest = snapshot
         for viewer in self.viewers:
             viewer.offer(snapshot)
 

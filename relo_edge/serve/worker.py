@@ -184,6 +184,7 @@ class TrackingWorker:
             self._meter.watch(self._reader)
 
     def _close_reader(self) -> None:
+        self._frame = None  # of a source that goes nothing large may wait for the garbage collector
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -360,7 +361,6 @@ class TrackingWorker:
     def _restart(self) -> None:
         """Reopen the source and start the targets of the command line again."""
         self._targets.clear()
-        self._frame = None
         try:
             self._connect()
             self._show_first_frame()

@@ -71,7 +71,8 @@ class Feed:
         if start < 0:
             raise InputError("--start", found=start, expected="a frame number, 0 or more")
         self.reader, self.start = reader, start
-        self._first: LiveFrame | None = None
+        self._began = 0.0
+        """When the first frame was read, by a camera's own clock."""
         self._numbering: FrameNumbering | None = None
         self._dropped_before = 0
         self._peeked: FeedFrame | None = None
@@ -111,9 +112,9 @@ class Feed:
     def _number(self, read: LiveFrame) -> FeedFrame:
         if not self.reader.live:
             return FeedFrame(read.index, read.image, read.media, read.captured)
-        if self._first is None or self._numbering is None:
+        if self._numbering is None:
             # Frames that came while the runtime was being opened are of no interest.
-            self._first, self._dropped_before = read, self.reader.dropped
+            self._began, self._dropped_before = read.media, self.reader.dropped
             self._numbering = FrameNumbering(self.reader.fps)
         number = self._numbering.next_number(read.media)
-        return FeedFrame(number, read.image, read.media - self._first.media, read.captured)
+        return FeedFrame(number, read.image, read.media - self._began, read.captured)

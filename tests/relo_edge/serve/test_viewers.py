@@ -122,6 +122,22 @@ def test_places_are_limited_and_given_back():
     asyncio.run(fill())
 
 
+def test_a_picture_that_comes_after_the_last_viewer_is_not_kept():
+    async def leave_early():
+        broadcaster = Broadcaster()
+        broadcaster.attach(asyncio.get_running_loop())
+        viewer = broadcaster.join()
+        broadcaster.publish_snapshot(make_snapshot(1))
+        await asyncio.sleep(0)
+        assert broadcaster.latest is not None
+        broadcaster.publish_snapshot(make_snapshot(2))
+        broadcaster.leave(viewer)
+        await asyncio.sleep(0)
+        assert broadcaster.latest is None
+
+    asyncio.run(leave_early())
+
+
 def test_a_hub_whose_loop_is_gone_takes_posts_in_silence():
     broadcaster = Broadcaster()
     broadcaster.publish_snapshot(make_snapshot(1))

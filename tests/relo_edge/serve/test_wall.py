@@ -1,6 +1,7 @@
 """Several sources on one page, and what a supervisor is told of them."""
 
 import json
+import weakref
 from contextlib import contextmanager
 
 import numpy as np
@@ -130,6 +131,36 @@ def test_sources_come_and_go_while_the_page_is_open(tmp_path):
             wall.remove("yard")
         assert server.alive
     wait_for(lambda: not list_additions(before))
+
+
+class NotedCamera(ScriptedCamera):
+    """Tells which of its frames are still held by anyone."""
+
+    def __init__(self):
+        super().__init__((9999, "end"), pause=0.02)
+        self.given = []
+
+    def _give(self, *life):
+        for frame in super()._give(*life):
+            self.given.append(weakref.ref(frame))
+            yield frame
+
+    def count_held(self):
+        return sum(frame() is not None for frame in self.given)
+
+
+def test_a_source_that_has_gone_keeps_no_picture(tmp_path, monkeypatch):
+    """What it was made of refers to itself, and stays until Python collects its oldest garbage."""
+    cameras = {"door": NotedCamera(), "yard": NotedCamera()}
+    monkeypatch.setattr("relo_edge.serve.building.read_live", lambda name: read_live(cameras[name]))
+    with show_wall(tmp_path, [NamedSource(name, name) for name in cameras]) as server:
+        kept = server.site.workers[0]
+        with TileWatcher(server, "door") as page:
+            page.until(lambda: len(page.heads) > 3)
+        server.site.remove("door")
+        wait_for(lambda: not cameras["door"].count_held())
+        assert kept.frames > 3
+        wait_for(cameras["yard"].count_held)
 
 
 def test_one_that_does_not_open_is_shown_and_can_be_restarted(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Frame numbers: a file's own, a camera's by its clock."""
 
 import threading
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,6 +38,15 @@ def number_all(times, start=0):
     while (frame := feed.read()) is not None:
         frames.append(frame)
     return frames
+
+
+def test_no_frame_is_kept():
+    reader = PlayedReader([5.0, 5.1])
+    reader.frames[0] = replace(reader.frames[0], image=IMAGE.copy())
+    feed = Feed(reader)
+    first = weakref.ref(feed.read().image)
+    assert feed.read() is not None
+    assert first() is None
 
 
 def test_dropped_frames_leave_gaps():
