@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 # Before a library counts the cores: each worker of a parallel run, and its children, keep to one.
@@ -14,6 +15,7 @@ if (WORKER := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_seta
 
 import pytest
 import torch
+import typer
 from error_form import find_faults
 from hypothesis import settings
 from small_sutrack import export_small
@@ -31,6 +33,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 silence_libraries()  # some tests import these libraries themselves
+
+# Verbs, options and their types take a tenth of a second to put together, and hundreds of tests do.
+typer.main.get_command = cache(typer.main.get_command)
 
 # Machines are shared: how long an example takes says nothing.
 settings.register_profile("relo-edge", deadline=None)
