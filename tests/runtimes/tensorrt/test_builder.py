@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import onnx
 import pytest
-from engines import build_graph, make_engine_graph
+from engines import VARIANTS, build_graph, make_engine_graph
 from onnx import TensorProto, helper
 from support import GRAPHS
 
@@ -20,7 +20,6 @@ from relo_edge.runtimes.tensorrt.builder import (
     parse_graph,
 )
 from relo_edge.runtimes.tensorrt.library import find_library
-from relo_edge.spec import VARIANTS
 
 BATCH = 4
 
@@ -42,25 +41,37 @@ def read_ends(rtx, network):
     return [(end.name, name_dtype(rtx, end.dtype), tuple(end.shape)) for end in ends]
 
 
-# test_xray.py builds the large variants' blocks in lower precisions.
+def list_ends(contract):
+    """The same as the contract has them."""
+    return [
+        (spec.name, spec.dtype, tuple(-1 if size == "batch" else size for size in spec.shape))
+        for spec in (*contract.inputs, *contract.outputs)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["b256", "l256"])
+def test_a_large_step_parses_whole(rtx, tmp_path, name):
+    source = make_engine_graph(name, "step", "fp32", tmp_path)
+    network = parse_graph(rtx, rtx.trt.Builder(rtx.logger), source.path)
+    assert read_ends(rtx, network) == list_ends(describe_graph(VARIANTS[name], "step"))
+
+
+# The large variants by eight of their blocks; test_xray.py builds those in lower precisions.
 @pytest.mark.slow
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
         *((name, precision) for name in ("demo", "t256") for precision in ("fp32", "fp16", "int8")),
-        *(pytest.param(name, "fp32", marks=pytest.mark.slow) for name in ("b256", "l256")),
+        *((name, "fp32") for name in ("b256-short", "l256-short")),
     ],
 )
 def test_every_graph_parses_and_builds(rtx, tmp_path, name, graph, precision):
     source = make_engine_graph(name, graph, precision, tmp_path)
     contract = describe_graph(VARIANTS[name], graph, source.state_dtype)
     network = parse_graph(rtx, rtx.trt.Builder(rtx.logger), source.path)
-    expected = [
-        (spec.name, spec.dtype, tuple(-1 if size == "batch" else size for size in spec.shape))
-        for spec in (*contract.inputs, *contract.outputs)
-    ]
-    assert read_ends(rtx, network) == expected
+    assert read_ends(rtx, network) == list_ends(contract)
     plan = bytes(build(rtx, source.path, contract))
     assert len(plan) > 100_000
     for spec in (*contract.inputs, *contract.outputs):
