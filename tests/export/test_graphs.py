@@ -63,14 +63,10 @@ def take_rows(feeds, rows):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name",
-    [
-        "t256",
-        pytest.param("b256", marks=pytest.mark.slow),
-        pytest.param("l256", marks=pytest.mark.slow),
-    ],
+    ("name", "frames"),
+    [("t256", 4), ("b256", 4), ("l256", 2)],  # the largest only as far as a state that is carried
 )
-def test_four_frames_equal_the_release(name):
+def test_frames_equal_the_release(name, frames):
     """Plain onnxruntime, first frame without history and with a state full of garbage."""
     variant, vectors = VARIANTS[name], load_vectors(f"step_{name}")
     template, step = (
@@ -80,7 +76,7 @@ def test_four_frames_equal_the_release(name):
     tokens = template.run(["template_tokens"], feeds)[0].reshape(1, -1, variant.width)
     state = np.full((1, *variant.state_shape), -1e6, np.float32)
     window = hann_window(variant.grid, 2.0)
-    for frame in range(4):
+    for frame in range(frames):
         feeds = {
             "search": vectors["searches"][frame : frame + 1],
             "template_tokens": tokens,

@@ -15,6 +15,8 @@ TOKEN_TOLERANCE = 1e-5  # of the largest entry
 GARBAGE = 1e6
 
 RELEASED = ["t256", "b256", pytest.param("l256", marks=pytest.mark.slow)]
+# The largest only as far as a state that is carried.
+FRAMES = {"t256": 4, "b256": 4, "l256": 2}
 
 
 def carry_faithfully(states, _frame):
@@ -30,7 +32,7 @@ def carry_deepest_layer(states, _frame):
     return states[-1][:, -1:].expand_as(states[-1]).contiguous()
 
 
-def run_frames(variant, frames=4, carry=carry_faithfully, first_state=None):
+def run_frames(variant, frames, carry=carry_faithfully, first_state=None):
     """Errors of each output over consecutive frames, the worst of them kept."""
     vectors, network = load_vectors(f"step_{variant}"), recipe_network(variant)
     spec = VARIANTS[variant]
@@ -88,15 +90,15 @@ def test_every_name_and_shape_is_the_releases(variant):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", RELEASED)
-def test_four_frames_equal_the_release_whatever_the_first_state_holds(variant):
-    worst = run_frames(variant)
+def test_frames_equal_the_release_whatever_the_first_state_holds(variant):
+    worst = run_frames(variant, FRAMES[variant])
     assert is_equal(worst), worst
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("carry", [carry_stale, carry_deepest_layer])
 def test_a_wrongly_carried_state_is_noticed(carry):
-    assert not is_equal(run_frames("t256", carry=carry))
+    assert not is_equal(run_frames("t256", 4, carry=carry))
 
 
 def test_a_zero_initial_state_is_noticed():
