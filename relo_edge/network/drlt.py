@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -115,7 +116,8 @@ class Drlt(nn.Module):
         return hidden[..., -BOX:]
 
 
-def drlt_shapes(variant: DrltVariant) -> dict[str, tuple[int, ...]]:
+@cache
+def drlt_shapes(variant: DrltVariant) -> Mapping[str, tuple[int, ...]]:
     """Every tensor's name and shape in a checkpoint of this variant; allocates nothing."""
     with torch.device("meta"):
         return {name: tuple(t.shape) for name, t in Drlt(variant).state_dict().items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -69,7 +70,8 @@ class Relo(nn.Module):
         return (pixels.to(weight.dtype) / 255 - mean) / std
 
 
-def state_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+@cache
+def state_shapes(variant: Variant) -> Mapping[str, tuple[int, ...]]:
     """Every tensor's name and shape in a checkpoint of this variant; allocates nothing."""
     with torch.device("meta"):
         return {name: tuple(t.shape) for name, t in Relo(variant).state_dict().items()}
