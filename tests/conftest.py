@@ -19,9 +19,11 @@ import typer
 from error_form import find_faults
 from hypothesis import settings
 from small_sutrack import export_small
+from support import draw_recipe
 
 from relo_edge.bundle import Bundle, open_bundle
 from relo_edge.errors import ReloError
+from relo_edge.export import verification
 from relo_edge.export.publishing import export_bundle
 from relo_edge.host.telemetry import silence_libraries
 from relo_edge.network.checkpoint import Checkpoint, read_checkpoint
@@ -106,7 +108,7 @@ SMALL = replace(VARIANTS["demo"], name="small", width=96, depth=2, head_channels
 
 def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
     path = folder / f"{variant}-{salt}.pth"
-    torch.save(dict(draw_weights(VARIANTS[variant], salt)), path)
+    torch.save(draw_recipe(variant, salt), path)
     return path
 
 
@@ -145,7 +147,10 @@ def _share_bundle(root: Path, variant: str) -> Bundle:
     with (root / f"{variant}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            export_bundle(_draw_checkpoint(root, variant), folder)
+            with pytest.MonkeyPatch.context() as patch:
+                if variant == "t256":  # its release's vectors prove more than ten frames would
+                    patch.setattr(verification, "FRAMES", 2)
+                export_bundle(_draw_checkpoint(root, variant), folder)
     return open_bundle(folder)
 
 

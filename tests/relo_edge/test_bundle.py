@@ -95,9 +95,9 @@ def test_a_newer_format_is_refused(copied):
         open_bundle(copied.path)
 
 
-def test_another_variants_manifest_is_refused(copied, t256_bundle):
-    shutil.copy(t256_bundle.path / MANIFEST, copied.path)
-    with pytest.raises(BundleError, match=r"not the file that its manifest \(t256\) describes"):
+def test_another_variants_manifest_is_refused(copied, small_bundle):
+    shutil.copy(small_bundle.path / MANIFEST, copied.path)
+    with pytest.raises(BundleError, match=r"not the file that its manifest \(small\) describes"):
         open_runtime(copied.path, "onnxruntime")
 
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+import torch
 
 from relo_edge.bundle import Bundle
 from relo_edge.errors import (
@@ -20,6 +21,7 @@ from relo_edge.host.measured import keep_measurement
 from relo_edge.ranking import measure_graph
 from relo_edge.runtime import RUNTIMES, open_runtime, open_runtimes
 from relo_edge.runtimes.tensorrt.gpu import Gpu
+from relo_edge.spec import VARIANTS
 
 
 def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, caplog):
@@ -89,8 +91,10 @@ def test_auto_says_once_that_there_is_no_bundle(tmp_path):
     assert str(told.value).count("nothing there") == 1
 
 
-def test_another_variants_checkpoint_is_refused_beside_a_bundle(demo_bundle, t256_bundle):
-    other = t256_bundle.manifest["checkpoint"]["path"]
+def test_another_variants_checkpoint_is_refused_beside_a_bundle(demo_bundle, tmp_path):
+    t256, other = VARIANTS["t256"], tmp_path / "t256.pth"
+    marker = torch.zeros(1, t256.temporal_tokens, t256.width)
+    torch.save({"encoder.body.ttokens": marker}, other)
     with pytest.raises(CheckpointError, match="found t256, expected demo"):
         open_runtime(demo_bundle.path, "pytorch", checkpoint=other)
 
