@@ -46,14 +46,17 @@ def init_box(vectors):
 @pytest.mark.parametrize(
     ("variant", "setting", "rollout", "frames"),
     [
-        ("t256", "default", 1, 20),
+        ("t256", "default", 1, 6),
         pytest.param("t256", "default", 2, 20, marks=pytest.mark.slow),
         pytest.param("b256", "default", 2, 8, marks=pytest.mark.slow),
         pytest.param("b256", "update", 1, 8, marks=pytest.mark.slow),
     ],
 )
 def test_closed_loop_equals_the_release(variant, setting, rollout, frames):
-    """The larger network only as far as two updates of its template reach."""
+    """The larger network only as far as two updates of its template reach.
+
+    The first rollout's other frames are those of tests/runtimes/test_rollouts.py.
+    """
     vectors = load_vectors(f"rollout_{rollout}")
     runtime = open_reference(variant, salt=rollout)
     tracker = Tracker(runtime, protocol_of(variant, setting), color="rgb")
