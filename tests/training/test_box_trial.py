@@ -21,7 +21,7 @@ def test_a_few_clips_are_followed_better_than_by_a_static_box():
 
 @pytest.mark.slow
 def test_held_out_clips_are_followed_better_than_by_boxes_that_look_at_nothing():
-    trial = try_packaged(64)
+    trial = try_packaged(24)
     assert trial.mean_iou > trial.still_iou + 0.1
     assert trial.mean_iou > trial.moving_iou + 0.02
 
