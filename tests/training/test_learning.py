@@ -1,7 +1,6 @@
 """Both stages learn what they are for, end to end and in closed loop."""
 
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ def track_clips(network):
     overlaps = []
     for seed in range(7000, 7004):
         clip = make_clip(seed, 100)
-        frames = islice(clip.frames(), 0, None, 5)
+        frames = clip.frames(range(0, 100, 5))
         boxes = follow_target(runtime, frames, read_box(clip.boxes[0]), lambda: None)
         overlaps.append(measure_overlaps_or_nan(boxes, clip.boxes[5::5]))
     return float(np.concatenate(overlaps).mean())
