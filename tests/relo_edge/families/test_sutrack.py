@@ -10,6 +10,7 @@ import pytest
 from engines import quantize_products
 from layouts import write_plain
 from recording_device import open_recorded
+from shortened import shorten
 from small_sutrack import SMALL, open_reference, small_text_tower
 from verbs import run_verb
 
@@ -193,6 +194,7 @@ def test_the_verbs_take_it_and_say_what_it_does_not_tell(sutrack_bundle, video, 
 @pytest.mark.slow  # a whole quantization, comparison and bench
 def test_the_other_verbs_take_it_too(sutrack_bundle, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(SIZES, SMALL.name, SMALL)
+    shorten(monkeypatch, "parity", "bench")
     bundle = tmp_path / "sutrack-small"
     shutil.copytree(sutrack_bundle.path, bundle)
     data = write_plain(tmp_path / "data")
