@@ -26,6 +26,10 @@ BUNDLE is asked for, the word `demo` means the built-in weights.
 `--quiet` (`-q`) and `--verbose` (`-v`) may stand anywhere; `relo-edge --install-completion` teaches
 your shell the verbs and options; `NO_COLOR` is obeyed.
 
+A file named as an output is replaced, and a line says so before the work starts; never one that the
+run reads, and no `groundtruth*`. A bundle or model repository is replaced with `--force` alone, a
+folder of anything else never.
+
 This page is made by `docs/make_cli_page.py`.
 """
 

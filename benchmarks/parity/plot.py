@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relo_edge.benchmarks.parity.verdict import ParityResult
-from relo_edge.host.files import check_output, replace_file
+from relo_edge.host.files import announce_replacement, check_output, replace_file
 from relo_edge.host.plotting import demand_matplotlib
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def check_plot(path: Path) -> Path:
     """
     check_output(path, PLOT_SUFFIXES)
     demand_matplotlib("--plot")
+    announce_replacement(path)
     return path
 
 

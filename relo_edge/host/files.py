@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -20,6 +21,7 @@ from relo_edge.host.exchange import exchange
 from relo_edge.host.locks import hold, is_abandoned, lock_output
 
 __all__ = [
+    "announce_replacement",
     "check_output",
     "describe_kind",
     "explain_failure",
@@ -34,6 +36,8 @@ __all__ = [
     "write_bytes",
     "write_text",
 ]
+
+log = logging.getLogger("relo_edge")
 
 CHUNK = 1 << 20
 PART, OLD = ".part", ".old"
@@ -311,6 +315,12 @@ def _refuse_folder(folder: Path) -> None:
         found = "a file" if standing == folder else f"{str(standing)!r}, a file, above it"
         fix = "choose another folder"
     raise InputError(f"output folder {str(folder)!r}", found=found, fix=fix)
+
+
+def announce_replacement(path: Path) -> None:
+    """Say before the work starts which file an output takes the place of: it may not be ours."""
+    if path.exists():
+        log.info("%s is there already: it will be replaced", path)
 
 
 @contextmanager

@@ -159,13 +159,13 @@ def evaluate(
         tracker=tracker,
         label=_find_label(bundle),
     )
-    page = _check_page(html)
+    page = None if html is None else _check_page(html)
     opened = read_dataset(Path(dataset), layout, origin=float(one_based))
     result = (
         evaluate_frame_rates(request, opened, every) if every else evaluate_dataset(request, opened)
     )
     if page:
-        write_report(page, evaluations=[result.folder])
+        _write_page(page, evaluations=[result.folder])
     return result
 
 
@@ -228,14 +228,14 @@ def evaluate_several(
     )
     if not trackers:
         raise InputError("trackers", found="none", expected="one or more")
-    page = _check_page(html)
+    page = None if html is None else _check_page(html)
     requests = [_request_tracker(one, common) for one in trackers]
     if checkpoint is not None and sum(one.bundle is not None for one in requests) > 1:
         raise InputError("--checkpoint is for one bundle", fix="leave it out")
     opened = read_dataset(Path(dataset), layout, origin=float(one_based))
     several = evaluate_trackers(requests, opened, every)
     if page:
-        write_report(page, evaluations=[one.folder for one in several.results])
+        _write_page(page, evaluations=[one.folder for one in several.results])
     return several
 
 
@@ -257,12 +257,14 @@ def _find_label(bundle: str | Path | Bundle | None) -> str | None:
     return "demo" if str(bundle) == "demo" else None
 
 
-def _check_page(html: str | Path | None) -> Path | None:
+def _check_page(html: str | Path) -> Path:
     """Hours of tracking must not end at a page that cannot be written."""
     from relo_edge.benchmarks.report.html import REPORT_SUFFIXES
-    from relo_edge.host.files import check_output
+    from relo_edge.host.files import announce_replacement, check_output
 
-    return None if html is None else check_output(Path(html), REPORT_SUFFIXES)
+    path = check_output(Path(html), REPORT_SUFFIXES)
+    announce_replacement(path)
+    return path
 
 
 def compare(first: str | Path, second: str | Path) -> Comparison:
@@ -304,11 +306,18 @@ def write_report(
     Raises:
         InputError: an output that cannot be written, or a file that is no such result.
     """
+    return _write_page(_check_page(output), bench, parity, evaluations)
+
+
+def _write_page(
+    path: Path,
+    bench: str | Path | None = None,
+    parity: Sequence[str | Path] = (),
+    evaluations: Sequence[str | Path] = (),
+) -> Path:
     from relo_edge.benchmarks.report import html
     from relo_edge.benchmarks.report.inputs import read_findings
-    from relo_edge.host.files import check_output
 
-    path = check_output(Path(output), html.REPORT_SUFFIXES)
     timed = None if bench is None else Path(bench)
     html.write_report(
         read_findings(timed, list(map(Path, parity)), [*map(Path, evaluations)]), path

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from relo_edge.box_files import BOX_SUFFIXES, STDOUT, BoxRecorder, record_boxes
 from relo_edge.errors import InputError, NoSpaceError
-from relo_edge.host.files import check_output
+from relo_edge.host.files import announce_replacement, check_output
 from relo_edge.labels.recorder import LABEL_SUFFIXES, LabelRecorder, find_format
 from relo_edge.labels.rows import LabelledClip
 from relo_edge.tracker import SearchView, Track
@@ -75,6 +75,8 @@ def check_outputs(source: str, sinks: Sinks, others: Sequence[Path] = ()) -> Non
         if path.absolute() in seen:
             raise InputError(f"output {str(path)!r} is named twice", fix="name each file once")
         seen.add(path.absolute())
+    for path, _ in outputs:
+        announce_replacement(path)
 
 
 def _open_boxes(path: Path, clip: LabelledClip, source: str | None) -> BoxRecorder:

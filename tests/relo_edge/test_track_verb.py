@@ -243,6 +243,21 @@ def test_what_is_read_is_never_written_over(run, clip, tmp_path):
         assert path.read_text() == "30,20,24,18\n"
 
 
+def test_a_file_that_is_replaced_is_named_first(run, clip, tmp_path):
+    boxes, labels = tmp_path / "b.csv", tmp_path / "b.xml"
+    boxes.write_text("another program's work\n")
+    words = [clip, "--bundle", "b", "--init", "30,20,24,18", "--boxes", boxes, "--boxes", labels]
+    _, _, err = run(*words, "--start", "9999")
+    told = "b.csv is there already: it will be replaced"
+    assert told in err
+    assert boxes.read_text() == "another program's work\n"
+    code, _, err = run(*words)
+    assert (code, err.count("will be replaced")) == (0, 1)
+    assert told in err.splitlines()[0]
+    assert boxes.read_text().startswith("frame,target")
+    assert run(*words)[2].count("will be replaced") == 2
+
+
 def test_a_screen_is_asked_for_only_where_needed(run, clip, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)

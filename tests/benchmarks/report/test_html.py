@@ -177,6 +177,12 @@ def test_each_kind_alone_makes_a_report(files, tmp_path, capsys):
         assert words in out.read_text()
 
 
+def test_a_page_that_is_replaced_is_named(files, tmp_path, capsys):
+    words = ["report", "--bench", files / "bench.json", "-o", tmp_path / "page.html"]
+    told = [run_verb(capsys, *words)[2].count("page.html is there already") for _ in range(2)]
+    assert told == [0, 1]
+
+
 def test_a_withheld_truth_has_no_curves(tmp_path, capsys):
     plain = make_summary(auc=None, precision=None, norm_precision=None, curves=None)
     (tmp_path / "summary.json").write_text(json.dumps(plain))
