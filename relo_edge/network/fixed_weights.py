@@ -62,4 +62,6 @@ def _scale_noise(
         return 0.1 * noise
     if kind == "weight" and len(shape) == 1:
         return 1 + 0.1 * noise
-    return 1.4 * noise / float(np.sqrt(np.prod(shape[1:], dtype=int)))
+    noise *= 1.4  # in place: hundreds of millions of them in the largest variant
+    noise /= float(np.sqrt(np.prod(shape[1:], dtype=int)))
+    return noise
