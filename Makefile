@@ -11,8 +11,10 @@ INSTALL = PIP_CONSTRAINT= $(PIP) install --quiet 'pip>=26.3' && $(PIP) install
 export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
 export PIP_NO_REQUIRE_HASHES := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Bytecode is kept: pytest rewrites every test's assertions, which is half of what `quick` collects.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo help test quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
+.PHONY: demo help test tests quick dev gpu-check triton-check fleet-check lint attack soak docs demo-bundle results pins clean
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := demo
 
@@ -28,7 +30,9 @@ demo: $(BIN)/python  ## track a synthetic clip on this CPU, from nothing
 
 test: $(BIN)/python  ## lint, type-check and run every test that this machine can run
 	$(INSTALL) --editable '.[dev]'
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory --jobs=2 lint tests
+
+tests:
 	$(BIN)/pytest $(PARALLEL)
 
 quick: lint  ## the inner loop, after `make dev` or `make test`: lint, types and the tests that are not slow
