@@ -54,6 +54,7 @@ __all__ = [
     "QUICK_METHOD",
     "add_precision",
     "check_method",
+    "plan_stages",
     "quantize_fp8",
     "quantize_fp16",
     "quantize_int8",
@@ -100,6 +101,23 @@ def require_packages() -> None:
         if find_spec(package) is None:
             fix = "`pip install 'relo-edge[export]'`"
             raise MissingDependency(f"{package} is not installed", fix=fix)
+
+
+def plan_stages(
+    bundle: Bundle, precision: str, method: str, *, search: bool, smooth: bool, trained: bool
+) -> int | None:
+    """How many stages show their progress; a search finds out by itself how many it takes."""
+    if search:
+        return None
+    graphs = len(list_graphs(bundle.variant))
+    recorded_and_judged = 2
+    if precision == "fp16" or trained:  # ranges of each float graph, or of each in half
+        return recorded_and_judged + graphs
+    if precision == "fp8":
+        return recorded_and_judged + 1 + graphs
+    others = len(METHODS) - 1 if method == "auto" else 0
+    smoothed = 3 if smooth else 0  # the outlier channels, their ranges, a judgement
+    return recorded_and_judged + 1 + others + smoothed + graphs
 
 
 def check_method(method: str) -> None:

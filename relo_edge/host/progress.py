@@ -7,14 +7,30 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-__all__ = ["show_progress"]
+__all__ = ["count_stages", "show_progress"]
 
 LINE_SECONDS = 15.0
+
+_stages: ContextVar[Iterator[str]] = ContextVar("stages")
+"""What is added to the title of each stage, one after the other."""
+
+
+@contextlib.contextmanager
+def count_stages(total: int | None) -> Iterator[None]:
+    """Number all progress that is shown within, of so many; None where nobody knows how many."""
+    numbers = (f" ({n} of {total})" if total else f" (stage {n})" for n in count(1))
+    token = _stages.set(numbers)
+    try:
+        yield
+    finally:
+        _stages.reset(token)
 
 
 @contextlib.contextmanager
@@ -26,6 +42,7 @@ def show_progress(
     What is `kept` from one call to the next may be all there: then that is said, and no rate.
     Nothing is shown under `--quiet`, which logs warnings alone.
     """
+    title += next(_stages.get(iter(())), "")
     if logging.getLogger("relo_edge").level > logging.INFO:
         yield lambda: None
         return

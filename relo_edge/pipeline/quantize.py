@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from relo_edge.bundle import Bundle
 from relo_edge.errors import InputError
+from relo_edge.host.progress import count_stages
 from relo_edge.runtime import resolve_bundle
 
 if TYPE_CHECKING:
@@ -64,18 +65,19 @@ def quantize_bundle(
     if trained:
         check_ranges(opened, trained)  # before the long recording
     frames = quantize.QUICK_FRAMES if quick else FRAMES
-    recording = quantize.record_clips(opened, clips, frames)
-    if trained:
-        return quantize_with_ranges(opened, recording, trained)
-    if precision == "fp16":
-        return quantize.quantize_fp16(opened, recording, bf16_attention=bf16_attention)
-    if precision == "fp8":
-        return quantize.quantize_fp8(opened, recording, attention=attention)
     if quick and method == "auto":
         method = quantize.QUICK_METHOD
-    return quantize.quantize_int8(
-        opened, recording, method, attention=attention, search=search, smooth=not quick
-    )
+    how = {"search": search, "smooth": not quick}
+    stages = quantize.plan_stages(opened, precision, method, **how, trained=trained is not None)
+    with count_stages(stages):
+        recording = quantize.record_clips(opened, clips, frames)
+        if trained:
+            return quantize_with_ranges(opened, recording, trained)
+        if precision == "fp16":
+            return quantize.quantize_fp16(opened, recording, bf16_attention=bf16_attention)
+        if precision == "fp8":
+            return quantize.quantize_fp8(opened, recording, attention=attention)
+        return quantize.quantize_int8(opened, recording, method, attention=attention, **how)
 
 
 def _check_options(

@@ -320,10 +320,27 @@ def test_the_verb(bundle, capsys, monkeypatch):
     assert code == 0
     assert json.loads(out)["passed"] is True
     assert json.loads(out)["samples"] == FRAMES
-    assert "recording:" in err
+    assert "recording (1 of 4):" in err
     code, out, _ = run_verb(capsys, "inspect", bundle.path)
     assert code == 0
     assert "step.fp16.onnx" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [["--fp16"], ["--fp8"], ["--int8", "--method", "minmax"], ["--int8", "--quick"], ["--int8"]],
+    ids=" ".join,
+)
+def test_every_stage_is_one_of_as_many_as_were_told(bundle, capsys, monkeypatch, words):
+    monkeypatch.setattr(plan, "FRAMES", FRAMES)
+    monkeypatch.setattr(precision, "QUICK_FRAMES", FRAMES)
+    monkeypatch.setattr(gate.Verdict, "passed", property(lambda _: True))
+    _, _, err = run_verb(capsys, "quantize", bundle.path, *words)
+    stages = re.findall(r"^.* \((\d+) of (\d+)\): ", err, re.MULTILINE)
+    numbers = sorted({int(number) for number, _ in stages})
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert {int(total) for _, total in stages} == {len(numbers)}
 
 
 @pytest.mark.slow

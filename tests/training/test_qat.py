@@ -159,6 +159,7 @@ def test_quantize_takes_the_ranges_over_as_they_are(trained, bundle, capsys, few
     assert code == 0, err
     assert json.loads(out)["method"] == "trained ranges"
     assert "ranges of step.onnx" not in err  # nothing was measured
+    assert "judging trained ranges (2 of 4)" in err
     after = open_bundle(bundle.path)
     assert not after.find_damage()
     graph = onnx.load(after.graph("step", "int8")).graph

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from relo_edge.host import progress
-from relo_edge.host.progress import show_progress
+from relo_edge.host.progress import count_stages, show_progress
 
 SCRIPT = """
 from relo_edge.host.progress import show_progress
@@ -44,6 +44,20 @@ def test_log_is_told_of_long_work_now_and_then(capsys, monkeypatch, total, line)
             seconds[0] += 2
             advance()
         assert capsys.readouterr().err.splitlines() == [line]
+
+
+@pytest.mark.parametrize(
+    ("total", "numbers"), [(2, ["(1 of 2)", "(2 of 2)"]), (None, ["(stage 1)", "(stage 2)"])]
+)
+def test_stages_are_numbered(capsys, total, numbers):
+    with count_stages(total):
+        for kept in (True, False):
+            with show_progress("recording", 0, kept=kept):
+                pass
+    with show_progress("tracking clip", 0):
+        pass
+    titles = [line.split(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert titles == [*(f"recording {number}" for number in numbers), "tracking clip"]
 
 
 def test_unit_names_the_rate(capsys):
