@@ -49,7 +49,7 @@ def measure_ranges(
 
     model = onnx.load(model_path)
     probes = _add_probes(model)
-    session, count = open_session(model, plan_memory=False), 0
+    session, count = open_session(model, plan_memory=False, fuse_qdq=False), 0
     largest: NDArray[np.float64] = np.zeros(len(probes))
     total: NDArray[np.float64] = np.zeros(len(probes))
     for feeds in samples:

@@ -56,6 +56,7 @@ def open_session(
     A memory plan holds every tensor at once: leave it out where all of them are outputs. Q/DQ pairs
     of FP8 must not be fused: onnxruntime 1.31 puts them into INT8 kernels, which it then refuses,
     and takes a zero point of 0 for the least value, so that a ReLU before it seems superfluous.
+    Nor may those of weights that something else reads too: without VNNI it fails on them.
     """
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
@@ -63,6 +64,8 @@ def open_session(
     options.enable_mem_pattern = plan_memory
     # Between frames the threads would go on spinning: no faster, and a fifth of the CPU lost.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    # Without VNNI, onnxruntime's products of INT8 overflow 16 bits unless it is told not to.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if batch:
         options.add_free_dimension_override_by_name(BATCH, batch)
     if threads:
@@ -97,7 +100,7 @@ def open_exposed(graph: Path, names: Collection[str] | None = None) -> Exposed:
         wanted = is_float if names is None else value.name in names
         if wanted and value.name not in present:
             model.graph.output.append(onnx.ValueInfoProto(name=value.name, type=value.type))
-    return Exposed(model, open_session(model, plan_memory=False))
+    return Exposed(model, open_session(model, plan_memory=False, fuse_qdq=names is not None))
 
 
 def _has_fp8(model: ModelProto) -> bool:
