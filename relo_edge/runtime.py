@@ -24,6 +24,7 @@ from relo_edge.errors import (
     ReloError,
     RuntimeUnavailable,
 )
+from relo_edge.host.memory import share_one_heap
 from relo_edge.host.suggestions import check_word, explain_no_runtime
 from relo_edge.ranking import RankedRuntime, rank_runtimes
 from relo_edge.spec import TrackerVariant
@@ -118,10 +119,7 @@ class Runtime(Protocol):
         """
 
     def step(
-        self,
-        slots: Sequence[int],
-        pixels: NDArray[np.uint8],
-        shared: NDArray[np.float32] | None,
+        self, slots: Sequence[int], pixels: NDArray[np.uint8], shared: NDArray[np.float32] | None
     ) -> StepResult:
         """Localize the target of each slot named, and carry those slots' state on.
 
@@ -274,6 +272,7 @@ def open_runtime(
         trust_engines: whether TensorRT engines are loaded that this machine did not build.
         lanes: for `Fleet` on a CPU: how many sources are computed side by side, each on its own
             thread; best as many as there are sources. A GPU takes a batch as one in any case.
+            With several, threads started later share one heap of the C library.
 
     Returns:
         The runtime, ready to encode templates.
@@ -290,12 +289,12 @@ def open_runtime(
         fix = "name one; `--bundle demo` is the built-in one"
         raise InputError("a bundle or a checkpoint is needed", fix=fix)
     check_word("runtime", name, ("auto", *RUNTIMES))
-    if name == "auto":
-        return _open_best(request)
-    if checkpoint is not None and name != "pytorch":
+    if checkpoint is not None and name not in ("auto", "pytorch"):
         fix = "leave it out, or use `--runtime pytorch`"
         raise InputError(f"{name} takes no checkpoint", fix=fix)
-    return _open_named(request)
+    if lanes > 1:
+        share_one_heap()  # before the runtime starts threads
+    return _open_best(request) if name == "auto" else _open_named(request)
 
 
 def open_runtimes(
