@@ -36,8 +36,8 @@ TARGETS = 3
 FAILURES = (0.1, 0.4, 0.7)
 """When the camera fails, as shares of the time: first within the warm-up, because what a first
 reconnection allocates is no growth, then twice where growth counts."""
-WARM_UP = 0.2
-"""The share of the time after which memory must not grow any more."""
+MEASURED = ((0.2, 0.3), (0.9, 2.0))
+"""The shares of the time whose memory is compared: after the warm-up, and at the end."""
 GROWTH = 0.02
 
 PLAY = """
@@ -158,6 +158,12 @@ class SoakLog:
         """Whether there is time left."""
         return self.elapsed < self.seconds
 
+    @property
+    def measuring(self) -> bool:
+        """Whether memory is compared now: in the same state, or it says how many were there."""
+        share = self.elapsed / self.seconds
+        return any(low <= share <= high for low, high in MEASURED)
+
     def draw_box(self, width: int, height: int) -> Box:
         """Somewhere in the picture."""
         side = self.rng.uniform(0.1, 0.3) * height
@@ -265,4 +271,5 @@ def measure_growth(memory: list[tuple[float, int]], seconds: float) -> float:
         held = [pages for moment, pages in memory if low * seconds <= moment <= high * seconds]
         return sum(held) / max(len(held), 1)
 
-    return mean_between(0.9, 2.0) / max(mean_between(WARM_UP, WARM_UP + 0.1), 1.0) - 1
+    first, last = (mean_between(*shares) for shares in MEASURED)
+    return last / max(first, 1.0) - 1

@@ -18,8 +18,9 @@ from relo_edge.video.sources.frames import Frame, FrameSource
 
 __all__ = ["RECORDINGS", "PageSoak", "StampedCamera"]
 
-RECORDINGS = 8
-"""Two of them before memory is first looked at: what a first encoder allocates is no growth."""
+RECORDINGS = 10
+"""One in each tenth of the time, so that both tenths whose memory is compared have one; two before
+that: what a first encoder allocates is no growth."""
 
 SIZE = (640, 480)
 LEAVING = 0.02

@@ -61,12 +61,17 @@ class WallSoak(Soak):
         return True
 
     def use(self) -> None:
-        """Start or stop a recording when it is time; now and then a source leaves or comes back."""
+        """Start or stop a recording when it is time; now and then a source leaves or comes back.
+
+        While memory is compared all are there: each has some of its own.
+        """
         if self._changes and self.log.elapsed > self._changes[0]:
             self._changes.pop(0)
             steady = self._viewers["steady"]
             steady.ask("stop-recording" if steady.state["recording"] else "record")
-        if self.log.rng.random() < CHANGING:
+        if self.log.measuring:
+            self._bring_back_all()
+        elif self.log.rng.random() < CHANGING:
             name = self.log.rng.choice(NAMES[1:])
             self._remove(name) if name in self._viewers else self._bring_back(name)
 
@@ -145,6 +150,11 @@ class WallSoak(Soak):
         self._wall.remove(name)
         self._removed += 1
         self.log.frames += self._workers.pop(name).frames
+
+    def _bring_back_all(self) -> None:
+        for name in NAMES:
+            if name not in self._viewers:
+                self._bring_back(name)
 
     def _bring_back(self, name: str) -> None:
         self._workers[name] = self._build_worker(name)

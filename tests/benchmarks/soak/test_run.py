@@ -1,6 +1,7 @@
 """A short soak passes, and what goes wrong in one is seen."""
 
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -52,10 +53,15 @@ def test_a_short_soak_of_the_loop(monkeypatch):
 @pytest.mark.slow
 def test_a_short_soak_of_the_wall(monkeypatch):
     monkeypatch.setattr(soak_sources, "CHANGING", 0.3)
+    close, at_the_end = soak_sources.WallSoak.close, []
+    monkeypatch.setattr(
+        soak_sources.WallSoak, "close", lambda wall: (at_the_end.extend(wall._viewers), close(wall))
+    )
     result = soak(StillRuntime(batch=soak_sources.WALL_TARGETS), 14.0, "wall")
     check_verdict(result)
     assert result.added >= 3
     assert result.more["sources_gone"] >= 1
+    assert sorted(at_the_end) == sorted(soak_sources.NAMES), "memory is compared with all there"
     assert result.more["pictures"] > 20
 
 
@@ -75,6 +81,14 @@ def test_growth_is_between_the_warm_up_and_the_end():
     assert measure_growth(steady, 10.0) == 0
     leaking = [(moment, 1000 + 10 * moment) for moment in range(100)]
     assert measure_growth(leaking, 100.0) > GROWTH
+
+
+@pytest.mark.parametrize(
+    ("share", "measuring"), [(0.1, False), (0.25, True), (0.5, False), (0.95, True), (1.1, True)]
+)
+def test_memory_counts_after_the_warm_up_and_at_the_end(tmp_path, share, measuring):
+    began = time.monotonic() - 1000 * share
+    assert SoakLog(1000.0, tmp_path, random.Random(0), began=began).measuring is measuring
 
 
 def test_a_file_left_open_is_counted(tmp_path):
