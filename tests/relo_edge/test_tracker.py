@@ -48,7 +48,6 @@ def init_box(vectors):
     [
         ("t256", "default", 1, 6),
         pytest.param("t256", "default", 2, 20, marks=pytest.mark.slow),
-        pytest.param("b256", "default", 2, 8, marks=pytest.mark.slow),
         pytest.param("b256", "update", 1, 8, marks=pytest.mark.slow),
     ],
 )

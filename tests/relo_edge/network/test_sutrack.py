@@ -85,9 +85,7 @@ SETTINGS = {"default": TrackerProtocol(1.0), "update": TrackerProtocol(1.0, 3, -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("size", "setting"), [("t224", "default"), ("b224", "default"), ("b224", "update")]
-)
+@pytest.mark.parametrize(("size", "setting"), [("t224", "default"), ("b224", "update")])
 def test_the_closed_loop_equals_the_release(size, setting):
     vectors, clip = load_vectors(f"step_sutrack_{size}"), load_vectors("rollout_1")
     variant = VARIANTS[f"sutrack-{size}"]
