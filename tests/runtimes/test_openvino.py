@@ -60,9 +60,10 @@ print(min(fewest))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux where threads may run")
-def test_a_part_of_the_cores_is_no_certain_core():
+def test_a_part_of_the_cores_is_no_certain_core(tmp_path):
     """Pinned, all processes of one thread each would share the first core."""
-    done = subprocess.run([sys.executable, "-c", PINNED], capture_output=True, text=True)
+    words = [sys.executable, "-c", PINNED]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert (done.returncode, int(done.stdout)) == (0, len(os.sched_getaffinity(0))), done.stderr
 
 

@@ -1,6 +1,7 @@
 """Killed runs, full disks and second writers: what was recorded is never lost."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from relo_edge.video.recorder import MIN_FREE_BYTES, VideoRecorder
 from relo_edge.video.recovery import recover_folder
 
 HELPERS = Path(__file__).parents[2] / "helpers"
+FFMPEG = shutil.which("ffmpeg")
 
 CHILD = f"""
 import shutil, sys, time
@@ -149,7 +151,20 @@ def test_a_second_writer_is_refused_and_the_first_is_not_disturbed(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_a_stream_that_cannot_be_copied_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        pytest.param(
+            FFMPEG,
+            "ffmpeg cannot finish the video: found",
+            marks=pytest.mark.skipif(FFMPEG is None, reason="no ffmpeg"),
+        ),
+        (None, "OpenCV cannot finish the video; `apt-get install ffmpeg`"),
+    ],
+    ids=["ffmpeg", "opencv"],
+)
+def test_a_stream_that_cannot_be_copied_is_one_line(tmp_path, monkeypatch, program, message):
+    monkeypatch.setattr("shutil.which", lambda _: program)
     (tmp_path / "x.mkv").write_bytes(b"no video")
-    with pytest.raises(SourceError, match="ffmpeg cannot finish the video: found"):
+    with pytest.raises(SourceError, match=message):
         copy_to_mp4(tmp_path / "x.mkv", tmp_path / "x.mp4")
