@@ -95,7 +95,7 @@ def find_system_modules(root: Path) -> Iterator[str]:
 def list_packages() -> Iterator[Package]:
     """Every distribution on this Python's path, its name as pip normalises it."""
     for found in distributions():
-        name = found.metadata["Name"]
-        if name:  # an interrupted install leaves entries without one
-            folder = str(found.locate_file("")).rstrip(os.sep)
-            yield Package(re.sub(r"[-_.]+", "-", name).lower(), found.version, folder)
+        if "Name" not in found.metadata:
+            continue  # an interrupted install leaves such entries
+        name = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
+        yield Package(name, found.version, str(found.locate_file("")).rstrip(os.sep))

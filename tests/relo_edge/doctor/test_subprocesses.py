@@ -112,6 +112,7 @@ def test_no_nvidia_smi_is_no_error(tmp_path, monkeypatch):
     assert read_nvidia_smi() == ""
 
 
+@pytest.mark.filterwarnings("error")  # that of a missing name is to become a KeyError
 def test_packages_are_listed_by_pips_names(tmp_path, monkeypatch):
     metadata = {"whole": "Name: OpenCV_Python.headless\nVersion: 1.2\n", "broken": "Summary: x\n"}
     for entry, text in metadata.items():
