@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 from functools import cache
 from typing import Any
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from relo_edge.bundle import Bundle
 from relo_edge.contract import STEP, TEMPLATE, check_graph, list_graphs
 from relo_edge.errors import BundleError, MissingDependency, ReloError, RuntimeUnavailable
+from relo_edge.host.cpu import has_exact_int8
 from relo_edge.host.telemetry import import_silenced
 from relo_edge.runtime import RuntimeRequest
 from relo_edge.runtimes.one_by_one import Answer, Feeds, Slot, SlotwiseRuntime
 
 __all__ = ["OpenVinoRuntime", "find_core", "import_openvino", "open_runtime", "supports_bf16"]
+
+log = logging.getLogger("relo_edge")
 
 # What the graph is stored in, and what the CPU plugin is told to compute in.
 # The INT8 graph's float remainder is computed in bf16 where the CPU can.
@@ -59,6 +63,10 @@ class OpenVinoRuntime(SlotwiseRuntime):
         self.precision = precision
         if stored == "int8" and supports_bf16():
             computed = "bf16"
+        if stored == "int8" and not has_exact_int8():
+            log.warning(
+                "openvino: INT8 overflows on a CPU without VNNI; `--runtime onnxruntime` does not"
+            )
         config = {"INFERENCE_PRECISION_HINT": computed, "PERFORMANCE_HINT": "LATENCY"}
         if threads:
             config["INFERENCE_NUM_THREADS"] = str(threads)

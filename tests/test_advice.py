@@ -15,7 +15,7 @@ ADVISED = re.compile(r"(?:`|Example: )relo-edge (?P<verb>[a-z][a-z-]*)(?P<rest>[
 VALUE = "INT8"
 """Stands for what a message fills in: a path, or the precision of `--{precision}`."""
 
-VERBS = typer.main.get_command(app).commands
+VERBS = typer.main.get_group(app).commands
 
 
 def list_texts(tree):

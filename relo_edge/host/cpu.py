@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-__all__ = ["count_cores", "read_text"]
+__all__ = ["count_cores", "has_exact_int8", "read_text"]
 
 
 def read_text(path: str) -> str:
@@ -21,3 +22,9 @@ def count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_exact_int8() -> bool:
+    """Whether sums of INT8 products fit: on an x86 without VNNI they are made in 16 bits."""
+    flags = re.search(r"^flags\s*:(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
+    return flags is None or "vnni" in flags[1]

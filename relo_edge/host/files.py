@@ -318,9 +318,14 @@ def _refuse_folder(folder: Path) -> None:
 
 
 def announce_replacement(path: Path) -> None:
-    """Say before the work starts which file an output takes the place of: it may not be ours."""
+    """Say before the work starts which file an output takes the place of: it may not be ours.
+
+    Raises:
+        InputError: another process writes it.
+    """
     if path.exists():
-        log.info("%s is there already: it will be replaced", path)
+        with lock_output(path.resolve()):
+            log.info("%s is there already: it will be replaced", path)
 
 
 @contextmanager

@@ -352,7 +352,7 @@ def test_quick_records_less_and_tries_one_method(bundle, capsys, monkeypatch):
     assert f"int8 against float32, {FRAMES} samples" in out
     (command,) = re.findall("to use it: --precision int8; or `relo-edge (bench .*)`, and", out)
     verb, *rest = shlex.split(command)
-    typer.main.get_command(app).commands[verb].make_context(verb, rest)
+    typer.main.get_group(app).commands[verb].make_context(verb, rest)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])

@@ -15,6 +15,7 @@ def open_graph(model):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", "1")  # as `open_session` has it
     source = model if hasattr(model, "joinpath") else model.SerializeToString()
     return onnxruntime.InferenceSession(source, options)
 

@@ -10,6 +10,7 @@ from relo_edge.export.publishing import export_bundle
 from relo_edge.network import clip_text
 from relo_edge.network.checkpoint import Checkpoint
 from relo_edge.network.fixed_weights import draw_weights
+from relo_edge.network.sutrack import sutrack_shapes
 from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.spec import VARIANTS, TrackerProtocol
 
@@ -28,12 +29,14 @@ SMALL = replace(
 
 
 @contextmanager
-def small_text_tower():
-    """While it lasts, CLIP's text tower has one block and fifty words."""
+def small_text_tower(words=50):
+    """While it lasts, CLIP's text tower has one block and knows few words."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clip_text, "VOCABULARY", 50)
+        patch.setattr(clip_text, "VOCABULARY", words)
         patch.setattr(clip_text, "DEPTH", 1)
+        sutrack_shapes.cache_clear()
         yield
+    sutrack_shapes.cache_clear()
 
 
 def draw_small():

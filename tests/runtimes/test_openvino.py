@@ -1,13 +1,16 @@
 """OpenVINO in one process: opened and closed as often and in whatever order."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from engines import add_int8
 
+from relo_edge.bundle import open_bundle
 from relo_edge.geometry import hann_window
 from relo_edge.runtime import open_runtime
 
@@ -81,3 +84,12 @@ def test_arrays_that_are_read_only_are_taken(demo_bundle):
             runtime.encode_template(0, 0, *given[:2])
             boxes.append(runtime.step([0], *given[2:]).boxes)
     assert np.array_equal(*boxes)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_int8_that_overflows_is_said(small_bundle, tmp_path, monkeypatch, caplog, exact):
+    monkeypatch.setattr("relo_edge.runtimes.openvino.has_exact_int8", lambda: exact)
+    shutil.copytree(small_bundle.path, tmp_path / "b")
+    with open_runtime(add_int8(open_bundle(tmp_path / "b")), "openvino", "int8"):
+        pass
+    assert ("overflows on a CPU without VNNI" in caplog.text) is not exact

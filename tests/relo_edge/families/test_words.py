@@ -15,7 +15,6 @@ from relo_edge.families.sentences import encode_sentence
 from relo_edge.families.sutrack import FAMILY, TEXT
 from relo_edge.families.words import Vocabulary, list_word_ids
 from relo_edge.geometry import read_box
-from relo_edge.network import clip_text
 from relo_edge.network.checkpoint import Checkpoint, read_checkpoint
 from relo_edge.network.demo import find_demo_checkpoint
 from relo_edge.network.fixed_weights import draw_weights
@@ -29,9 +28,8 @@ START = 512 + len(MERGES)
 
 @pytest.fixture(scope="module", autouse=True)
 def small_vocabulary():
-    with small_text_tower(), pytest.MonkeyPatch.context() as patch:
+    with small_text_tower(START + 2), pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "MERGES", len(MERGES))
-        patch.setattr(clip_text, "VOCABULARY", START + 2)
         yield
 
 
