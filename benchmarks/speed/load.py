@@ -73,7 +73,7 @@ class _Counters:
 
     wall: float
     own: float
-    """CPU seconds of this process, all threads."""
+    """CPU seconds of this process, all threads, and of its children that have ended."""
     cpu: _CpuSeconds | None
     switches: int | None
 
@@ -113,7 +113,8 @@ def wait_until_quiet(sleep: Callable[[float], None] = time.sleep) -> None:
 
 
 def _read_counters() -> _Counters:
-    return _Counters(time.monotonic(), time.process_time(), _read_cpu_seconds(), _count_switches())
+    own = sum(os.times()[:4])
+    return _Counters(time.monotonic(), own, _read_cpu_seconds(), _count_switches())
 
 
 def _read_cpu_seconds() -> _CpuSeconds | None:

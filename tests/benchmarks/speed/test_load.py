@@ -44,7 +44,7 @@ def fake_machine(monkeypatch, *moments):
     monkeypatch.setattr(load, "count_cores", lambda: 1)
     clock = iter(range(0, 1000, 10))
     monkeypatch.setattr(load.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(load.time, "process_time", lambda: 0.0)
+    monkeypatch.setattr(load.os, "times", lambda: (0.0,) * 5)
     monkeypatch.setattr(load, "_count_switches", lambda: 0)
 
 
@@ -57,6 +57,18 @@ def test_only_the_cores_that_may_be_used_count(monkeypatch):
     found = LoadMeter().read()
     assert found.other_cores == pytest.approx(0.4)
     assert found.steal == pytest.approx(0.1)
+
+
+def test_what_its_own_children_used_is_no_other_s(monkeypatch):
+    """`bench --streams` computes in children alone."""
+    fake_machine(
+        monkeypatch,
+        {"user": 0, "idle": 0, "steal": 0},
+        {"user": 9, "idle": 1, "steal": 0},
+    )
+    times = iter([(0.0, 0.0, 0.0, 0.0, 0.0), (0.5, 0.5, 7.0, 0.5, 10.0)])
+    monkeypatch.setattr(load.os, "times", lambda: next(times))
+    assert LoadMeter().read().other_cores == pytest.approx(0.05)
 
 
 def test_one_waits_until_the_others_are_done(monkeypatch, caplog):
