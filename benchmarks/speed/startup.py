@@ -11,10 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from relo_edge.doctor.machine import find_values
 from relo_edge.errors import RuntimeUnavailable
 from relo_edge.geometry import read_box
-from relo_edge.host.cpu import read_text
+from relo_edge.host.cpu import find_values, read_text
 from relo_edge.runtime import open_runtime
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracker import Tracker

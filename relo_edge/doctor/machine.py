@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from relo_edge.doctor.diagnosis import Finding, Mark
 from relo_edge.doctor.evidence import Evidence
+from relo_edge.host.cpu import find_values
 
 __all__ = ["judge_machine"]
 
@@ -75,11 +76,6 @@ def name_cpu(cpuinfo: str) -> str:
     names = [_ARM_CORES.get(part, f"ARM core {'/'.join(part)}") for part in parts]
     names = names or find_values(cpuinfo, "model name")
     return " + ".join(dict.fromkeys(names)) or "unknown CPU"
-
-
-def find_values(text: str, key: str) -> list[str]:
-    """All values of a key in text made of `key : value` lines."""
-    return re.findall(rf"^{key}\s*:\s*(.+?)\s*$", text, re.MULTILINE)
 
 
 def count_usable_cores(evidence: Evidence) -> str:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["count_cores", "has_exact_int8", "read_text"]
+__all__ = ["count_cores", "find_values", "has_exact_int8", "read_text"]
 
 
 def read_text(path: str) -> str:
@@ -15,6 +15,11 @@ def read_text(path: str) -> str:
         return Path(path).read_text(errors="replace")
     except OSError:
         return ""
+
+
+def find_values(text: str, key: str) -> list[str]:
+    """All values of a key in text made of `key : value` lines."""
+    return re.findall(rf"^{key}\s*:\s*(.+?)\s*$", text, re.MULTILINE)
 
 
 def count_cores() -> int:
@@ -26,5 +31,4 @@ def count_cores() -> int:
 
 def has_exact_int8() -> bool:
     """Whether sums of INT8 products fit: on an x86 without VNNI they are made in 16 bits."""
-    flags = re.search(r"^flags\s*:(.*)$", read_text("/proc/cpuinfo"), re.MULTILINE)
-    return flags is None or "vnni" in flags[1]
+    return all("vnni" in flags for flags in find_values(read_text("/proc/cpuinfo"), "flags")[:1])

@@ -2,9 +2,9 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from relo_edge.geometry import box_in_template, crop_into, hann_window, place_crop
+from relo_edge.graphs.sessions import open_session
 from relo_edge.synthetic.clip import make_clip
 
 OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
@@ -12,12 +12,7 @@ OUTPUTS = ["box", "score", "policy_logits", "temporal_tokens_out"]
 
 def open_graph(model):
     """A session on one core; `model` is a path or a model."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.x64quantprecision", "1")  # as `open_session` has it
-    source = model if hasattr(model, "joinpath") else model.SerializeToString()
-    return onnxruntime.InferenceSession(source, options)
+    return open_session(model, threads=1)
 
 
 def open_rounding(model):
