@@ -17,7 +17,6 @@ KINDS = {float: "a number", int: "an integer", str: "text"}
 
 DOWNSCALE_SECONDS = 600.0
 """A replica that is taken away moves its streams to others: not for a short lull."""
-STATS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def import_serve() -> Any:
 def _bind(options: FleetOptions) -> Any:
     serve = import_serve()
     from relo_edge.fleet.replica import TrackerReplica
-    from relo_edge.fleet.routing import ROUTER
+    from relo_edge.fleet.routing import ROUTER, STATS_SECONDS
 
     router = import_silenced("ray.serve.config").RequestRouterConfig(
         request_router_class=ROUTER, request_routing_stats_period_s=STATS_SECONDS

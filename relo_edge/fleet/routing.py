@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from functools import cache
 from typing import Any
 
 from relo_edge.host.telemetry import import_silenced
 
-__all__ = ["ROUTER"]
+__all__ = ["ROUTER", "STATS_SECONDS"]
+
+STATS_SECONDS = 1.0
+"""How often a replica reports how many streams it follows."""
 
 ROUTER = f"{__name__}.StreamRouter"
 """By name, as Ray Serve wants it: the class is made when it is asked for, as its base is Ray's."""
@@ -32,7 +36,7 @@ def _make_router() -> type:
 
     class StreamRouter(base):  # type: ignore[misc]
         def initialize_state(self, **_options: Any) -> None:
-            self._begun: dict[str, tuple[int, int]] = {}
+            self._begun: dict[str, tuple[int, list[float]]] = {}
 
         async def choose_replicas(
             self, candidate_replicas: list[Any], pending_request: Any = None
@@ -49,17 +53,20 @@ def _make_router() -> type:
             """Count a new stream at once: the replica's own count comes later."""
             del result
             if "replica" in pending_request.kwargs and not pending_request.kwargs["replica"]:
-                reported, begun = self._begun.get(replica_id.unique_id, (0, 0))
-                self._begun[replica_id.unique_id] = (reported, begun + 1)
+                reported, begun = self._begun.get(replica_id.unique_id, (0, []))
+                self._begun[replica_id.unique_id] = (reported, [*begun, time.monotonic()])
 
         def _count_streams(self, replica: Any) -> int:
-            """What the replica reported last, and what was sent to it since."""
+            """What the replica reported last, and what was sent to it since.
+
+            A stream that ended before the next report shows in none: it is forgotten after a while.
+            """
             name = replica.replica_id.unique_id
             reported = int(replica.routing_stats.get("streams", 0))
-            before, begun = self._begun.get(name, (0, 0))
-            if reported != before:
-                begun = 0
-                self._begun[name] = (reported, begun)
-            return reported + begun
+            before, begun = self._begun.get(name, (0, []))
+            oldest = time.monotonic() - 2 * STATS_SECONDS
+            recent = [moment for moment in begun if moment > oldest] if reported == before else []
+            self._begun[name] = (reported, recent)
+            return reported + len(recent)
 
     return StreamRouter

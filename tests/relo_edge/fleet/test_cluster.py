@@ -12,6 +12,7 @@ from relo_edge import ReconnectPolicy
 from relo_edge.errors import InputError
 from relo_edge.fleet import FleetOptions, FleetTracker, deploy
 from relo_edge.fleet import routing as routing_module
+from relo_edge.fleet.routing import STATS_SECONDS
 from relo_edge.host.telemetry import import_silenced
 
 # A busy machine's replicas are asked longer than 0.1 s how many requests they have.
@@ -50,7 +51,10 @@ def wait_for_replicas(count):
     serve, end = import_silenced("ray.serve"), time.monotonic() + 300
     while time.monotonic() < end:
         (deployment,) = serve.status().applications["two"].deployments.values()
-        if dict(deployment.replica_states) == {"RUNNING": count}:
+        # Serve counts a killed replica as running until it looks; its actor is gone at once.
+        actors = import_silenced("ray").util.list_named_actors(all_namespaces=True)
+        alive = sum(actor["name"].startswith("SERVE_REPLICA::two#") for actor in actors)
+        if dict(deployment.replica_states) == {"RUNNING": count} and alive == count:
             return
         time.sleep(0.5)
     raise AssertionError(deployment)
@@ -85,6 +89,7 @@ def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, demo_bu
 
 def test_replicas_that_are_replaced_move_their_streams(ray, fleet, demo_bundle):
     wait_for_replicas(2)
+    time.sleep(3 * STATS_SECONDS)  # the router hears of the new one, and of streams that have ended
     clips = [make_frames(seed, 9) for seed in (5, 6)]
     trackers = [FleetTracker("two", color="bgr", reconnect=PATIENT) for _ in clips]
     for tracker, (frames, box) in zip(trackers, clips, strict=True):
@@ -139,3 +144,19 @@ def test_the_router_sends_streams_home_and_new_ones_to_the_emptiest():
     assert asyncio.run(choose(router, replicas, None)) == [["c"], ["a"], ["b"]]
     replicas[1].routing_stats["streams"] = 0
     assert asyncio.run(choose(router, replicas, None)) == [["b"], ["c"], ["a"]]
+
+
+def test_the_router_forgets_streams_that_ended_unreported(monkeypatch):
+    router, clock = object.__new__(routing_module.StreamRouter), [100.0]
+    router.initialize_state()
+    monkeypatch.setattr(routing_module.time, "monotonic", lambda: clock[0])
+    replicas = [
+        SimpleNamespace(replica_id=SimpleNamespace(unique_id=name), routing_stats={"streams": 0})
+        for name in ("a", "b")
+    ]
+    new = SimpleNamespace(kwargs={"replica": None})
+    for _ in range(2):
+        router.on_request_routed(new, replicas[0].replica_id, None)
+    assert asyncio.run(choose(router, replicas, None)) == [["b"], ["a"]]
+    clock[0] += 2 * STATS_SECONDS
+    assert asyncio.run(choose(router, replicas, None)) == [["a"], ["b"]]
