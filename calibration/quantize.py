@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.util import find_spec
@@ -143,13 +143,13 @@ def quantize_int8(
     check_method(method)
     with TemporaryDirectory() as scratch:
         names = list(METHODS) if method == "auto" else [method]
-        source = _Source.measure(recording, bundle.graph("step"), names, list_products, attention)
+        source = _Source.measure(recording, bundle.graph("step"), list_products, attention)
         maker = _CandidateMaker(bundle, recording, Path(scratch), "int8")
         candidates = [maker.make(source, name, name, source.products) for name in names]
         best = max(candidates, key=lambda candidate: candidate.score)
         if smooth:
             graph, name = maker.smooth_graph(source.graph), best.method
-            smoothed = _Source.measure(recording, graph, [name], list_products, attention)
+            smoothed = _Source.measure(recording, graph, list_products, attention)
             other = maker.make(smoothed, name, f"{name} smoothed", smoothed.products)
             if other.score > best.score:
                 source, best = smoothed, other
@@ -163,7 +163,7 @@ def quantize_fp8(bundle: Bundle, recording: Recording, *, attention: bool = Fals
     graph = bundle.graph("step")
     with TemporaryDirectory() as scratch:
         maker = _CandidateMaker(bundle, recording, Path(scratch), "fp8")
-        source = _Source.measure(recording, graph, [FP8_METHOD], list_fp8_products, attention)
+        source = _Source.measure(recording, graph, list_fp8_products, attention)
         candidate = maker.make(source, FP8_METHOD, FP8_METHOD, source.products)
         return publish_best(bundle, [candidate], recording)
 
@@ -216,20 +216,18 @@ class _Source:
         cls,
         recording: Recording,
         graph: Path,
-        methods: Collection[str],
         choose: Callable[..., list[str]],
         attention: bool,
     ) -> _Source:
-        """Run the graph over the recording, for these methods and the products chosen."""
+        """Run the graph over the recording, for the products chosen."""
         import onnx
 
         model = onnx.load(graph)
         products = choose(model, attention=attention)
         tensors = list_activations(model, products)
-        entropy = "entropy" in methods
         with show_progress(f"ranges of {graph.name}", count_frames(recording.runs)) as advance:
             feeds = recording.step_feeds()
-            spreads = collect_spreads(graph, tensors, feeds, advance, entropy=entropy)
+            spreads = collect_spreads(graph, tensors, feeds, advance)
         return cls(graph, products, spreads)
 
 

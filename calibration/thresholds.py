@@ -7,11 +7,11 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.calibration.entropy import find_reach
 from relo_edge.calibration.samples import Feeds
 from relo_edge.errors import CalibrationError
 from relo_edge.geometry import Floats
@@ -32,8 +32,8 @@ class Spread:
     counts: Floats
     edges: Floats
     largest: float
-    entropy: float | None
-    """The threshold that onnxruntime's entropy search finds, if it was asked for."""
+    signed: Floats
+    """The counts before magnitudes were taken: negative values' bins, then positive ones'."""
 
     def find_threshold(self, method: str) -> float:
         """The magnitude that becomes 127."""
@@ -45,13 +45,8 @@ def collect_spreads(
     tensors: Sequence[str],
     feeds: Iterable[Feeds],
     advance: Callable[[], None] = lambda: None,
-    *,
-    entropy: bool = True,
 ) -> dict[str, Spread]:
-    """Run the float graph over the samples, keeping only histograms.
-
-    The search by entropy is slow; without it, the spreads have no such threshold.
-    """
+    """Run the float graph over the samples, keeping only histograms."""
     calibrate = import_silenced("onnxruntime.quantization.calibrate")
     session = open_exposed(graph, tensors)
     collector = calibrate.HistogramCollector("entropy", True, BINS, LEVELS + 1, PERCENTILE, "same")
@@ -63,14 +58,7 @@ def collect_spreads(
         advance()
     if not collector.histogram_dict:
         raise CalibrationError("calibration", found="no samples", expected="1 or more")
-    with contextlib.redirect_stdout(io.StringIO()):
-        found: Any = collector.compute_entropy() if entropy else None
-    return {
-        name: _fold_histogram(
-            *histogram[:4], entropy=max(abs(float(t)) for t in found[name][:2]) if found else None
-        )
-        for name, histogram in collector.histogram_dict.items()
-    }
+    return {name: _fold_histogram(*found[:4]) for name, found in collector.histogram_dict.items()}
 
 
 def collect_peaks(
@@ -99,14 +87,13 @@ def _check_finite(tensors: Sequence[str], values: Sequence[NDArray[np.float32]])
             )
 
 
-def _fold_histogram(
-    counts: Floats, edges: Floats, least: float, most: float, *, entropy: float | None
-) -> Spread:
+def _fold_histogram(counts: Floats, edges: Floats, least: float, most: float) -> Spread:
     """The collector's bins are symmetric about zero: add each to its mirror image."""
     half = len(counts) // 2
-    folded = counts[-half:] + counts[:half][::-1]
+    signed = np.asarray(counts, np.float64)
+    folded = signed[-half:] + signed[:half][::-1]
     largest = max(abs(float(least)), abs(float(most)))
-    return Spread(np.asarray(folded, np.float64), np.asarray(edges[-half - 1 :]), largest, entropy)
+    return Spread(folded, np.asarray(edges[-half - 1 :]), largest, signed)
 
 
 def _cover_all(spread: Spread) -> float:
@@ -131,9 +118,8 @@ def _minimise_error(spread: Spread) -> float:
 
 
 def _follow_entropy(spread: Spread) -> float:
-    if spread.entropy is None:
-        raise CalibrationError("entropy threshold", found="none", expected="one searched for")
-    return spread.entropy
+    reach = min(find_reach(spread.signed) + 1, len(spread.counts))
+    return min(float(spread.edges[reach]), spread.largest)
 
 
 METHODS: dict[str, Callable[[Spread], float]] = {

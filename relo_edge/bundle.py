@@ -81,8 +81,9 @@ class Bundle:
                 expected=precision,
                 fix=f"make it with `relo-edge quantize {quote(str(self.path))} --{precision}`",
             )
-        path = self.check_file(self.manifest["graphs"][precision][name])
-        check_structure(path)
+        file = self.manifest["graphs"][precision][name]
+        path = self.check_file(file)
+        check_structure(path, self.manifest["files"][file]["sha256"])
         return path
 
     def engine_graph(self, name: str, precision: str) -> EngineGraph:

@@ -20,6 +20,7 @@ from relo_edge.geometry import Box, clip_to_picture, is_usable
 from relo_edge.host.files import hash_file
 from relo_edge.synthetic.clip import RATE, make_clip
 from relo_edge.video.opening import Frame, FrameSource, open_source
+from relo_edge.video.sources.files import read_images
 
 __all__ = ["Clip", "ClipStart", "find_clips", "make_synthetic_clip"]
 
@@ -54,7 +55,8 @@ class Clip:
     name: str
     frame_count: int
     starts: tuple[ClipStart, ...]
-    open_frames: Callable[[], FrameSource]
+    open_frames: Callable[[int], FrameSource]
+    """Opens the frames from this number on: those before it need not be drawn or decoded."""
     hash_content: Callable[[], str]
     truth: NDArray[np.float64] | None = None
     """[n,4] the target's true boxes, NaN where it is absent."""
@@ -80,8 +82,8 @@ class Clip:
         """The frames of these numbers; those of a falling range are held until all are read."""
         rising = indices if indices.step > 0 else indices[::-1]
         read, shapes = 0, set()
-        with self.open_frames() as source:
-            frames = islice(source, rising[0], rising[-1] + 1, rising.step)
+        with self.open_frames(rising[0]) as source:
+            frames = islice(source, 0, rising[-1] - rising[0] + 1, rising.step)
             for frame in frames if rising is indices else reversed(list(frames)):
                 read += 1
                 shapes.add(frame.shape)
@@ -142,12 +144,14 @@ def _is_video(path: Path) -> bool:
 def _read_video(path: Path) -> Clip:
     """Look through a video once: how long it is, and what could be followed in it."""
 
-    def open_frames() -> FrameSource:
+    def open_frames(first: int) -> FrameSource:
         # An absolute path is never taken for a camera's number.
-        return open_source(str(path.absolute()))
+        source = open_source(str(path.absolute()))
+        frames = (frame for frame in islice(source, first, None))
+        return FrameSource(source.name, frames, release=source.close)
 
     count, starts = 0, []
-    with open_frames() as source:
+    with open_frames(0) as source:
         for index, frame in enumerate(islice(source, LONGEST)):
             count += 1
             if index % SPACING == 0:
@@ -160,10 +164,10 @@ def _read_sequence(folder: Path) -> Clip:
     sequence = read_sequence(folder)
     truth = sequence.boxes[:LONGEST]
 
-    def open_frames() -> FrameSource:
-        return open_source(str(folder.absolute()))
+    def open_frames(first: int) -> FrameSource:
+        return FrameSource(sequence.name, read_images(sequence.images[first:]))
 
-    with open_frames() as source:
+    with open_frames(0) as source:
         height, width = next(source).shape[:2]
     return Clip(
         name=sequence.name,
@@ -182,6 +186,9 @@ def make_synthetic_clip(
     clip = make_clip(seed, frames, size)
     name = f"synthetic-{seed}"
 
+    def open_frames(first: int) -> FrameSource:
+        return FrameSource(name, clip.frames(range(first, len(clip))), RATE)
+
     def hash_content() -> str:
         # The boxes and one picture tell when the code that makes them has changed.
         return hashlib.sha256(clip.boxes.tobytes() + next(clip.frames()).tobytes()).hexdigest()
@@ -190,7 +197,7 @@ def make_synthetic_clip(
         name=name,
         frame_count=len(clip),
         starts=_list_starts(clip.boxes, clip.size),
-        open_frames=lambda: FrameSource(name, clip.frames(), RATE, len(clip)),
+        open_frames=open_frames,
         hash_content=hash_content,
         truth=clip.boxes,
     )

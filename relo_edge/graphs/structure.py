@@ -25,23 +25,30 @@ TENSOR_LOCATION = 14
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
+ACCEPTED: set[str] = set()
+"""Hashes of what this process has looked through: the same content need not be again."""
+
 Field = tuple[int, int, int]
 """Its number, then where its content starts and ends; for a plain number, its value twice."""
 
 
-def check_structure(path: Path) -> None:
+def check_structure(path: Path, digest: str) -> None:
     """Refuse a graph that could run for ever, read other files, or needs code of its own.
 
     Args:
         path: an ONNX file.
+        digest: its content's hash.
 
     Raises:
         BundleError: it has control flow, operators that ONNX does not know, or data in other
             files; or it is no ONNX at all.
     """
+    if digest in ACCEPTED:
+        return
     try:
         with open_regular(path) as file:
             _check_model(file)
+        ACCEPTED.add(digest)
     except (ValueError, OSError) as error:
         fix = "export the checkpoint again"
         raise BundleError(f"graph {path} is not accepted", found=error, fix=fix) from None

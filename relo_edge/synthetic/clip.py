@@ -71,11 +71,12 @@ class SyntheticClip:
         target, lookalike = (paint_sprite(rng, palette, radius) for _ in range(2))
         ground = paint_ground(rng, round(width * GROUND), round(height * GROUND))
         grain = _draw_grain(rng, width, height)
+        shifts = rng.integers(0, PLAY, (len(self), 2))
         for index in range(len(self)) if order is None else order:
             frame = self._show_ground(ground, index)
             draw_sprite(frame, lookalike, self.lookalike[index])
             draw_sprite(frame, target, self.target[index])
-            left, top = rng.integers(0, PLAY, 2)
+            left, top = shifts[index]
             noise = grain[top : top + height, left : left + width]
             yield cv2.addWeighted(frame, self.light[index], noise, 1, -128).astype(
                 np.uint8, copy=False

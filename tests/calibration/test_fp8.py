@@ -33,7 +33,7 @@ def feeds(demo_bundle, tmp_path_factory):
 def thresholds(path, feeds):
     model = onnx.load(path)
     tensors = list_activations(model, list_fp8_products(model, attention=True))
-    spreads = collect_spreads(path, tensors, feeds, entropy=False)
+    spreads = collect_spreads(path, tensors, feeds)
     return {name: spread.find_threshold("minmax") for name, spread in spreads.items()}
 
 

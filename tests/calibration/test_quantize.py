@@ -14,7 +14,7 @@ from engines import quantize_products
 from verbs import run_verb
 
 from relo_edge.bundle import open_bundle
-from relo_edge.calibration import plan, thresholds
+from relo_edge.calibration import plan
 from relo_edge.calibration import quantize as precision
 from relo_edge.calibration import verdict as gate
 from relo_edge.calibration.quantize import quantize_fp16, quantize_int8, record_clips
@@ -95,8 +95,7 @@ def test_int8_is_added_with_its_calibration_and_verdict(demo_bundle, demo_record
 
 
 @pytest.mark.slow
-def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog, monkeypatch):
-    monkeypatch.setattr(thresholds, "BINS", 512)  # entropy's search grows with their square
+def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
     with caplog.at_level("INFO", "relo_edge"):
         result = quantize_int8(bundle, recording)
     # An untrained tracker's track says nothing: the worst output decides.

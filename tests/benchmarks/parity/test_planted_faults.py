@@ -91,7 +91,11 @@ class Trial:
 def paint(segment):
     """The same clip, painted once for all faults."""
     frames = list(segment.clip.read_frames(segment.frames))
-    clip = replace(segment.clip, open_frames=lambda: FrameSource("clip", (f for f in frames)))
+
+    def open_frames(first):
+        return FrameSource("clip", (frame for frame in frames[first - segment.frames.start :]))
+
+    clip = replace(segment.clip, open_frames=open_frames)
     return replace(segment, clip=clip)
 
 

@@ -1,11 +1,13 @@
 """Clips: found wherever they are, read in any direction, and refused in one line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from clips import SIZE, cut_file, draw_frame, write_images, write_video
 
 from relo_edge.clips import clip as clips_module
-from relo_edge.clips.clip import find_clips
+from relo_edge.clips.clip import find_clips, make_synthetic_clip
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.opencv import cv2
 
@@ -129,8 +131,36 @@ def test_a_clip_that_shrank_meanwhile(tmp_path):
     folder = write_sequence(tmp_path / "walk", [BOX] * 6)
     clip = find_clips([folder])[0]
     (folder / "img" / "5.png").unlink()
-    with pytest.raises(SourceError, match="clip walk changed while it was read: found 5 frames"):
+    with pytest.raises(SourceError, match="5.png' cannot be read: found no such file"):
         list(clip.read_frames(range(6)))
+
+
+def test_a_clip_that_ends_before_it_did():
+    clip = replace(make_synthetic_clip(7, 6, (160, 120)), frame_count=8)
+    with pytest.raises(SourceError, match="changed while it was read: found 3 frames, expected 5"):
+        list(clip.read_frames(range(3, 8)))
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "sequence", "video"])
+def test_frames_are_the_same_from_any_number_on(tmp_path, kind):
+    if kind == "synthetic":
+        clip = make_synthetic_clip(7, 6, (160, 120))
+    elif kind == "sequence":
+        clip = find_clips([write_sequence(tmp_path / "walk", [BOX] * 6)])[0]
+    else:
+        clip = find_clips([write_video(tmp_path / "ride.mp4")])[0]
+    whole = list(clip.read_frames(range(6)))
+    for indices in (range(6), range(3, 6), range(1, 6, 2), range(5, 2, -1)):
+        read = list(clip.read_frames(indices))
+        assert all(map(np.array_equal, read, [whole[index] for index in indices]))
+        assert len(read) == len(indices)
+
+
+def test_a_picture_before_the_first_is_not_decoded(tmp_path):
+    folder = write_sequence(tmp_path / "walk", [BOX] * 6)
+    clip = find_clips([folder])[0]
+    (folder / "img" / "1.png").write_bytes(b"nothing")
+    assert len(list(clip.read_frames(range(3, 6)))) == 3
 
 
 def test_frames_of_several_sizes(tmp_path):
