@@ -57,12 +57,12 @@ def make_hard_clip(name: str, frames: int) -> HardClip:
     shown = np.hstack([clip.boxes[:, :2] * zoom + shift, clip.boxes[:, 2:] * zoom])
     boxes = np.array([clip_to_picture(read_box(box), SIZE) for box in shown])
     matrix = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
+    lit = (np.arange(256) * target.gain + target.lift).round().clip(0, 255).astype(np.uint8)
 
     def draw() -> Generator[Frame, None, None]:
         for frame in clip.frames():
             moved = cv2.warpAffine(frame, matrix, SIZE, borderMode=cv2.BORDER_REFLECT_101)
-            lit = moved * target.gain + target.lift
-            yield lit.round().clip(0, 255).astype(np.uint8)
+            yield cv2.LUT(moved, lit).astype(np.uint8, copy=False)
 
     return HardClip(name, boxes, draw)
 

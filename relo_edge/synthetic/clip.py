@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,18 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
+class _Paint:
+    """What all frames of a clip are put together from."""
+
+    target: Image
+    lookalike: Image
+    ground: Image
+    grain: Image
+    shifts: NDArray[np.int64]
+    """[n,2] where each frame's noise is cut from the grain."""
+
+
+@dataclass(frozen=True, eq=False)
 class SyntheticClip:
     """A clip that is drawn as it is read; the same seed gives the same clip."""
 
@@ -65,22 +78,27 @@ class SyntheticClip:
 
     def frames(self, order: Iterable[int] | None = None) -> Generator[Image, None, None]:
         """The pictures, BGR, each a new array; in another order than the clip's if one is given."""
+        paint, (width, height) = self._paint, self.size
+        for index in range(len(self)) if order is None else order:
+            frame = self._show_ground(paint.ground, index)
+            draw_sprite(frame, paint.lookalike, self.lookalike[index])
+            draw_sprite(frame, paint.target, self.target[index])
+            left, top = paint.shifts[index]
+            noise = paint.grain[top : top + height, left : left + width]
+            yield cv2.addWeighted(frame, self.light[index], noise, 1, -128).astype(
+                np.uint8, copy=False
+            )
+
+    @cached_property
+    def _paint(self) -> _Paint:
+        """Painted when first read, and kept for the next time."""
         rng = np.random.default_rng((self.seed, 1))
         width, height = self.size
         palette, radius = pick_palette(rng), max(8, round(float(self.target[:, 2].mean())))
         target, lookalike = (paint_sprite(rng, palette, radius) for _ in range(2))
         ground = paint_ground(rng, round(width * GROUND), round(height * GROUND))
         grain = _draw_grain(rng, width, height)
-        shifts = rng.integers(0, PLAY, (len(self), 2))
-        for index in range(len(self)) if order is None else order:
-            frame = self._show_ground(ground, index)
-            draw_sprite(frame, lookalike, self.lookalike[index])
-            draw_sprite(frame, target, self.target[index])
-            left, top = shifts[index]
-            noise = grain[top : top + height, left : left + width]
-            yield cv2.addWeighted(frame, self.light[index], noise, 1, -128).astype(
-                np.uint8, copy=False
-            )
+        return _Paint(target, lookalike, ground, grain, rng.integers(0, PLAY, (len(self), 2)))
 
     def _show_ground(self, ground: Image, index: int) -> Image:
         """The ground as the camera sees it."""

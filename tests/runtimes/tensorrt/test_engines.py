@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from engines import add_fp16
 from recording_device import open_recorded
+from shortened import shorten
 from support import GRAPHS
 from verbs import run_verb
 
@@ -144,7 +145,7 @@ def test_ctrl_c_leaves_everything_as_it_was(capsys, bundle, monkeypatch):
 
 
 @pytest.fixture
-def gpu(monkeypatch):
+def gpu(monkeypatch, shared_plans):
     """The GPU's part is played by the recording device; all the rest is real."""
 
     def open_built(asked):
@@ -157,6 +158,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(runtime, "open_runtime", open_built)
     for name, value in {"WARM_UP": 0.0, "ROUNDS": 1, "LAUNCHES": 2}.items():
         monkeypatch.setattr(engine_times, name, value)
+    shorten(monkeypatch, "bench")
     monkeypatch.setattr(latency, "TURNS", 1)
     monkeypatch.setattr(rollout, "SEEDS", rollout.SEEDS[:1])
 

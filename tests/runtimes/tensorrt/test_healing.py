@@ -23,7 +23,7 @@ PART = SimpleNamespace(to_dict=dict, describe=lambda: "told")
 
 
 @pytest.fixture
-def bundle(demo_bundle, tmp_path, monkeypatch):
+def bundle(demo_bundle, tmp_path, monkeypatch, shared_plans):
     shutil.copytree(demo_bundle.path, tmp_path / "b")
     feeds = draw_feeds(demo_bundle.variant, describe_graph(demo_bundle.variant, "step"))
     recording = SimpleNamespace(step_feeds=lambda: [feeds])
