@@ -20,7 +20,7 @@ from relo_edge.benchmarks.parity.rollout import (
     count_frames,
     track_perturbed,
 )
-from relo_edge.benchmarks.parity.verdict import ParityResult, find_gate, judge_parity
+from relo_edge.benchmarks.parity.verdict import ParityResult, add_layers, find_gate, judge_parity
 from relo_edge.geometry import Floats
 from relo_edge.runtime import Runtime
 
@@ -76,7 +76,7 @@ def compare_runtimes(
     unsure = any(not cause.exact for cause in result.causes)
     if walk is None or not (always_walk or unsure):
         return result
-    return judge_parity(rollouts, run, walk(_choose_steps(run)))
+    return add_layers(result, walk(_choose_steps(run)))
 
 
 def _choose_steps(run: ProbeRun) -> list[ProbeStep]:

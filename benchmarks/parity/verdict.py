@@ -34,6 +34,7 @@ __all__ = [
     "FrameParity",
     "ParityResult",
     "ProbeParity",
+    "add_layers",
     "find_gate",
     "judge_parity",
 ]
@@ -208,9 +209,7 @@ def find_gate(precision: str) -> ParityGate:
     return gate
 
 
-def judge_parity(
-    rollouts: Sequence[Rollout], run: ProbeRun, layers: LayerWalk | None = None
-) -> ParityResult:
+def judge_parity(rollouts: Sequence[Rollout], run: ProbeRun) -> ParityResult:
     """Compare one candidate's rollouts and probes with its precision's gate; explain a failure."""
     paired = rollouts[0].paired
     candidate = paired.candidate
@@ -234,7 +233,6 @@ def judge_parity(
     causes: tuple[Cause, ...] = ()
     if failures:
         causes = find_causes(paired.reference, run, records, gate)
-        causes = name_node(causes, layers)
     return ParityResult(
         candidate.name,
         candidate.precision,
@@ -257,13 +255,17 @@ def judge_parity(
         [_sum_up(rollout) for rollout in rollouts],
         draw_worst_frames(rollouts),
         *(judged[0], judged[1:]),
-        layers,
     )
 
 
-def name_node(causes: tuple[Cause, ...], layers: LayerWalk | None) -> tuple[Cause, ...]:
+def add_layers(result: ParityResult, layers: LayerWalk) -> ParityResult:
+    """The result with the graphs' comparison, which may name what its causes leave open."""
+    return replace(result, causes=_name_node(result.causes, layers), layers=layers)
+
+
+def _name_node(causes: tuple[Cause, ...], layers: LayerWalk) -> tuple[Cause, ...]:
     """Put the node in which the error begins in place of a cause that names no mistake."""
-    if layers is None or all(cause.exact for cause in causes):
+    if all(cause.exact for cause in causes):
         return causes
     known = tuple(cause for cause in causes if cause.exact)
     if layers.births:
