@@ -9,7 +9,7 @@ import pytest
 
 RUN = Path(__file__).with_name("run.py")
 KINDS = ("checkpoints", "bundles", "sidecars", "graphs", "inputs", "sources", "web")
-COUNT = 24
+COUNT = 12
 
 pytestmark = pytest.mark.slow
 

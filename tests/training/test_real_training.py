@@ -34,8 +34,8 @@ def data(tmp_path):
     return [word for folder in folders for word in ("--data", folder)]
 
 
-def train(capsys, *words):
-    code, out, err = run_verb(capsys, "train", *words, *WORDS)
+def train(capsys, *words, trial=("--no-trial",)):
+    code, out, err = run_verb(capsys, "train", *words, *WORDS, *trial)
     return code, json.loads(out) if out else None, err
 
 
@@ -48,7 +48,7 @@ def test_both_stages_learn_from_real_clips(tmp_path, data, capsys):
         assert all(float(row["loss"]) > 0 for row in csv.DictReader(file))
     start = tmp_path / "run" / "warmup-checkpoint.pt"
     words = ["reinforce", "--from", start, "-o", tmp_path / "run", "--steps", "1"]
-    code, result, err = train(capsys, *words, *data)
+    code, result, err = train(capsys, *words, *data, trial=())
     assert code == 0, err
     assert 0 <= result["trial"]["auc"] <= 1
     assert read_checkpoint(tmp_path / "run" / "reinforce-checkpoint.pt").variant.name == "demo"

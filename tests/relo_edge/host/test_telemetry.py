@@ -25,7 +25,6 @@ REPORTING = {"onnxruntime", "openvino", "huggingface_hub", "ray"}
 
 LONG = pytest.mark.slow
 CLIP = ("--clips", "dataset/one")
-STEP = ("--steps", "1", "--batch-clips", "1")
 CAMERA = "synthetic:frames=8,size=160x120,fps=60"
 VERBS = [
     ("doctor",),
@@ -43,7 +42,8 @@ VERBS = [
     pytest.param(("quantize", "bundle", "--int8", "--quick", *CLIP), marks=LONG),
     pytest.param(("bench", "bundle", "--runtime", "onnxruntime"), marks=LONG),
     pytest.param(
-        ("train", "warmup", "-o", "run", "--steps", "1", "--batch-clips", "1"), marks=LONG
+        ("train", "warmup", "-o", "run", "--steps", "1", "--batch-clips", "1", "--no-trial"),
+        marks=LONG,
     ),
 ]
 
