@@ -15,7 +15,6 @@ from shortened import shorten
 from verbs import run_verb
 
 from relo_edge import pipeline
-from relo_edge.benchmarks.parity import rollout
 from relo_edge.cli import app
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.runtime import resolve_bundle
@@ -90,7 +89,6 @@ def workplace(tmp_path_factory):
 
 def shorten_verbs(monkeypatch):
     shorten(monkeypatch, "bench", "parity", "quantize")
-    monkeypatch.setattr(rollout, "SEEDS", range(1))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,13 @@
 """Verbs with few frames, turns and textures, where they have to run and not to prove anything."""
 
+CLIPS = {
+    "relo_edge.benchmarks.parity.rollout.FRAMES": 8,
+    "relo_edge.benchmarks.parity.rollout.SEEDS": range(1),
+}
 LIMITS = {
-    "parity": {"relo_edge.benchmarks.parity.rollout.FRAMES": 8},
+    "parity": CLIPS,
     "bench": {
-        "relo_edge.benchmarks.parity.rollout.FRAMES": 8,
+        **CLIPS,
         "relo_edge.benchmarks.speed.latency.TURNS": 2,
         # The suite itself keeps the machine busy.
         "relo_edge.benchmarks.speed.load.LONGEST_WAIT": 0.0,

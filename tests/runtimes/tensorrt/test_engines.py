@@ -15,7 +15,6 @@ from shortened import shorten
 from support import GRAPHS
 from verbs import run_verb
 
-from relo_edge.benchmarks.parity import rollout
 from relo_edge.benchmarks.speed import latency
 from relo_edge.bundle import open_bundle
 from relo_edge.contract import EngineGraph
@@ -160,7 +159,6 @@ def gpu(monkeypatch, shared_plans):
         monkeypatch.setattr(engine_times, name, value)
     shorten(monkeypatch, "bench")
     monkeypatch.setattr(latency, "TURNS", 1)
-    monkeypatch.setattr(rollout, "SEEDS", rollout.SEEDS[:1])
 
 
 @pytest.mark.slow
