@@ -14,6 +14,7 @@ from relo_edge.training.render import Jitter
 from relo_edge.training.requests import TrainRequest
 from relo_edge.training.slt import SequenceLevel
 from relo_edge.training.synthetic_batches import ClipSettings
+from relo_edge.training.teacher import Teacher
 from relo_edge.training.warmup import Warmup
 
 __all__ = ["Recipe", "choose_recipe"]
@@ -74,7 +75,8 @@ def _start_recipe(request: TrainRequest, network: Relo) -> Recipe:
         clips = ClipSettings(16, 3, Jitter(), seed)
         loop = LoopSettings(300, 5e-5, weight_decay=0, warm_steps=20, save_every=50, half=False)
         return Recipe(Qat(teacher, request.attention), clips, loop)
-    everything = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5)
+    backbone = Teacher(request.teacher, network.variant) if request.teacher else None
+    everything = Warmup(encoder_rate=1.0, spread=0.5, centre=0.5, teacher=backbone)
     reach = SHIFT * network.variant.protocol().search_factor
     if request.checkpoint is None:
         clips = ClipSettings(48, 2, Jitter(centre=reach, scale=0.4, calm=0.2), seed)
@@ -82,4 +84,6 @@ def _start_recipe(request: TrainRequest, network: Relo) -> Recipe:
     if request.learn_centres:
         clips = ClipSettings(48, 2, Jitter(centre=reach, scale=0.3, calm=0.5), seed)
         return Recipe(everything, clips, LoopSettings(2000, 5e-4, average=RECENT))
-    return Recipe(Warmup(), ClipSettings(48, 1, Jitter(), seed), LoopSettings(1000, 1e-4))
+    return Recipe(
+        Warmup(teacher=backbone), ClipSettings(48, 1, Jitter(), seed), LoopSettings(1000, 1e-4)
+    )

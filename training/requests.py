@@ -40,6 +40,7 @@ class TrainRequest:
         algorithm: how `reinforce` learns.
         fresh_policy: forget the checkpoint's policy.
         learn_centres: warm-up of all parts at one rate, as from nothing.
+        teacher: an ONNX backbone whose features `warmup`'s tokens learn to predict.
         attention: `qat` rounds attention's own two products as well.
         threads: CPU threads of PyTorch.
         trial: whether held-out clips are tracked in the end.
@@ -64,6 +65,7 @@ class TrainRequest:
     algorithm: str = "actor-critic"
     fresh_policy: bool = False
     learn_centres: bool = False
+    teacher: Path | None = None
     attention: bool = False
     threads: int | None = None
     trial: bool = True
@@ -102,6 +104,7 @@ class TrainRequest:
             "--algorithm": (self.algorithm != ALGORITHMS[0], "reinforce"),
             "--attention": (self.attention, "qat"),
             "--learn-centres": (self.learn_centres, "warmup"),
+            "--teacher": (self.teacher is not None, "warmup"),
         }
         for option, (given, stage) in only.items():
             if given and self.stage != stage:

@@ -37,8 +37,10 @@ from relo_edge.training.real_clips import ClipSource
 from relo_edge.training.recipes import choose_recipe
 from relo_edge.training.requests import STAGES, TrainRequest
 from relo_edge.training.synthetic_batches import ClipSettings, name_lost_workers
+from relo_edge.training.teacher import Teacher
 from relo_edge.training.textures import Atlas, build_atlas
 from relo_edge.training.train_result import TrainResult
+from relo_edge.training.warmup import Warmup
 
 __all__ = ["STAGES", "TrainRequest", "TrainResult", "run_training"]
 
@@ -73,6 +75,8 @@ def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
         log.info("going on after step %d", run_state.step)
     if isinstance(recipe.stage, Qat):
         _fix_ranges(recipe.stage, training_data, device, run_state)
+    if isinstance(recipe.stage, Warmup) and recipe.stage.teacher:
+        _bring_teacher(recipe.stage.teacher, training_data, device, run_state)
     streaming = training_data.stream(run_state.step, device, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
     with alone, name_lost_workers(), _fast_attention(device), streaming as clips:
@@ -127,6 +131,7 @@ def _write_card(request: TrainRequest, run_state: RunState) -> dict[str, str]:
         "seed": str(request.seed),
         "start": str(run_state.identity["start"] or "fresh weights"),
     }
+    named["teacher"] = request.teacher.name if request.teacher else ""
     return card | {name: names for name, names in named.items() if names}
 
 
@@ -150,6 +155,19 @@ def _fix_ranges(
     stage.ranges = run_state.kept
 
 
+def _bring_teacher(
+    teacher: Teacher, training_data: TrainingData, device: torch.device, run_state: RunState
+) -> None:
+    """Measure its features once, or take over what the run's map to them has learned."""
+    if run_state.kept:
+        teacher.load_state_dict(run_state.kept["teacher"])
+    else:
+        with training_data.stream(0, device) as clips:
+            teacher.look_at(islice(clips, RANGE_BATCHES))
+    # The tensors that learn, not copies: each checkpoint holds their latest values.
+    run_state.kept = {"teacher": teacher.to(device).state_dict()}
+
+
 def _write_trained_ranges(stage: Qat, files: Sequence[Path]) -> Path:
     """Write the ranges, bound to the weights by their hashes."""
     weights = {path.name: hash_file(path) for path in files}
@@ -169,6 +187,8 @@ def _identify(request: TrainRequest, sources: Sequence[ClipSource]) -> dict[str,
         own["cutouts"] = [folder.name for folder in request.cutouts]
     if request.learn_centres:
         own["learn_centres"] = True
+    if request.teacher:
+        own["teacher"] = hash_file(request.teacher)
     return own | {
         "variant": request.variant,
         "start": hash_file(request.checkpoint) if request.checkpoint else None,

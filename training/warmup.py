@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,14 @@ from relo_edge.training.losses import (
 )
 from relo_edge.training.render import ClipBatch
 from relo_edge.training.rollout import roll_out, shift_logits
+from relo_edge.training.teacher import Teacher
 
 __all__ = ["Warmup", "copy_centre_to_policy"]
+
+TEACHER = 0.5
+"""Weight of the teacher's loss, in which one is a token that tells nothing but the mean."""
+TEACHER_RATE = 2.0
+"""The learning rate's share of the map to the teacher's features, which begins from nothing."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,9 @@ class Warmup:
     centre: float = 0.0
     """Weight of the centre loss, which gives weights without a policy one to start from."""
 
+    teacher: Teacher | None = None
+    """A backbone whose features the tokens are to tell as well."""
+
     name = "warmup"
 
     @property
@@ -41,13 +51,16 @@ class Warmup:
         return self.centre > 0
 
     def group_parameters(self, network: Relo) -> list[dict[str, object]]:
-        """Encoder and decoder; policy and value are frozen."""
+        """Encoder, decoder and the teacher's map; policy and value are frozen."""
         for frozen in (network.policy_model, network.value_model):
             frozen.requires_grad_(False)
-        return [
+        groups: list[dict[str, object]] = [
             {"params": list(network.encoder.parameters()), "scale": self.encoder_rate},
             {"params": list(network.decoder.parameters()), "scale": 1.0},
         ]
+        if self.teacher:
+            groups.append({"params": list(self.teacher.parameters()), "scale": TEACHER_RATE})
+        return groups
 
     def set_mode(self, network: Relo) -> None:
         """Policy and value keep their statistics."""
@@ -57,6 +70,17 @@ class Warmup:
 
     def learn(self, network: Relo, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch of clips, and what to show of it."""
+        with self._listen(network) as tokens:
+            loss, shown = self._learn_boxes(network, batch)
+        if self.teacher:
+            shown["teacher"] = self.teacher.measure_error(tokens, batch)
+            loss = loss + TEACHER * shown["teacher"]
+        return loss, shown
+
+    def _listen(self, network: Relo) -> AbstractContextManager[list[Tensor]]:
+        return self.teacher.listen(network) if self.teacher else nullcontext([])
+
+    def _learn_boxes(self, network: Relo, batch: ClipBatch) -> tuple[Tensor, dict[str, Tensor]]:
         losses, overlaps, hits = [], [], []
         for frame, maps in roll_out(network, batch):
             wanted, seen = batch.boxes[:, frame], batch.seen[:, frame].float()

@@ -13,6 +13,7 @@ from relo_edge.errors import InputError
 from relo_edge.geometry import Floats
 from relo_edge.host.opencv import cv2
 from relo_edge.synthetic.sprites import (
+    Sprite,
     bound_ellipses,
     draw_sprite,
     paint_ground,
@@ -47,8 +48,8 @@ Image = NDArray[np.uint8]
 class _Paint:
     """What all frames of a clip are put together from."""
 
-    target: Image
-    lookalike: Image
+    target: Sprite
+    lookalike: Sprite
     ground: Image
     grain: Image
     shifts: NDArray[np.int64]

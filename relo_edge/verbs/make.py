@@ -222,6 +222,13 @@ def train(
             "--learn-centres", help="warmup: all parts learn at one rate, as without weights."
         ),
     ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="warmup: ONNX backbone, such as NanoTrack's, whose features the tokens learn to "
+            "predict."
+        ),
+    ] = None,
     attention: Annotated[
         bool, typer.Option("--attention", help="qat: INT8 for attention's own two products too.")
     ] = False,
@@ -251,6 +258,7 @@ def train(
         algorithm=algorithm,
         fresh_policy=fresh_policy,
         learn_centres=learn_centres,
+        teacher=teacher,
         attention=attention,
         threads=threads,
         trial=not no_trial,
