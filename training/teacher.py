@@ -57,7 +57,7 @@ class Teacher(nn.Module):
 
     def look_at(self, batches: Iterable[ClipBatch]) -> None:
         """Measure the features' mean and deviation on some clips: all are to count alike."""
-        seen = [self._see(batch.searches[:, 0], self._side) for batch in batches]
+        seen = [self._see(batch.searches[:, 0]) for batch in batches]
         deviation, mean = torch.std_mean(torch.cat(seen).flatten(0, 1), dim=0)
         self.mean.copy_(mean)
         self.deviation.copy_(deviation + 1e-3)
@@ -79,54 +79,50 @@ class Teacher(nn.Module):
         first = self.variant.search_tokens
         last = first + self.variant.tokens_per_template
         searches = [
-            self._compare(frame[:, :first], batch.searches[:, number], self._side)
+            self._compare(frame[:, :first], batch.searches[:, number])
             for number, frame in enumerate(tokens)
         ]
-        template = self._compare(tokens[0][:, first:last], batch.templates, self._template_side)
+        template = self._compare(tokens[0][:, first:last], batch.templates)
         return torch.stack(searches).mean() + TEMPLATE * template
 
-    @property
-    def _template_side(self) -> int:
-        return self._side * self.variant.template_size // self.variant.search_size
-
-    def _compare(self, tokens: Tensor, crops: Tensor, side: int) -> Tensor:
-        wanted = (self._see(crops, side) - self.mean) / self.deviation
+    def _compare(self, tokens: Tensor, crops: Tensor) -> Tensor:
+        wanted = (self._see(crops) - self.mean) / self.deviation
         told = self.map(self.norm(tokens.float())).float()
         return (told - wanted.clamp(-FARTHEST, FARTHEST)).square().mean()
 
-    def _see(self, crops: Tensor, side: int) -> Tensor:
-        """RGB crops [B,H,W,3] → the features of each token's patch [B,tokens,C]."""
+    def _see(self, crops: Tensor) -> Tensor:
+        """RGB crops [B,S,S,3] → the features of each token's patch [B,tokens,C]."""
+        size = crops.shape[1]
+        side = self._side * size // self.variant.search_size
         pixels = crops.permute(0, 3, 1, 2).float()
         pixels = nn.functional.interpolate(pixels, size=(side, side), mode="bilinear")
         # One by one: some exporters fix the batch within the graph.
-        answers = [
-            self._session.run(None, {"pixels": one[None]})[0] for one in pixels.cpu().numpy()
-        ]
-        maps = torch.cat([torch.from_numpy(answer) for answer in answers])
-        patches = nn.functional.pixel_unshuffle(maps, maps.shape[-1] // self._count_patches(side))
+        maps = torch.cat([self._run(one[None]) for one in pixels.cpu()])
+        cells = maps.shape[-1] * self.variant.patch // size
+        patches = nn.functional.pixel_unshuffle(maps, cells)
         return patches.flatten(2).transpose(1, 2).to(crops.device)
 
-    def _count_patches(self, side: int) -> int:
-        """The tokens along a side of the crop."""
-        size = self.variant.search_size if side == self._side else self.variant.template_size
-        return size // self.variant.patch
+    def _run(self, pixels: Tensor) -> Tensor:
+        (source,) = self._session.get_inputs()
+        return torch.from_numpy(self._session.run(None, {source.name: pixels.numpy()})[0])
 
     def _count_channels(self) -> int:
         """How many numbers each token is to tell, the same for both crops."""
         found = []
-        for side in (self._side, self._template_side):
-            size, expected = self._count_patches(side), "for each token of a crop some whole cells"
+        for size in (self.variant.search_size, self.variant.template_size):
+            side, count = self._side * size // self.variant.search_size, size // self.variant.patch
             try:
-                blank = torch.zeros(1, 3, side, side).numpy()
-                shape = self._session.run(None, {"pixels": blank})[0].shape
+                shape = self._run(torch.zeros(1, 3, side, side)).shape
             except Exception as error:  # onnxruntime's own errors share no public base class
                 said = str(error).splitlines()[0]
                 raise InputError("--teacher", found=said, expected="any size of crop") from None
-            if len(shape) != 4 or shape[2] != shape[3] or shape[2] < size or shape[2] % size:
+            if len(shape) != 4 or shape[2] != shape[3] or shape[2] < count or shape[2] % count:
                 raise InputError(
-                    "--teacher", found=f"features of shape {list(shape)}", expected=expected
+                    "--teacher",
+                    found=f"features of shape {list(shape)}",
+                    expected="for each token of a crop some whole cells",
                 )
-            found.append(shape[1] * (shape[2] // size) ** 2)
+            found.append(shape[1] * (shape[2] // count) ** 2)
         if found[0] != found[1]:
             raise InputError("--teacher", found="other cells for templates", expected="the same")
         return int(found[0])
@@ -156,15 +152,9 @@ def _open_backbone(file: Path) -> tuple[Any, int]:
 
 
 def _free_sizes(model: Any) -> None:
-    """Open batch, rows and columns, and call the input `pixels`."""
-    graph = model.graph
-    old, graph.input[0].name = graph.input[0].name, "pixels"
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name == old:
-                node.input[index] = "pixels"
-    for value, ending in ((graph.input[0], ""), (graph.output[0], "_out")):
+    """Open batch, rows and columns."""
+    for value, ending in ((model.graph.input[0], ""), (model.graph.output[0], "_out")):
         for size, name in zip(value.type.tensor_type.shape.dim, FREE, strict=False):
             if name:
                 size.dim_param = name + ending
-    del graph.value_info[:]
+    del model.graph.value_info[:]

@@ -49,15 +49,15 @@ def mean_patches(crops, size=8):
 
 def test_the_features_are_those_of_each_tokens_patch(teacher):
     batch = small_batch()
-    for crops, side in ((batch.searches[:, 0], 64), (batch.templates, 32)):
-        seen = teacher._see(crops, side)
+    for crops in (batch.searches[:, 0], batch.templates):
+        seen = teacher._see(crops)
         torch.testing.assert_close(seen, mean_patches(crops), rtol=1e-4, atol=1e-3)
 
 
 def test_features_count_alike_whatever_their_size(teacher):
     batches = [small_batch(clips=8, seed=seed) for seed in range(3)]
     teacher.look_at(iter(batches))
-    seen = torch.cat([teacher._see(batch.searches[:, 0], 64) for batch in batches])
+    seen = torch.cat([teacher._see(batch.searches[:, 0]) for batch in batches])
     standard = ((seen - teacher.mean) / teacher.deviation).flatten(0, 1)
     assert standard.mean(dim=0).abs().max() < 1e-3
     assert (standard.std(dim=0) - 1).abs().max() < 1e-2
