@@ -19,9 +19,9 @@ from relo_edge.families.registry import find_family, list_variants
 from relo_edge.network.fixed_weights import draw_tensor
 
 VARIANTS = dict(list_variants())
-# Blocks are alike: eight tell how a width's blocks are fused, at a fraction of the price.
-for _name in ("b256", "l256"):
-    VARIANTS[f"{_name}-short"] = replace(VARIANTS[_name], name=f"{_name}-short", depth=8)
+# Blocks are alike: four tell how a width's blocks are fused, at a fraction of the price.
+for _name in ("t256", "b256", "l256"):
+    VARIANTS[f"{_name}-short"] = replace(VARIANTS[_name], name=f"{_name}-short", depth=4)
 
 
 @lru_cache(maxsize=1)

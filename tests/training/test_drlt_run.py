@@ -151,7 +151,7 @@ sys.exit(main())
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_killed_at_any_moment_the_run_goes_on(kill, tmp_path):
     command = [sys.executable, "-c", KILLED, "train", "drlt", "-o", str(tmp_path)]
-    command += ["--batch-clips", "4", "--threads", "1"]
+    command += ["--batch-clips", "1", "--threads", "1"]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -149,7 +149,8 @@ def test_what_cannot_be_learned_from_is_said_in_a_line(
 @pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
 def test_a_wish_to_stop_saves_the_run_and_ends_its_readers(tmp_path, data, wish):
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "relo_edge", "train", "warmup", "-o", folder, *WORDS, *data]
+    words = ["train", "warmup", "-o", folder, "--batch-clips", "1", "--threads", "1", "--json"]
+    command = [sys.executable, "-m", "relo_edge", *words, *data]
     process = subprocess.Popen(
         [*map(str, command), "--steps", "1000000"],
         stderr=subprocess.PIPE,

@@ -57,7 +57,7 @@ def test_a_large_step_parses_whole(rtx, tmp_path, name):
     assert read_ends(rtx, network) == list_ends(describe_graph(VARIANTS[name], "step"))
 
 
-# The large variants by eight of their blocks; test_xray.py builds those in lower precisions.
+# The large variants by four of their blocks; test_xray.py builds those in lower precisions.
 @pytest.mark.slow
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(

@@ -35,7 +35,8 @@ def examine(rtx, name, source):
     return read_plan("step", message, memoryview(plan))
 
 
-PLANS = [("t256", precision) for precision in ("fp16", "bf16", "int8", "fp8", "fp8-attention")]
+PLANS = [("t256", precision) for precision in ("fp16", "int8")]
+PLANS += [("t256-short", precision) for precision in ("bf16", "fp8", "fp8-attention")]
 LARGE = ("b256-short", "l256-short")
 LARGE_PLANS = [(name, precision) for name in LARGE for precision in ("fp16", "int8")]
 LARGE_PLANS += [("sutrack-t224", "fp16"), ("sutrack-t224", "int8")]
@@ -50,7 +51,7 @@ def test_every_attention_is_fused(rtx, tmp_path, name, precision):
     xray = examine(rtx, name, make_engine_graph(name, "step", precision, tmp_path))
     depth = VARIANTS[name].depth
     assert xray.fused_attentions == depth
-    assert {"t256": 12, "sutrack-t224": 12}.get(name, 8) == depth
+    assert {"t256": 12, "sutrack-t224": 12}.get(name, 4) == depth
     assert xray.counts[CONVOLUTION] == 13
     attentions = [kernel for kernel in xray.kernels if kernel.kind == ATTENTION]
     told = {(kernel.reads, kernel.accumulates) for kernel in attentions}
