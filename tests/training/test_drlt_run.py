@@ -151,12 +151,12 @@ sys.exit(main())
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
 def test_killed_at_any_moment_the_run_goes_on(kill, tmp_path):
     command = [sys.executable, "-c", KILLED, "train", "drlt", "-o", str(tmp_path)]
-    command += ["--batch-clips", "1", "--threads", "1"]
+    command += ["--batch-clips", "4", "--threads", "1"]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     log, deadline = tmp_path / "drlt-log.csv", time.monotonic() + 300
-    while not log.exists() and time.monotonic() < deadline:
+    while process.poll() is None and not log.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.killpg(process.pid, kill)
     # Nothing is saved before step 250, except by Ctrl-C.
