@@ -179,6 +179,7 @@ def test_the_python_page_names_all_that_is_public():
     assert named == expected
 
 
+@pytest.mark.slow
 def test_the_quick_starts_program_runs(workplace, monkeypatch, capsys):
     (program,) = list_blocks(ROOT / "docs" / "quickstart.md", "python")
     monkeypatch.chdir(workplace)
@@ -197,6 +198,7 @@ def test_the_untrained_weights_are_a_checkpoint(tmp_path, monkeypatch):
 ECOSYSTEM = list_blocks(ROOT / "docs" / "ecosystem.md", "python")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ECOSYSTEM, ids=lambda block: block.split()[1])
 def test_the_adapters_examples_run(block):
     pytest.importorskip("supervision")

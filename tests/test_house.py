@@ -209,6 +209,7 @@ def test_the_core_keeps_its_top_level_small():
     assert {path.stem for path in (ROOT / "relo_edge").glob("*.py")} == CORE
 
 
+@pytest.mark.slow
 def test_no_class_name_occurs_twice():
     places = {}
     for path in FILES:

@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import pytest
 from clips import write_video
 
 from relo_edge import pipeline
@@ -14,6 +15,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_python_example_runs(demo_bundle, tmp_path, monkeypatch, capsys):
     example, _ = EXAMPLES
     assert len(example.strip().splitlines()) <= 10

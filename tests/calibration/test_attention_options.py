@@ -23,6 +23,7 @@ def list_kept(converted, part):
     return [name for name in converted.kept if name.endswith(f"attn/{part}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "parts"),
     [
@@ -48,12 +49,14 @@ def test_bfloat16_is_in_the_products_alone():
     assert len(casts) >= 3 * DEMO.depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ATTENTION_OPTIONS)
 def test_the_remainder_of_a_quantized_graph_takes_them_too(option):
     model = quantize_products(build_graph("demo", "step"))
     assert len(list_kept(convert(option, model), "softmax")) == DEMO.depth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [o for o in ATTENTION_OPTIONS if "bfloat16" not in o])
 def test_it_still_computes_the_same(option):
     import numpy as np

@@ -96,6 +96,7 @@ def test_the_emulation_rounds_what_goes_in_and_what_comes_out(emulated):
         assert rounded == ("input" in name), name
 
 
+@pytest.mark.slow
 def test_it_tracks_as_float32_does(demo_bundle, source, converted, emulated):
     template = open_graph(demo_bundle.graph("template"))
     expected = roll_out(DEMO, template, open_graph(source))

@@ -60,6 +60,7 @@ def test_a_rollout_with_a_restart_stays_close(demo):
     check_outputs(demo.expected, demo.got)
 
 
+@pytest.mark.slow
 def test_plain_onnxruntime_runs_both_graphs(demo):
     sessions = [open_graph(demo.halves[name].model) for name in GRAPHS]
     check_outputs(demo.expected, roll_out(DEMO, *sessions))
@@ -178,6 +179,7 @@ def test_the_source_is_left_alone(demo):
     assert model.SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.slow
 def test_without_the_known_hazards_the_box_is_worse(demo, monkeypatch):
     monkeypatch.setattr(half, "find_float32_nodes", lambda *_: {})
     blind = demo.roll_out_half(convert_step(demo).model)
@@ -221,6 +223,7 @@ def test_what_half_cannot_hold_stays_in_float32(demo, tmp_path):
     assert not np.isfinite(unmeasured[0][1]["policy_logits"]).all()
 
 
+@pytest.mark.slow
 def test_a_norm_whose_squares_half_cannot_hold_stays_alone_in_float32(demo, tmp_path):
     change = scale_hidden(150)
     expected, ranges = measure_changed(demo, change, tmp_path)

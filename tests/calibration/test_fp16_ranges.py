@@ -37,6 +37,7 @@ def read_tensors(path, rows):
     return {name: np.stack([f[name] for f in frames]).astype(np.float64) for name in TENSORS}
 
 
+@pytest.mark.slow
 def test_ranges_are_those_of_the_tensors(ranges, step, rows):
     for name, values in read_tensors(step, rows).items():
         assert ranges[name].largest == pytest.approx(np.abs(values).max(), rel=1e-4)
@@ -48,6 +49,7 @@ def test_ranges_are_those_of_the_tensors(ranges, step, rows):
             assert ranges[name].row_square is None
 
 
+@pytest.mark.slow
 def test_inputs_are_measured_and_weights_are_not(ranges, step, rows):
     states = np.stack([feeds["temporal_tokens"] for feeds, _ in rows])
     assert ranges["temporal_tokens"].largest == pytest.approx(np.abs(states).max())
@@ -57,6 +59,7 @@ def test_inputs_are_measured_and_weights_are_not(ranges, step, rows):
     assert "search" not in ranges
 
 
+@pytest.mark.slow
 def test_samples_are_read_one_at_a_time(ranges, step, rows):
     """Each sample overwrites the one before, as a recorder with one buffer would."""
 

@@ -64,6 +64,7 @@ def test_the_pairs_are_those_of_int8_but_for_the_pixels(path, thresholds, attent
     assert types == {TensorProto.FLOAT8E4M3FN}
 
 
+@pytest.mark.slow
 def test_weights_use_the_whole_of_e4m3_in_each_channel(path, thresholds):
     quantized = quantize(path, thresholds)
     stored = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
@@ -77,6 +78,7 @@ def test_weights_use_the_whole_of_e4m3_in_each_channel(path, thresholds):
     assert (np.abs(restored - expected) <= np.maximum(np.abs(expected) / 16, largest / 448e3)).all()
 
 
+@pytest.mark.slow
 def test_an_activation_s_threshold_becomes_448(path, thresholds):
     quantized = quantize(path, thresholds)
     stored = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}

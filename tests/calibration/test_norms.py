@@ -2,11 +2,13 @@
 
 import numpy as np
 import onnx
+import pytest
 from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.calibration.norms import fold_norms
 
 
+@pytest.mark.slow
 def test_folding_is_exact_in_float32(demo_bundle):
     models = {name: onnx.load(demo_bundle.graph(name)) for name in ("template", "step")}
     expected = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)

@@ -54,6 +54,7 @@ def test_a_plan_keeps_its_promises(clips, frames, seed):
         assert run.truth[:, 0].tolist() == [BOX[0] + frame for frame in run.frames[1:]]
 
 
+@pytest.mark.slow
 @given(frames=st.integers(100, 400), seed=seeds)
 def test_long_clips_are_played_at_every_pace(frames, seed):
     runs = plan_runs([make_clip(300, range(300)) for _ in range(4)], frames, seed)

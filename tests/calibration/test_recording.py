@@ -59,6 +59,7 @@ def test_a_bundle_of_the_name_demo_is_not_the_built_in_one(
     assert all(map(np.array_equal, named.boxes(), recording.boxes()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graph", ["step", "template"])
 def test_samples_can_be_fed_as_they_are(recording, demo_bundle, graph):
     contract = describe_graph(demo_bundle.variant, graph)
@@ -75,6 +76,7 @@ def crop_search(frame, box, variant):
     return crop_into(crop, frame, window)[..., ::-1]
 
 
+@pytest.mark.slow
 def test_the_samples_are_the_closed_loop(recording, demo_bundle, runs):
     """Each step's state is the one before's output, its crop lies around the box before."""
     step, template = (
@@ -94,6 +96,7 @@ def test_the_samples_are_the_closed_loop(recording, demo_bundle, runs):
             state = step.run(["temporal_tokens_out"], feeds)[0]
 
 
+@pytest.mark.slow
 def test_the_boxes_are_the_float_trackers(recording, demo_bundle, runs):
     with closing(open_runtime(demo_bundle.path, "onnxruntime", "fp32")) as runtime:
         for run, boxes in zip(runs, recording.boxes(), strict=True):
@@ -218,6 +221,7 @@ assert not {"torch", "onnx"} & set(sys.modules), "heavy"
 """
 
 
+@pytest.mark.slow
 def test_recording_needs_neither_torch_nor_onnx(demo_bundle, tmp_path):
     command = [sys.executable, "-c", FOLLOW, str(demo_bundle.path), str(tmp_path / "cache")]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)

@@ -144,6 +144,7 @@ def test_every_entry_of_the_state_counts(demo_step):
         assert np.abs(demo_step.run(OUTPUTS, changed)[2] - logits).max() > 1e-4, layer
 
 
+@pytest.mark.slow
 def test_odd_sizes_build_and_agree_with_the_network():
     variant = replace(
         DEMO, name="odd", width=96, depth=2, templates=3, search_size=160, template_size=96

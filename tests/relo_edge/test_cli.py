@@ -103,6 +103,7 @@ def run_shell(line):
     return subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["--version", "export --help", "fetch --help"])
 def test_a_result_that_cannot_be_written_is_one_line(words):
     ended = run_shell(f"{words} > /dev/full")
@@ -114,6 +115,7 @@ def test_a_reader_that_went_away_is_no_traceback():
     assert not run_shell("--version | true").stderr
 
 
+@pytest.mark.slow
 def test_closed_streams_are_no_obstacle(tmp_path):
     clip = write_video(tmp_path / "clip.mp4", frames=2)
     words = f"track {clip} --bundle nowhere --init 1,2,30,40"

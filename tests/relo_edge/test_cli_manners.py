@@ -26,6 +26,7 @@ def test_every_verb_has_short_help_and_json(verb, capsys):
     assert "-h, --help" in out
 
 
+@pytest.mark.slow
 def test_completion_names_verbs_and_options():
     completed = {}
     for typed in ("relo-edge tra", "relo-edge track --recov"):

@@ -51,6 +51,7 @@ def test_what_is_seen_in_doubt_is_taken_back_at_once():
     assert follow(where, None)[1].rewound == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnxruntime", "pytorch"])
 def test_the_networks_state_is_the_last_sure_frames(demo_bundle, monkeypatch, name):
     clip = make_clip(2, 14, (320, 240))
@@ -81,6 +82,7 @@ def test_looks_widen_step_by_step_and_begin_again():
     assert not tracks[-1].lost
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     places=st.lists(
@@ -119,6 +121,7 @@ parts = st.floats(0, 1, width=32) | st.floats(width=32)
 answers = st.tuples(st.tuples(parts, parts, parts, parts), st.sampled_from([0.0, 30.0, np.nan]))
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     answers=st.lists(answers, max_size=12),

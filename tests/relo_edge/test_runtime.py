@@ -24,6 +24,7 @@ from relo_edge.runtimes.tensorrt.gpu import Gpu
 from relo_edge.spec import VARIANTS
 
 
+@pytest.mark.slow
 def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, caplog):
     with caplog.at_level(logging.INFO, "relo_edge"):
         runtime = open_runtime(demo_bundle.path)
@@ -35,6 +36,7 @@ def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, cap
     assert "passed over onnxruntime-cuda" in caplog.text
 
 
+@pytest.mark.slow
 def test_auto_with_a_precision_takes_a_runtime_that_has_it(demo_bundle):
     assert open_runtime(demo_bundle.path, precision="fp32").precision == "fp32"
 
@@ -99,6 +101,7 @@ def test_another_variants_checkpoint_is_refused_beside_a_bundle(demo_bundle, tmp
         open_runtime(demo_bundle.path, "pytorch", checkpoint=other)
 
 
+@pytest.mark.slow
 def test_auto_with_a_checkpoint_is_the_reference(demo_bundle):
     checkpoint = demo_bundle.manifest["checkpoint"]["path"]
     assert open_runtime(None, checkpoint=checkpoint).name == "pytorch"
@@ -112,6 +115,7 @@ def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
         open_runtime(tmp_path / "bundle")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [BundleError("engine x does not have the tensors"), DeviceError("no"), OSError("libnvinfer")],
@@ -128,6 +132,7 @@ def test_auto_outlives_one_runtimes_fault(demo_bundle, tmp_path, monkeypatch, ca
     assert str(error) in caplog.text
 
 
+@pytest.mark.slow
 def test_auto_takes_what_was_measured_fastest_on_this_machine(demo_bundle, caplog):
     for name, milliseconds, passed in [
         ("openvino", 9.0, True),

@@ -90,6 +90,7 @@ def test_a_second_run_on_one_output_is_refused_and_the_first_goes_on(tmp_path, c
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_interrupted_run_keeps_whole_files(tmp_path):
     child = start_child(tmp_path, write_video(tmp_path / "clip.mp4", frames=40))
     child.send_signal(signal.SIGINT)
@@ -106,6 +107,7 @@ def test_interrupted_run_keeps_whole_files(tmp_path):
     assert verdict == "relo-edge: interrupted"
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_no_half_video_and_whole_rows(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"last week's")
     child = start_child(tmp_path, write_video(tmp_path / "clip.mp4", frames=40))
@@ -182,6 +184,7 @@ def test_wrong_use_is_one_line_and_exit_2(run, clip, tmp_path, monkeypatch, opti
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
+@pytest.mark.slow
 def test_no_weights_is_one_line_and_exit_2(clip):
     command = [sys.executable, "-m", "relo_edge", "track", str(clip), "--init", "30,20,24,18"]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -290,6 +293,7 @@ def test_stdout_is_taken_once(run, clip):
     assert "--boxes - is given twice" in err
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_ends_the_run_quietly(tmp_path):
     clip = write_video(tmp_path / "clip.mp4", frames=12)
     words = ["track", clip, "--bundle", "b", "--init", "30,20,24,18", "--boxes", "-"]
@@ -313,6 +317,7 @@ def test_labels_are_written_beside_boxes(run, clip, tmp_path, name):
     assert (tmp_path / name).stat().st_size > 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "told"), [((), True), (("--boxes", "out.csv"), False)])
 def test_a_run_that_keeps_nothing_says_so(tmp_path, capsys, monkeypatch, more, told):
     monkeypatch.chdir(tmp_path)

@@ -43,6 +43,7 @@ def init_box(vectors):
 
 
 # The second rollout was recorded with the recipe's second set of weights.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "setting", "rollout", "frames"),
     [
@@ -95,6 +96,7 @@ def test_five_targets_started_at_different_frames_equal_each_alone():
         np.testing.assert_allclose(boxes[target], expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_removed_target_frees_its_slot_and_leaves_the_others():
     frames, alone = (
         load_vectors("rollout_1")["frames"],
@@ -322,6 +324,7 @@ def test_two_trackers_do_not_share_a_state_unnoticed():
         second.update(FRAME)
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_gone_holds_no_slot():
     runtime = PlayedRuntime([9] * 3)
     for _ in range(2):

@@ -47,6 +47,7 @@ def test_tensorrt_is_told_the_precision_and_where_engines_are_kept(
     assert rest == {"use_tf32": "0"}
 
 
+@pytest.mark.slow
 def test_engines_of_other_graphs_precisions_and_batches_are_kept_apart(bundle):
     places = {
         describe(bundle, "onnxruntime-tensorrt", precision, batch=batch)[0][1][
@@ -111,6 +112,7 @@ def test_the_batch_is_fixed(bundle):
         assert runtime._template.get_inputs()[0].shape[0] == 1
 
 
+@pytest.mark.slow
 def test_closing_frees_the_sessions(bundle):
     runtime = open_bound(bundle)
     sessions = [weakref.ref(runtime._template), weakref.ref(runtime._steps[0])]
@@ -142,6 +144,7 @@ def test_a_graph_that_cannot_be_captured_is_run_without(bundle, monkeypatch, cap
     assert "goes on without CUDA graphs: not all nodes" in caplog.text
 
 
+@pytest.mark.slow
 def test_each_direction_has_a_session_of_its_own_where_graphs_are_captured(bundle, monkeypatch):
     monkeypatch.setattr(
         OnnxGpuRuntime,

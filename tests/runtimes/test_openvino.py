@@ -62,6 +62,7 @@ print(min(fewest))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux where threads may run")
 def test_a_part_of_the_cores_is_no_certain_core(tmp_path):
     """Pinned, all processes of one thread each would share the first core."""
@@ -70,6 +71,7 @@ def test_a_part_of_the_cores_is_no_certain_core(tmp_path):
     assert (done.returncode, int(done.stdout)) == (0, len(os.sched_getaffinity(0))), done.stderr
 
 
+@pytest.mark.slow
 def test_arrays_that_are_read_only_are_taken(demo_bundle):
     """Ray hands over such arrays."""
     rng, variant = np.random.default_rng(0), demo_bundle.variant
@@ -86,6 +88,7 @@ def test_arrays_that_are_read_only_are_taken(demo_bundle):
     assert np.array_equal(*boxes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [True, False])
 def test_int8_that_overflows_is_said(small_bundle, tmp_path, monkeypatch, caplog, exact):
     monkeypatch.setattr("relo_edge.runtimes.openvino.has_exact_int8", lambda: exact)

@@ -265,6 +265,7 @@ def test_a_slot_taken_back_leaves_the_others(opener, inputs, expected, stepped, 
             frames[slot] += 1
 
 
+@pytest.mark.slow
 def test_an_answer_is_not_overwritten_by_the_next(opener, inputs):
     runtime = opener()
     start(runtime, 0, inputs)

@@ -81,6 +81,7 @@ def test_early_steps_learn_from_distance_and_late_ones_from_overlap(progress, ea
     assert (shown["reward"] < 0) == early
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progress", [0.1, 1.0])
 def test_the_reward_rises(progress):
     torch.manual_seed(0)

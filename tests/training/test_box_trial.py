@@ -14,6 +14,7 @@ def try_packaged(clips):
     return try_boxes(build_drlt(checkpoint.variant, checkpoint.weights), clips)
 
 
+@pytest.mark.slow
 def test_a_few_clips_are_followed_better_than_by_a_static_box():
     trial = try_packaged(3)
     assert trial.mean_iou > trial.still_iou

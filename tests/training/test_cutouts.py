@@ -71,6 +71,7 @@ def test_pictures_that_cannot_be_read_are_told(coco, caplog):
     assert missing in caplog.text
 
 
+@pytest.mark.slow
 def test_clips_are_drawn_of_them_with_tight_boxes(coco, monkeypatch):
     monkeypatch.setattr("relo_edge.training.textures.PHOTO_SHARE", 1.0)
     atlas = build_atlas((), seed=2, backgrounds=4, sprites=8, photos=read_photos([coco]))

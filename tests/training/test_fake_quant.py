@@ -177,6 +177,7 @@ def test_it_computes_what_the_graph_computes(network, ranges, attention, track, 
         assert max(compared.steps.values()) < 1.01
 
 
+@pytest.mark.slow
 def test_one_wrong_range_is_seen(network, ranges, attention, track, graph):
     """Each range in turn, twice as wide as the graph's."""
     feeds, _ = track[1]
@@ -187,6 +188,7 @@ def test_one_wrong_range_is_seen(network, ranges, attention, track, graph):
     assert min(compared.turned.values()) > 0.05, min(compared.turned, key=compared.turned.get)
 
 
+@pytest.mark.slow
 def test_on_its_own_it_stays_with_the_graph(network, bundle, ranges, attention, track):
     """No further than rounding noise, which in two runs of the graph itself is as large."""
     reaches = {name: torch.tensor(reach) for name, reach in ranges.items()}
@@ -197,6 +199,7 @@ def test_on_its_own_it_stays_with_the_graph(network, bundle, ranges, attention, 
     assert min(found[name]["cosine"] for name in ("policy_logits", "temporal_tokens_out")) > 0.9995
 
 
+@pytest.mark.slow
 @given(
     reach=st.floats(1e-3, 1e3),
     values=st.lists(st.floats(-2e3, 2e3, width=32), min_size=1, max_size=20),

@@ -4,6 +4,7 @@ from contextlib import closing
 from itertools import islice
 
 import numpy as np
+import pytest
 import torch
 
 from relo_edge.geometry import box_in_frame, resize_frame
@@ -91,6 +92,7 @@ def test_boxes_that_look_at_nothing():
     assert torch.equal(move_on(truth)[:, 2:], truth[[0, 0, 0], 2:])
 
 
+@pytest.mark.slow
 def test_a_network_that_knows_the_answer_is_perfect():
     class Knowing(torch.nn.Module):
         """Answers with the clip's truth, in the order in which clips are tried."""

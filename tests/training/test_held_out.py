@@ -1,5 +1,6 @@
 """Trials on held-out objects and the card of packed weights."""
 
+import pytest
 import torch
 from small_training import SMALL, small_atlas, small_network
 from verbs import run_verb
@@ -10,6 +11,7 @@ from relo_edge.training.held_out import try_held_out
 from relo_edge.training.pack_weights import read_card
 
 
+@pytest.mark.slow
 def test_the_same_clips_whatever_the_weights_and_the_mode_is_left_as_it_was():
     network = small_network().train()
     first, second = (try_held_out(network, small_atlas(), 18, 2) for _ in range(2))
@@ -31,6 +33,7 @@ def test_a_tracker_that_is_always_right_reaches_one(monkeypatch):
     assert "SR0.75 1.000" in trial.describe()
 
 
+@pytest.mark.slow
 def test_weights_tell_where_they_come_from(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "ATLAS", 6)
     monkeypatch.setattr(run, "TRIAL_CLIPS", 1)

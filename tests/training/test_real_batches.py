@@ -130,6 +130,7 @@ def test_broken_pictures_are_named_once_counted_and_left_out(folders, caplog):
     assert len(lines) == 3
 
 
+@pytest.mark.slow
 def test_many_broken_pictures_are_counted(tmp_path, caplog):
     folders = [write_plain(tmp_path / "mine", frames=4), write_coco(tmp_path / "coco", pictures=30)]
     break_pictures(folders[1], 30)
@@ -204,6 +205,7 @@ def test_other_errors_keep_their_names():
         raise RuntimeError("of our own")
 
 
+@pytest.mark.slow
 def test_real_and_synthetic_clips_share_a_step(folders):
     real, synthetic = split_clips(SETTINGS, 1 / 3)
     assert (real.clips, synthetic.clips) == (2, 1)

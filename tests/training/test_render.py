@@ -80,6 +80,7 @@ def test_one_seed_one_clip_and_another_another():
     assert not torch.equal(small_batch(seed=5).searches, small_batch(seed=6).searches)
 
 
+@pytest.mark.slow
 def test_a_resumed_stream_goes_on_as_an_unbroken_one():
     settings = ClipSettings(2, 1, Jitter(), seed=4)
     unbroken = stream_clips(small_atlas(), SMALL, settings)
@@ -89,6 +90,7 @@ def test_a_resumed_stream_goes_on_as_an_unbroken_one():
     assert not torch.equal(batches[1].searches, resumed.searches)
 
 
+@pytest.mark.slow
 def test_an_atlas_is_a_function_of_its_seed():
     first, second = (build_atlas((), seed=1, backgrounds=2, sprites=4) for _ in range(2))
     assert torch.equal(first.backgrounds, second.backgrounds)

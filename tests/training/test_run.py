@@ -66,6 +66,7 @@ def test_any_damage_is_one_line(tmp_path, content):
         run_state.restore(small_network())
 
 
+@pytest.mark.slow
 def test_another_training_is_not_gone_on_with(tmp_path):
     train_small(tmp_path, 1)
     other = RunState(tmp_path, "warmup", {"seed": 2})
@@ -74,6 +75,7 @@ def test_another_training_is_not_gone_on_with(tmp_path):
     assert other.step == 0
 
 
+@pytest.mark.slow
 def test_a_log_is_cut_to_what_the_checkpoint_knows(tmp_path):
     _, run_state, _ = train_small(tmp_path, 2)
     with run_state.log.open("a") as file:

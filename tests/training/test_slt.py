@@ -87,6 +87,7 @@ def learn_once(stage, network, batch, seed=0):
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}, shown
 
 
+@pytest.mark.slow
 def test_the_gradient_goes_where_it_should_and_nowhere_else():
     gradients, _ = learn_once(SequenceLevel(), small_network(), small_sequences())
     told = {name for name, gradient in gradients.items() if gradient.abs().sum() > 0}
@@ -176,6 +177,7 @@ def test_a_frame_looks_the_same_to_whoever_looks_at_it():
     assert not torch.equal(first, batch.pictures.crop(2, middles, sides, 32))
 
 
+@pytest.mark.slow
 def test_sequences_begin_at_the_template_and_move_smoothly():
     batch = small_sequences(clips=32, frames=12, seed=4)
     steps = (batch.boxes[:, 1:, :2] - batch.boxes[:, :-1, :2]).norm(dim=2)
@@ -265,6 +267,7 @@ def train_small_slt(folder, steps):
     return network.state_dict(), finished
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_an_unbroken_one(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.training.loop.anneal", lambda step, settings: 1.0)
     whole, _ = train_small_slt(tmp_path / "whole", 4)

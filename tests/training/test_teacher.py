@@ -96,6 +96,7 @@ def test_the_loss_has_its_part_and_reaches_what_comes_before_the_tokens(teacher)
     assert teacher.map.weight.grad.any()
 
 
+@pytest.mark.slow
 def test_the_tokens_learn_to_tell(teacher):
     torch.manual_seed(0)
     teacher.look_at([small_batch(clips=8)])

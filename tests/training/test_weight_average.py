@@ -56,6 +56,7 @@ def test_a_resumed_average_is_an_unbroken_one(tmp_path, monkeypatch):
     assert not torch.equal(saved["net"][name], saved["learning"][name])
 
 
+@pytest.mark.slow
 def test_a_run_without_an_average_can_go_on_with_one(tmp_path):
     train_small(tmp_path, 2)
     _, run_state, finished = train_small(tmp_path, 3, average=0.5)

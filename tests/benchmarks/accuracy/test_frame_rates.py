@@ -35,6 +35,7 @@ def test_every_second_frame_begins_with_the_first(data):
         assert len(after.absent) == len(after.images)
 
 
+@pytest.mark.slow
 def test_each_rate_is_measured_and_kept_apart(data, evaluate, tmp_path):
     code, out, _ = evaluate(data, "--every", "2,3", "--json")
     assert code == 0
@@ -50,6 +51,7 @@ def test_each_rate_is_measured_and_kept_apart(data, evaluate, tmp_path):
     assert "every" not in out, "the whole rate's own results are not mixed with the others"
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_each_rate(data, evaluate):
     code, out, _ = evaluate(data, "--every", "2")
     assert code == 0

@@ -53,6 +53,7 @@ def still(monkeypatch):
     monkeypatch.setitem(registry.PEERS, "still", PeerKind("still=X", StillPeer))
 
 
+@pytest.mark.slow
 def test_one_table_and_a_folder_for_each(several, demo_bundle, tmp_path):
     code, out, err = several(demo_bundle.path, "mil", "data")
     assert code == 0, err
@@ -68,6 +69,7 @@ def test_one_table_and_a_folder_for_each(several, demo_bundle, tmp_path):
     assert f"tracker 1 of 2: {demo_bundle.path.name}" in err
 
 
+@pytest.mark.slow
 def test_each_says_what_it_says_alone(several, demo_bundle):
     alone = [json.loads(several(one, "data", "--json")[1]) for one in (demo_bundle.path, "mil")]
     code, out, err = several(demo_bundle.path, "mil", "data", "--json")
@@ -80,6 +82,7 @@ def test_each_says_what_it_says_alone(several, demo_bundle):
     assert err.count("2 of 2 sequences are done already") == 2, "nothing is tracked twice"
 
 
+@pytest.mark.slow
 def test_the_demo_is_called_as_it_was_asked_for(several):
     names = [
         one["tracker"]
@@ -98,6 +101,7 @@ def test_a_word_alone_is_a_tracker(several):
     assert "done already" in err
 
 
+@pytest.mark.slow
 def test_the_page_has_table_and_plots_of_all(several, demo_bundle, tmp_path):
     code, out, _ = several(demo_bundle.path, "mil", "data", "--html", "table.html", "--json")
     assert code == 0

@@ -76,6 +76,7 @@ def test_processes_track_as_this_one_does(sequences, demo_bundle):
     assert len(frames) == 8
 
 
+@pytest.mark.slow
 def test_a_process_says_itself_what_is_wrong(sequences, demo_bundle):
     crew = Crew(demo_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
     with pytest.raises(InputError, match="found int3"):
@@ -97,6 +98,7 @@ def test_a_process_that_ends_by_itself(sequences, demo_bundle):
         list(track_in_processes(crew, [Fatal()], 1, Wish(), lambda: None))
 
 
+@pytest.mark.slow
 def test_processes_stop_when_asked_to(sequences, demo_bundle):
     crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     assert list(track_in_processes(crew, sequences, 1, Wish(after=0), lambda: None)) == []

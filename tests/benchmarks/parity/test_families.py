@@ -68,6 +68,7 @@ def open_faulty(bundle, fault):
     return runtime
 
 
+@pytest.mark.slow
 def test_two_states_without_a_map_pass(toy):
     result = compare(open_toy(), open_faulty(toy, ""))
     assert result.passed, result.describe()

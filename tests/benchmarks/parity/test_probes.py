@@ -19,6 +19,7 @@ def steps():
     return make_script(VARIANTS["demo"])
 
 
+@pytest.mark.slow
 def test_every_target_and_kind_of_step_is_in_it(steps):
     assert len(steps) == count_probe_steps()
     assert list(dict.fromkeys(step.scene for step in steps)) == list(HARD_TARGETS)
@@ -57,6 +58,7 @@ def test_crops_differ_from_step_to_step(steps):
     assert len({step.search.tobytes() for step in steps if step.scene == "plain"}) == 4
 
 
+@pytest.mark.slow
 def test_a_template_variant_gets_all_its_templates():
     variant = VARIANTS["b256"]
     start = make_script(variant)[0]

@@ -25,6 +25,7 @@ def list_kept(bundle):
     ]
 
 
+@pytest.mark.slow
 def test_rows_that_were_judged_are_kept_and_auto_follows(demo_bundle, caplog):
     peer = replace(ROW, runtime="mil", role="peer", parity=None)
     compiled = replace(FAST, runtime="pytorch-compile")

@@ -43,6 +43,7 @@ def time_runtimes(scene, *runtimes, meter=NO_POWER):
     return contenders
 
 
+@pytest.mark.slow
 def test_rows_are_ratios_of_one_run(demo_bundle):
     runtimes = [open_runtime(demo_bundle.path, name) for name in ("pytorch", "onnxruntime")]
     scene = read_scene(None)
@@ -84,6 +85,7 @@ def test_turns_that_differ_are_doubted(demo_bundle):
     assert result.environment["load"] == 5.0
 
 
+@pytest.mark.slow
 def test_without_the_reference_there_is_no_ratio(demo_bundle):
     scene = read_scene(None)
     contenders = time_runtimes(scene, open_runtime(demo_bundle.path, "onnxruntime"))
@@ -140,6 +142,7 @@ def test_a_clip_that_is_too_short_is_refused(tmp_path):
         read_scene(str(write_video(tmp_path / "walk.mp4", frames=3)))
 
 
+@pytest.mark.slow
 def test_a_start_is_measured_in_a_process_of_its_own(demo_bundle):
     opening = {"bundle": str(demo_bundle.path), "name": "onnxruntime", "precision": "fp32"}
     start = measure_start(opening)
@@ -278,6 +281,7 @@ def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
     assert "" not in found.values()
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_the_timing_loses_no_time_measured(demo_bundle, capsys, monkeypatch):
     def press_ctrl_c(*_):
         raise KeyboardInterrupt

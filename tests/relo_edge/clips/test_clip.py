@@ -34,6 +34,7 @@ BOX = (8, 8, 8, 8)
 SEEN = (8.0, 8.0, 8.0, 8.0)
 
 
+@pytest.mark.slow
 def test_without_a_path_there_are_built_in_clips():
     clips, again = find_clips([]), find_clips([])
     assert len(clips) == 8

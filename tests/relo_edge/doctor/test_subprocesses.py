@@ -56,6 +56,7 @@ def test_a_hanging_package_is_given_up(play_package):
     assert ask_child("pytorch", timeout=0.5).failure == "importing it did not end within 0.5 s"
 
 
+@pytest.mark.slow
 def test_an_absent_package_is_told_from_a_broken_one(play_package):
     play_package("openvino", "import openvino.gone")
     play_package("torch", "from torch import gone")

@@ -55,6 +55,7 @@ def open_bound(bundle):
     return OnnxGpuRuntime(bundle, "fp32", "onnxruntime-cuda", provider, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "opener",
     [
@@ -76,6 +77,7 @@ def test_every_runtime_is_the_same_tracker(sutrack_bundle, clip, expected, opene
     np.testing.assert_allclose(*scores, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_new_template_changes_the_track(clip, expected):
     with closing(open_reference()) as runtime:
         never = follow(runtime, clip, TrackerProtocol(1.0))
@@ -84,6 +86,7 @@ def test_a_new_template_changes_the_track(clip, expected):
     assert not any(same[3:])
 
 
+@pytest.mark.slow
 def test_it_tells_a_score_and_no_confidence(expected):
     assert all(0 < track.score < 1 for track in expected)
     assert all(np.isnan(track.confidence) and not track.lost for track in expected)
@@ -125,6 +128,7 @@ def test_a_recording_holds_every_input_of_the_contract(samples):
     assert len(list(read_samples(samples, "template"))) == SMALL.templates + 2
 
 
+@pytest.mark.slow
 def test_fp16_is_close_and_keeps_the_clipped_sigmoid_in_float32(sutrack_bundle, samples, tmp_path):
     source = sutrack_bundle.graph("step")
     ranges = measure_ranges(source, read_samples(samples, "step"))
@@ -138,6 +142,7 @@ def test_fp16_is_close_and_keeps_the_clipped_sigmoid_in_float32(sutrack_bundle, 
     assert found.argmax_agreement == 1
 
 
+@pytest.mark.slow
 def test_int8_keeps_tensorrts_rules(sutrack_bundle):
     model = quantize_products(onnx.load(sutrack_bundle.graph("step")))
     assert not find_violations(model)
@@ -172,6 +177,7 @@ def video(clip, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_the_verbs_take_it_and_say_what_it_does_not_tell(sutrack_bundle, video, tmp_path, capsys):
     start = ["track", video, "--bundle", sutrack_bundle.path, "--init", "100,80,40,40"]
     code, out, _ = run_verb(capsys, *start, "--boxes", tmp_path / "boxes.csv")

@@ -117,6 +117,7 @@ def test_a_verb_that_needs_a_broken_opencv_ends_in_one_line(tmp_path, source, fo
     assert (ended.returncode, ended.stdout) == (1, "")
 
 
+@pytest.mark.slow
 def test_the_folder_that_an_uninstall_leaves_is_no_opencv(tmp_path):
     (tmp_path / "cv2.py").write_text("")
     ended = run_verb(tmp_path)

@@ -131,6 +131,7 @@ def test_the_page_sends_nothing(place, shim):
     assert list_left(place) == []
 
 
+@pytest.mark.slow
 def test_fetch_asks_for_the_hub_and_for_nobody_else(place, shim):
     clear = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "")
     clear |= {name.lower(): "" for name in clear}
@@ -151,6 +152,7 @@ def test_every_verb_is_tried():
 OPEN = "from relo_edge.doctor.probe import PROBES; PROBES['onnxruntime'](); PROBES['openvino']()"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["", "0", "1"])
 def test_one_variable_leaves_the_libraries_as_they_are(tmp_path, shim, switch):
     code = f"{OPEN}; import os, sys; print([os.environ.get('ORT_DISABLE_TELEMETRY'), "

@@ -236,6 +236,7 @@ def test_a_flipped_byte_is_refused_or_harmless(whole_files, kind, flips):
 STARTS = [b"", b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", struct.pack("<Q", 9)]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=100))
 def test_noise_is_refused(start, rest):

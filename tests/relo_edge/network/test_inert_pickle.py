@@ -100,6 +100,7 @@ def test_the_bombs_are_live(name, tmp_path):
     assert (tmp_path / "canary").exists()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(
     bomb=st.sampled_from(sorted(BOMBS)),
@@ -228,6 +229,7 @@ OPCODES = [bytes([code]) for code in b"()}]tuasReb0213NQ\x81\x85\x86\x92\x93\x94
 OPCODES += [b"K\x00", b"q\x00", b"h\x00", MKDIR, *PIDS.values()]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(
     kind=st.sampled_from(FORMATS),

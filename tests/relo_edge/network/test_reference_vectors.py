@@ -101,6 +101,7 @@ def test_a_wrongly_carried_state_is_noticed(carry):
     assert not is_equal(run_frames("t256", 4, carry=carry))
 
 
+@pytest.mark.slow
 def test_a_zero_initial_state_is_noticed():
     zeros = torch.zeros(1, *VARIANTS["t256"].state_shape)
     assert not is_equal(run_frames("t256", frames=1, first_state=zeros))

@@ -167,6 +167,7 @@ def test_eval_gives_the_known_result(data, capsys, tmp_path):
     assert (run["tracker"], run["model"], run["sampling"]) == ("r1track", "r1", SAMPLING)
 
 
+@pytest.mark.slow
 def test_compare_shows_both_with_their_rates(data, capsys, tmp_path):
     with serve_model("[136, 126, 220, 210]") as server:
         word = f"r1track={server.url}#r1"

@@ -46,6 +46,7 @@ def test_a_tracker_that_this_opencv_lacks_is_named_with_what_brings_it(monkeypat
         open_peer("csrt")
 
 
+@pytest.mark.slow
 def test_a_target_is_followed_and_another_started():
     clip = make_clip(3, 8)
     frames = list(clip.frames())
@@ -150,6 +151,7 @@ print([name for name in sys.modules if name.startswith(asked)])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["eval", "track"])
 def test_nothing_that_asks_a_server_is_imported_unless_asked_for(demo_bundle, tmp_path, verb):
     data = write_plain(tmp_path / "data", ["one"])

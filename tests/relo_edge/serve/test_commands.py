@@ -86,6 +86,7 @@ VALUES = st.recursive(
 KEYS = st.sampled_from(["do", "id", "picture", "box", "target"]) | st.text()
 
 
+@pytest.mark.slow
 @given(st.dictionaries(KEYS, VALUES).map(json.dumps) | st.text())
 def test_any_message_is_a_command_or_a_clear_refusal(text):
     try:

@@ -121,6 +121,7 @@ def test_connections_that_trickle_lock_nobody_out(server, monkeypatch, opening):
     assert is_well(server)
 
 
+@pytest.mark.slow
 def test_a_trickle_after_a_long_download_is_cut_too(tmp_path, monkeypatch):
     monkeypatch.setattr("relo_edge.serve.http_protocol.IDLE_SECONDS", 0.3)
     size = 32 << 20
@@ -280,6 +281,7 @@ REQUESTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @SLOW
 @given(request_=REQUESTS | st.binary(max_size=300))
 def test_any_request_is_answered_or_dropped(server, quiet, request_):
@@ -289,6 +291,7 @@ def test_any_request_is_answered_or_dropped(server, quiet, request_):
     assert not answer.startswith(b"HTTP/1.1 500")
 
 
+@pytest.mark.slow
 @SLOW
 @given(request_=REQUESTS)
 def test_no_request_gets_past_the_token(guarded, quiet, request_):
@@ -298,6 +301,7 @@ def test_no_request_gets_past_the_token(guarded, quiet, request_):
     assert re.match(rb"HTTP/1.1 (200|206|303)", answer) is None
 
 
+@pytest.mark.slow
 @SLOW
 @given(data=st.binary(max_size=300))
 def test_any_bytes_on_an_open_socket_are_survived(server, quiet, data):

@@ -40,6 +40,7 @@ def test_folder_that_is_a_file_is_one_line(tmp_path):
         demo.run_demo(tmp_path / "file" / "folder")
 
 
+@pytest.mark.slow
 def test_demo_verb_runs_with_the_built_in_weights(tmp_path, monkeypatch, capsys):
     pytest.importorskip("safetensors")
     monkeypatch.setattr(demo_clip, "FRAMES", 6)

@@ -37,6 +37,7 @@ def tracker(server):
         yield tracker
 
 
+@pytest.mark.slow
 def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle):
     count = 6 if isinstance(server, TritonStandIn) else 60
     clips = [make_frames(seed, count + 1) for seed in (1, 2, 3)]
@@ -59,6 +60,7 @@ def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle):
         assert tracker.restarts == 0
 
 
+@pytest.mark.slow
 def test_several_targets_of_one_client_are_asked_for_at_once(server, demo_bundle):
     frames, box = make_frames(4, 6)
     other = (30.0, 40.0, 60.0, 50.0)

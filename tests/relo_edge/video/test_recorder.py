@@ -36,6 +36,7 @@ def record(path, rows):
     recorder.close()
 
 
+@pytest.mark.slow
 @given(rows=st.lists(tracks, max_size=5))
 def test_csv_loses_no_digit(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("boxes") / "out.csv"
@@ -50,6 +51,7 @@ def test_csv_loses_no_digit(tmp_path_factory, rows):
         assert row["lost"] == str(int(track.lost))
 
 
+@pytest.mark.slow
 @given(rows=st.lists(tracks, max_size=5))
 def test_json_holds_the_same(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("boxes") / "out.json"

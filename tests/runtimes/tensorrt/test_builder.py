@@ -92,6 +92,7 @@ def test_tensorrt_takes_the_profile_as_it_is(rtx, graph):
     assert {tuple(shape[0] for shape in found) for found in ranged.values()} == {(1, BATCH, BATCH)}
 
 
+@pytest.mark.slow
 def test_progress_is_told_step_by_step(rtx, tmp_path):
     source = make_engine_graph("demo", "template", "fp32", tmp_path)
     steps = []

@@ -82,6 +82,7 @@ def test_what_rtx_compiled_is_kept_for_the_next_opening(tmp_path):
     write_compiled(tmp_path / "no" / "such" / "folder.plan", b"compiled")
 
 
+@pytest.mark.slow
 def test_rtx_reads_what_it_compiled_before(demo_bundle, rtx, monkeypatch):
     kept = {}
     monkeypatch.setattr(

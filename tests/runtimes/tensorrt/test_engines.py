@@ -91,6 +91,7 @@ def test_a_reader_is_told_that_it_has_not_run(built):
     assert text.count("batch 1,") == 2
 
 
+@pytest.mark.slow
 def test_the_sidecar_tells_where_the_plan_comes_from(built):
     bundle, _ = built
     template, one, range_of = sorted(
@@ -118,6 +119,7 @@ def test_another_precision_stands_beside_the_first(bundle, monkeypatch):
     assert len(list_names(bundle)) == 5
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_everything_as_it_was(capsys, bundle, monkeypatch):
     (bundle.path / "engines").mkdir()
     (bundle.path / "engines" / f"step.{LABEL}.plan").write_text("the old one")

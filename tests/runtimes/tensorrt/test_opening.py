@@ -73,6 +73,7 @@ def test_a_plan_that_does_not_load_is_named(demo_bundle, monkeypatch):
         open_recorded(demo_bundle)
 
 
+@pytest.mark.slow
 def test_a_plan_of_another_machine_needs_the_users_word(demo_bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(RuntimeUnavailable, match=r"not built on this machine; .*--trust-engine"):

@@ -123,6 +123,7 @@ def test_without_graphs_a_frame_is_one_copy_each_way(demo_bundle):
     assert "recording captures no CUDA graphs" in runtime.launching
 
 
+@pytest.mark.slow
 def test_the_states_are_used_in_turn_and_nothing_else_moves(demo_bundle):
     device = RecordingDevice(graphs=False)
     runtime = open_recorded(demo_bundle, 2, device=device)
@@ -139,6 +140,7 @@ def test_the_states_are_used_in_turn_and_nothing_else_moves(demo_bundle):
     assert len({*bound[0].values(), *ends[0]}) == len(bound[0]) + 2
 
 
+@pytest.mark.slow
 def test_all_is_captured_when_opened_and_nothing_in_mid_track(demo_bundle):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, 3, device=device)
@@ -202,6 +204,7 @@ def test_engines_are_opened_up_to_the_first_that_holds_all(
         assert sidecar in (fixed or steps)
 
 
+@pytest.mark.slow
 def test_one_block_of_scratch_memory_serves_every_context(demo_bundle):
     device = RecordingDevice()
     open_recorded(demo_bundle, 3, device=device)
@@ -244,6 +247,7 @@ def test_a_profile_that_raises_ends_in_one_line(demo_bundle, monkeypatch, error)
     assert device.leftovers == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, 3, device=device)
@@ -256,6 +260,7 @@ def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle
     assert not [entry for entry in record_step(runtime, device, 0) if entry[0] == "move"]
 
 
+@pytest.mark.slow
 def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, 2, device=device)
@@ -283,6 +288,7 @@ def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
         np.testing.assert_array_equal(read_temporal(runtime, slot), state[slot])
 
 
+@pytest.mark.slow
 def test_no_slot_is_no_work(demo_bundle):
     device, plain = RecordingDevice(), OnnxRuntime(demo_bundle, "fp32")
     runtime = open_recorded(demo_bundle, 2, device=device)
@@ -313,6 +319,7 @@ def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
         np.testing.assert_array_equal(found[index], alone[index])
 
 
+@pytest.mark.slow
 def test_the_gpus_own_time_is_measured_over_both_directions(demo_bundle):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, device=device)

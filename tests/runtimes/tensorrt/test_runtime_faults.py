@@ -9,6 +9,7 @@ from relo_edge.errors import DeviceError
 from relo_edge.runtimes.onnxruntime import OnnxRuntime
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["begin", "end"])
 def test_a_failed_capture_is_told_and_the_track_goes_on(demo_bundle, caplog, call):
     device = RecordingDevice(fail_in=call)
@@ -37,6 +38,7 @@ def test_whatever_fails_while_opening_nothing_is_left(demo_bundle, call):
     assert device.active == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
 def test_running_out_of_memory_gives_all_of_it_back(demo_bundle, share):
     plenty = RecordingDevice()
@@ -48,6 +50,7 @@ def test_running_out_of_memory_gives_all_of_it_back(demo_bundle, share):
     assert device.leftovers == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["launch", "synchronize", "move"])
 def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(demo_bundle, call):
     device, healthy = RecordingDevice(), open_recorded(demo_bundle)
@@ -80,6 +83,7 @@ def test_an_enqueue_that_is_refused_is_no_silent_answer(demo_bundle, monkeypatch
     assert device.leftovers == (0, 0, 0, 0)
 
 
+@pytest.mark.slow
 def test_closing_gives_everything_back_once(demo_bundle):
     device = RecordingDevice()
     runtime = open_recorded(demo_bundle, 2, device=device)

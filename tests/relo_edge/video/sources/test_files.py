@@ -278,6 +278,7 @@ def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path, side):
     tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_the_pixel_limit_can_be_set(tmp_path):
     write_images(tmp_path, ["1.png"])
     script = "import sys; from relo_edge.video.opening import open_source; "
