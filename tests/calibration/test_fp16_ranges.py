@@ -37,7 +37,6 @@ def read_tensors(path, rows):
     return {name: np.stack([f[name] for f in frames]).astype(np.float64) for name in TENSORS}
 
 
-@pytest.mark.slow
 def test_ranges_are_those_of_the_tensors(ranges, step, rows):
     for name, values in read_tensors(step, rows).items():
         assert ranges[name].largest == pytest.approx(np.abs(values).max(), rel=1e-4)
@@ -49,7 +48,6 @@ def test_ranges_are_those_of_the_tensors(ranges, step, rows):
             assert ranges[name].row_square is None
 
 
-@pytest.mark.slow
 def test_inputs_are_measured_and_weights_are_not(ranges, step, rows):
     states = np.stack([feeds["temporal_tokens"] for feeds, _ in rows])
     assert ranges["temporal_tokens"].largest == pytest.approx(np.abs(states).max())

@@ -34,7 +34,6 @@ def scale_constant(model, name, factor):
     tensor.CopyFrom(numpy_helper.from_array(values, name))
 
 
-@pytest.mark.slow
 def test_every_known_hazard_is_in_a_graph(demo_bundle, sutrack_bundle):
     paths = [b.graph(name) for b in (demo_bundle, sutrack_bundle) for name in GRAPHS]
     drlt = DRLT_VARIANTS["drlt-demo"]

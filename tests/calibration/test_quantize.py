@@ -186,7 +186,6 @@ def test_a_search_keeps_its_table_and_meets_a_gate_that_all_of_int8_does_not(
     assert not open_bundle(bundle.path).find_damage()
 
 
-@pytest.mark.slow
 def test_an_unknown_method_is_refused(bundle, recording):
     with pytest.raises(InputError, match="found guess, expected auto | minmax"):
         quantize_int8(bundle, recording, "guess")
@@ -259,7 +258,6 @@ def test_cells_count_where_float32_holds_its_target(demo_bundle, demo_recording,
     assert measure(same & False).judged_cells == len(feeds), "reported where none is held"
 
 
-@pytest.mark.slow
 def test_float32_holds_where_it_overlaps_the_truth_or_none_is_known(demo_recording, demo_bundle):
     held = list(mark_held(demo_recording, demo_bundle.variant))
     assert len(held) == len(list(demo_recording.step_feeds()))

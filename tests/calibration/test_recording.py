@@ -59,7 +59,6 @@ def test_a_bundle_of_the_name_demo_is_not_the_built_in_one(
     assert all(map(np.array_equal, named.boxes(), recording.boxes()))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("graph", ["step", "template"])
 def test_samples_can_be_fed_as_they_are(recording, demo_bundle, graph):
     contract = describe_graph(demo_bundle.variant, graph)

@@ -95,7 +95,6 @@ def test_a_newer_format_is_refused(copied):
         open_bundle(copied.path)
 
 
-@pytest.mark.slow
 def test_another_variants_manifest_is_refused(copied, small_bundle):
     shutil.copy(small_bundle.path / MANIFEST, copied.path)
     with pytest.raises(BundleError, match=r"not the file that its manifest \(small\) describes"):

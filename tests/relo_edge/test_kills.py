@@ -17,7 +17,7 @@ def shim(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("disk", ["new", "old"])
-@pytest.mark.parametrize("kind", ["kill", pytest.param("no-space", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["kill", "no-space"])
 @pytest.mark.parametrize("action", ["add", "replace"])
 def test_a_bundle_is_whole_after_a_fault_at_any_call(
     demo_bundle, tmp_path, shim, action, kind, disk

@@ -101,7 +101,6 @@ def test_another_variants_checkpoint_is_refused_beside_a_bundle(demo_bundle, tmp
         open_runtime(demo_bundle.path, "pytorch", checkpoint=other)
 
 
-@pytest.mark.slow
 def test_auto_with_a_checkpoint_is_the_reference(demo_bundle):
     checkpoint = demo_bundle.manifest["checkpoint"]["path"]
     assert open_runtime(None, checkpoint=checkpoint).name == "pytorch"

@@ -48,8 +48,8 @@ def init_box(vectors):
     ("variant", "setting", "rollout", "frames"),
     [
         ("t256", "default", 1, 6),
-        pytest.param("t256", "default", 2, 20, marks=pytest.mark.slow),
-        pytest.param("b256", "update", 1, 8, marks=pytest.mark.slow),
+        ("t256", "default", 2, 20),
+        ("b256", "update", 1, 8),
     ],
 )
 def test_closed_loop_equals_the_release(variant, setting, rollout, frames):
@@ -324,7 +324,6 @@ def test_two_trackers_do_not_share_a_state_unnoticed():
         second.update(FRAME)
 
 
-@pytest.mark.slow
 def test_a_tracker_that_is_gone_holds_no_slot():
     runtime = PlayedRuntime([9] * 3)
     for _ in range(2):

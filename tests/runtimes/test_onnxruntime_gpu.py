@@ -47,7 +47,6 @@ def test_tensorrt_is_told_the_precision_and_where_engines_are_kept(
     assert rest == {"use_tf32": "0"}
 
 
-@pytest.mark.slow
 def test_engines_of_other_graphs_precisions_and_batches_are_kept_apart(bundle):
     places = {
         describe(bundle, "onnxruntime-tensorrt", precision, batch=batch)[0][1][

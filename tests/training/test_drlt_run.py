@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
+from children import wait_for_file
 from verbs import run_verb
 
 from relo_edge.network.drlt import build_drlt
@@ -155,9 +155,7 @@ def test_killed_at_any_moment_the_run_goes_on(kill, tmp_path):
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    log, deadline = tmp_path / "drlt-log.csv", time.monotonic() + 300
-    while process.poll() is None and not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_file(tmp_path / "drlt-log.csv", process, seconds=300)
     os.killpg(process.pid, kill)
     # Nothing is saved before step 250, except by Ctrl-C.
     assert process.wait(60) == (-kill if kill == signal.SIGKILL else 130)

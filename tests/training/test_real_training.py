@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
+from children import wait_for_file
 from layouts import write_coco, write_got10k, write_got10k_test, write_lasot, write_plain
 from verbs import run_verb
 
@@ -158,9 +158,7 @@ def test_a_wish_to_stop_saves_the_run_and_ends_its_readers(tmp_path, data, wish)
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
-    while not (folder / "warmup-log.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_file(folder / "warmup-log.csv", process)
     # Ctrl-C in a terminal, and a service's end, reach the workers as well.
     os.killpg(process.pid, wish)
     out, err = process.communicate(timeout=60)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import wait_for_file
 from small_training import small_network, train_small
 from verbs import run_verb
 
@@ -194,9 +195,7 @@ def test_killed_at_any_moment_the_last_checkpoint_loads(kill, tmp_path):
         command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
     )
     checkpoint = tmp_path / "warmup-checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_file(checkpoint, process)
     time.sleep(0.35)
     # Ctrl-C in a terminal reaches the process that draws the clips as well.
     os.killpg(process.pid, kill)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from dataclasses import replace
 from math import log
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from children import wait_for_file
 from small_training import SMALL, copy_state, small_atlas, small_network
 from verbs import run_verb
 
@@ -87,7 +87,6 @@ def learn_once(stage, network, batch, seed=0):
     return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}, shown
 
 
-@pytest.mark.slow
 def test_the_gradient_goes_where_it_should_and_nowhere_else():
     gradients, _ = learn_once(SequenceLevel(), small_network(), small_sequences())
     told = {name for name, gradient in gradients.items() if gradient.abs().sum() > 0}
@@ -293,9 +292,7 @@ def test_a_killed_run_goes_on(kill, tmp_path):
     here = Path(__file__).parent
     command = [sys.executable, "-c", KILLED, tmp_path, here, here.parent / "helpers"]
     process = subprocess.Popen(list(map(str, command)), start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "slt-checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_file(tmp_path / "slt-checkpoint.pt", process)
     os.killpg(process.pid, kill)
     assert process.wait(60) == (-kill if kill == signal.SIGKILL else 0)
     saved = torch.load(tmp_path / "slt-checkpoint.pt", weights_only=True)

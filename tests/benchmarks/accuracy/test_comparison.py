@@ -112,7 +112,6 @@ def test_results_of_other_sequences(tmp_path):
         compare_results(first, write_results(tmp_path / "c", [0.5, 0.6], frames=99))
 
 
-@pytest.mark.slow
 def test_the_verb(tmp_path, capsys):
     first = write_results(tmp_path / "a", [0.5, 0.6, 0.7])
     second = write_results(tmp_path / "b", [0.6, 0.6, 0.65])

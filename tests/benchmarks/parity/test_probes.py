@@ -19,7 +19,6 @@ def steps():
     return make_script(VARIANTS["demo"])
 
 
-@pytest.mark.slow
 def test_every_target_and_kind_of_step_is_in_it(steps):
     assert len(steps) == count_probe_steps()
     assert list(dict.fromkeys(step.scene for step in steps)) == list(HARD_TARGETS)

@@ -199,7 +199,6 @@ def test_memory_does_not_grow_with_the_clip(pair, monkeypatch):
     assert len(paired.pairs) == 6
 
 
-@pytest.mark.slow
 def test_a_step_is_taken_back_on_both_sides(pair):
     paired, variant = PairedRuntime(*pair), pair[0].variant
     rng = np.random.default_rng(1)

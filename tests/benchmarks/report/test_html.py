@@ -135,7 +135,6 @@ def test_the_page_holds_what_was_found(page):
     assert "61.0" in text
 
 
-@pytest.mark.slow
 def test_the_page_asks_for_nothing(page):
     text = page.read_text()
     assert "default-src 'none'" in text

@@ -18,7 +18,6 @@ def supervision():
     return pytest.importorskip("supervision")
 
 
-@pytest.mark.slow
 def test_corners_confidence_and_names_arrive(supervision):
     found = track_to_detections(TRACKS)
     assert isinstance(found, supervision.Detections)

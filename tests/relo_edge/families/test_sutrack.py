@@ -86,7 +86,6 @@ def test_a_new_template_changes_the_track(clip, expected):
     assert not any(same[3:])
 
 
-@pytest.mark.slow
 def test_it_tells_a_score_and_no_confidence(expected):
     assert all(0 < track.score < 1 for track in expected)
     assert all(np.isnan(track.confidence) and not track.lost for track in expected)

@@ -49,7 +49,6 @@ def test_frames_are_drawn_one_by_one():
     assert (len(clip), clip.boxes.shape, clip.boxes.dtype) == (100_000, (100_000, 4), np.float64)
 
 
-@pytest.mark.slow
 @given(seed=seeds, size=st.sampled_from([(640, 360), (160, 120), (64, 64), (200, 900)]))
 def test_boxes_stay_in_the_picture(seed, size):
     boxes = make_clip(seed, 300, size).boxes

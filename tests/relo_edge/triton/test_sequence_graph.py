@@ -77,7 +77,6 @@ def assert_equal(served, plain):
     assert np.array_equal(served["temporal_tokens_out"], plain["temporal_tokens_out"])
 
 
-@pytest.mark.slow
 def test_streams_that_start_and_go_on_in_one_batch(
     demo_bundle, step, served, plain, frames, window
 ):

@@ -91,7 +91,6 @@ def test_a_reader_is_told_that_it_has_not_run(built):
     assert text.count("batch 1,") == 2
 
 
-@pytest.mark.slow
 def test_the_sidecar_tells_where_the_plan_comes_from(built):
     bundle, _ = built
     template, one, range_of = sorted(

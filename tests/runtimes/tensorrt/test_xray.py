@@ -43,10 +43,7 @@ LARGE_PLANS += [("sutrack-t224", "fp16"), ("sutrack-t224", "int8")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "precision"),
-    [*PLANS, *(pytest.param(*plan, marks=pytest.mark.slow) for plan in LARGE_PLANS)],
-)
+@pytest.mark.parametrize(("name", "precision"), [*PLANS, *LARGE_PLANS])
 def test_every_attention_is_fused(rtx, tmp_path, name, precision):
     xray = examine(rtx, name, make_engine_graph(name, "step", precision, tmp_path))
     depth = VARIANTS[name].depth
