@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from relo_edge.contract import BATCH
 from relo_edge.errors import BundleError, RuntimeUnavailable
-from relo_edge.graphs.sessions import import_onnxruntime
+from relo_edge.graphs.sessions import import_onnxruntime, make_options
 from relo_edge.host.files import find_cache, hash_file
 
 __all__ = ["PROVIDERS", "Opening", "check_precision", "list_precisions", "open_gpu_session"]
@@ -73,9 +72,8 @@ def open_gpu_session(graph: Path, opening: Opening) -> Any:
     if opening.provider not in offered:
         raise _refuse(opening, " | ".join(offered))
     _preload_cuda(onnxruntime)
-    options = onnxruntime.SessionOptions()
+    options = make_options(opening.batch)
     options.log_severity_level = 3
-    options.add_free_dimension_override_by_name(BATCH, opening.batch)
     try:
         session = onnxruntime.InferenceSession(
             graph, options, providers=describe_providers(graph, opening)

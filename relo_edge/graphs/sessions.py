@@ -13,7 +13,7 @@ from relo_edge.host.telemetry import import_silenced
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-__all__ = ["Exposed", "import_onnxruntime", "open_exposed", "open_session"]
+__all__ = ["Exposed", "import_onnxruntime", "make_options", "open_exposed", "open_session"]
 
 CPU = "CPUExecutionProvider"
 FLOAT8E4M3FN = 17  # TensorProto.FLOAT8E4M3FN, without importing onnx for it
@@ -43,6 +43,20 @@ def import_onnxruntime() -> Any:
         ) from None
 
 
+def make_options(batch: int | None = None) -> Any:
+    """What every session is opened with; a `batch` that is fixed lets onnxruntime fold shapes.
+
+    Raises:
+        MissingDependency: onnxruntime is not installed, or does not import.
+    """
+    options = import_onnxruntime().SessionOptions()
+    # Without VNNI, onnxruntime's products of INT8 overflow 16 bits unless it is told not to.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if batch:
+        options.add_free_dimension_override_by_name(BATCH, batch)
+    return options
+
+
 def open_session(
     graph: Path | ModelProto,
     *,
@@ -51,23 +65,18 @@ def open_session(
     plan_memory: bool = True,
     fuse_qdq: bool = True,
 ) -> Any:
-    """A session on the CPU; a `batch` that is fixed lets onnxruntime fold shapes.
+    """A session on the CPU.
 
     A memory plan holds every tensor at once: leave it out where all of them are outputs. Q/DQ pairs
     of FP8 must not be fused: onnxruntime 1.31 puts them into INT8 kernels, which it then refuses,
     and takes a zero point of 0 for the least value, so that a ReLU before it seems superfluous.
     Nor may those of weights that something else reads too: without VNNI it fails on them.
     """
-    onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
+    options = make_options(batch)
     options.log_severity_level = 4  # what fails is raised, and said once
     options.enable_mem_pattern = plan_memory
     # Between frames the threads would go on spinning: no faster, and a fifth of the CPU lost.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # Without VNNI, onnxruntime's products of INT8 overflow 16 bits unless it is told not to.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    if batch:
-        options.add_free_dimension_override_by_name(BATCH, batch)
     if threads:
         options.intra_op_num_threads = threads
     unfused = set()
@@ -76,7 +85,7 @@ def open_session(
         unfused.add("ReluQuantRewrite")
     source = graph if isinstance(graph, Path) else graph.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(
+        return import_onnxruntime().InferenceSession(
             source, options, providers=[CPU], disabled_optimizers=unfused
         )
     except Exception as error:  # onnxruntime's own errors share no public base class

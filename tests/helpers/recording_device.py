@@ -22,6 +22,7 @@ import onnxruntime
 from relo_edge.bundle import Bundle
 from relo_edge.contract import describe_graph, list_graphs
 from relo_edge.errors import DeviceError
+from relo_edge.graphs.sessions import make_options
 from relo_edge.runtimes.tensorrt.builder import make_profile
 from relo_edge.runtimes.tensorrt.choice import ChosenEngines, cover_batches
 from relo_edge.runtimes.tensorrt.gpu import Gpu
@@ -198,7 +199,7 @@ class Loader:
 
     def deserialize_cuda_engine(self, plan):
         profile, _, graph = plan.partition(b"\n")
-        options = onnxruntime.SessionOptions()
+        options = make_options()
         options.log_severity_level = 3
         try:
             least, most = json.loads(profile)
