@@ -11,7 +11,7 @@ import pytest
 import typer
 from commands import PAGES, ROOT, find_commands, list_blocks
 from layouts import write_lasot, write_plain
-from shortened import shorten
+from shortened import shorten, start_at_once
 from verbs import run_verb
 
 from relo_edge import pipeline
@@ -57,7 +57,8 @@ def find_reason(words):
 
 
 VERBS = typer.main.get_group(app).commands
-EXECUTED = [words for _, words in COMMANDS if not find_reason(words)]
+SHOWN = {say(words): words for _, words in COMMANDS}
+EXECUTED = [words for words in SHOWN.values() if not find_reason(words)]
 
 
 @pytest.mark.slow
@@ -89,6 +90,7 @@ def workplace(tmp_path_factory):
 
 def shorten_verbs(monkeypatch):
     shorten(monkeypatch, "bench", "parity", "quantize")
+    start_at_once(monkeypatch)
 
 
 @pytest.fixture(scope="module")

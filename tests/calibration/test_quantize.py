@@ -94,20 +94,27 @@ def test_int8_is_added_with_its_calibration_and_verdict(demo_bundle, demo_record
         assert track_few(bundle, runtime, "int8")[0] == pytest.approx(floats[0], abs=0.2)
 
 
+def check_stages(err):
+    """Every stage says that it is one of as many as there are."""
+    stages = re.findall(r"^.* \((\d+) of (\d+)\): ", err, re.MULTILINE)
+    numbers = sorted({int(number) for number, _ in stages})
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert {int(total) for _, total in stages} == {len(numbers)}
+
+
 @pytest.mark.slow
-def test_auto_keeps_the_method_that_is_closest(bundle, recording, caplog):
-    with caplog.at_level("INFO", "relo_edge"):
-        result = quantize_int8(bundle, recording)
+def test_auto_keeps_the_method_that_is_closest(bundle, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "FRAMES", FRAMES)
+    code, out, err = run_verb(capsys, "quantize", bundle.path, "--int8", "--json")
+    assert code == 0
+    check_stages(err)
     # An untrained tracker's track says nothing: the worst output decides.
-    scores = {
-        line.split(":")[0]: float(line.split("worst cosine ")[1].split(" ")[0])
-        for line in caplog.messages
-        if "closed-loop IoU" in line
-    }
+    judged = re.findall(r"(\w+(?: smoothed)?): .*closed-loop IoU.*worst cosine ([\d.]+)", err)
+    scores = {method: float(cosine) for method, cosine in judged}
     plain = {"minmax", "percentile", "entropy", "mse"}
     assert plain < set(scores)
     assert len(scores) == 5  # the best of them was tried with smoothed norms as well
-    assert scores[result.method] == max(scores.values())
+    assert scores[json.loads(out)["method"]] == max(scores.values())
 
 
 @pytest.mark.slow
@@ -328,7 +335,7 @@ def test_the_verb(bundle, capsys, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    [["--fp16"], ["--fp8"], ["--int8", "--method", "minmax"], ["--int8", "--quick"], ["--int8"]],
+    [["--fp16"], ["--fp8"], ["--int8", "--method", "minmax"], ["--int8", "--quick"]],
     ids=" ".join,
 )
 def test_every_stage_is_one_of_as_many_as_were_told(bundle, capsys, monkeypatch, words):
@@ -336,10 +343,7 @@ def test_every_stage_is_one_of_as_many_as_were_told(bundle, capsys, monkeypatch,
     monkeypatch.setattr(precision, "QUICK_FRAMES", FRAMES)
     monkeypatch.setattr(gate.Verdict, "passed", property(lambda _: True))
     _, _, err = run_verb(capsys, "quantize", bundle.path, *words)
-    stages = re.findall(r"^.* \((\d+) of (\d+)\): ", err, re.MULTILINE)
-    numbers = sorted({int(number) for number, _ in stages})
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert {int(total) for _, total in stages} == {len(numbers)}
+    check_stages(err)
 
 
 @pytest.mark.slow

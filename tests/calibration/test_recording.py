@@ -195,7 +195,7 @@ def measure_peak(task):
 
 @pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_samples(demo_bundle, tmp_path):
-    run = plan_runs(find_clips([])[:1], 10)
+    run = plan_runs(find_clips([])[:1], 5)
     record_peaks, read_peaks = [], []
     for times in (1, 4):
         job = partial(record_samples, demo_bundle, run * times, tmp_path / str(times))

@@ -41,7 +41,7 @@ def test_the_notebook_runs_from_checkpoint_to_report(tmp_path):
     spec = {"argv": start, "display_name": "Python 3", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     done = tmp_path / "done.ipynb"
-    prelude = write_prelude("quantize", "parity", "bench")
+    prelude = write_prelude("quantize", "parity", "bench", starts=False)
     subprocess.run(
         [sys.executable, "-c", RUN, NOTEBOOK, done, prelude],
         cwd=tmp_path,

@@ -65,8 +65,29 @@ OPENERS = {
 
 
 @pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
-def opener(request, demo_bundle):
+def open_new(request, demo_bundle):
     return lambda batch=1: request.param(demo_bundle, batch)
+
+
+@pytest.fixture(scope="module")
+def opened():
+    runtimes = {}
+    yield runtimes
+    for runtime in runtimes.values():
+        runtime.close()
+
+
+@pytest.fixture
+def opener(request, open_new, opened):
+    """Gives a runtime as the test before has left it: engines take minutes to build."""
+    kind = request.node.callspec.params["open_new"]
+
+    def open_once(batch=1):
+        if (kind, batch) not in opened:
+            opened[kind, batch] = open_new(batch)
+        return opened[kind, batch]
+
+    return open_once
 
 
 @pytest.fixture(scope="module")
@@ -293,8 +314,8 @@ def test_the_window_chooses_the_cell(opener, inputs):
     assert forced.scores[0] == pytest.approx(100 * abs(forced.maps[0, 1, -2]), rel=1e-4)
 
 
-def test_it_says_what_it_is_and_closes_twice(opener):
-    runtime = opener(2)
+def test_it_says_what_it_is_and_closes_twice(open_new):
+    runtime = open_new(2)
     assert runtime.name
     assert runtime.precision == "fp32"
     assert runtime.batch == 2
@@ -304,9 +325,9 @@ def test_it_says_what_it_is_and_closes_twice(opener):
     runtime.close()
 
 
-def test_once_closed_it_is_refused_in_one_line(opener, inputs):
+def test_once_closed_it_is_refused_in_one_line(open_new, inputs):
     searches, templates, box = inputs
-    runtime = opener()
+    runtime = open_new()
     runtime.encode_template(0, 0, templates[0], box)
     window = np.ones((DEMO.grid, DEMO.grid), np.float32)
     runtime.step([0], searches[0, :1], window)
@@ -322,8 +343,8 @@ def test_once_closed_it_is_refused_in_one_line(opener, inputs):
         runtime.rewind(0)
 
 
-def test_a_block_closes_it_whatever_ends_the_block(opener, inputs):
-    runtime = opener()
+def test_a_block_closes_it_whatever_ends_the_block(open_new, inputs):
+    runtime = open_new()
     assert runtime.__enter__() is runtime
     with pytest.raises(KeyError), runtime:
         raise KeyError

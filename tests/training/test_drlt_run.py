@@ -139,10 +139,11 @@ def test_the_paper_s_recipe(tmp_path):
 
 
 KILLED = """
-import sys
+import functools, sys
 from relo_edge.cli import main
 from relo_edge.training import drlt_run
 drlt_run.TRIAL_CLIPS = drlt_run.START_CLIPS = 1
+drlt_run.LoopSettings = functools.partial(drlt_run.LoopSettings, log_every=2)
 sys.exit(main())
 """
 

@@ -145,12 +145,21 @@ def test_what_cannot_be_learned_from_is_said_in_a_line(
     assert not (tmp_path / "x").exists()
 
 
+LOGGED_SOON = """
+import functools, sys
+from relo_edge.cli import main
+from relo_edge.training import recipes
+recipes.LoopSettings = functools.partial(recipes.LoopSettings, log_every=2)
+sys.exit(main())
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
 def test_a_wish_to_stop_saves_the_run_and_ends_its_readers(tmp_path, data, wish):
     folder = tmp_path / "run"
     words = ["train", "warmup", "-o", folder, "--batch-clips", "1", "--threads", "1", "--json"]
-    command = [sys.executable, "-m", "relo_edge", *words, *data]
+    command = [sys.executable, "-c", LOGGED_SOON, *words, *data]
     process = subprocess.Popen(
         [*map(str, command), "--steps", "1000000"],
         stderr=subprocess.PIPE,

@@ -35,8 +35,24 @@ def pair(demo_bundle):
     return reference, open_runtime(demo_bundle.path, "onnxruntime")
 
 
-def measure(reference, candidate, advance=lambda: None):
-    return compare(reference, candidate, find_segments([]), advance)
+@pytest.fixture(scope="module")
+def kept():
+    """What was found of each fault: nothing in it can be changed."""
+    return {}
+
+
+@pytest.fixture
+def measure(demo_bundle, kept):
+    """The judgement of a fault, made once."""
+
+    def find(fault):
+        if fault not in kept:
+            reference = open_runtime(demo_bundle.path, "pytorch")
+            candidate = Spoilt(open_runtime(demo_bundle.path, "onnxruntime"), fault)
+            kept[fault] = compare(reference, candidate, find_segments([]))
+        return kept[fault]
+
+    return find
 
 
 def compare(reference, candidate, segments, advance=lambda: None):
@@ -78,7 +94,7 @@ class Spoilt:
 @pytest.mark.slow
 def test_equal_runtimes_pass(pair):
     calls = []
-    result = measure(*pair, lambda: calls.append(1))
+    result = compare(*pair, find_segments([]), lambda: calls.append(1))
     assert result.passed
     assert len(calls) == count_compared(find_segments([])) == 28 + 2 * 22
     assert result.frames == 7
@@ -101,9 +117,8 @@ def test_equal_runtimes_pass(pair):
         ("box", "box error"),
     ],
 )
-def test_a_fault_fails(pair, fault, word):
-    reference, candidate = pair
-    result = measure(reference, Spoilt(candidate, fault))
+def test_a_fault_fails(measure, fault, word):
+    result = measure(fault)
     assert not result.passed
     assert word in result.describe()
 
@@ -111,7 +126,7 @@ def test_a_fault_fails(pair, fault, word):
 @pytest.mark.slow
 def test_the_track_is_judged_where_the_reference_tracks(pair, monkeypatch):
     monkeypatch.setattr(parity, "ENOUGH_ON_TARGET", 0.0)
-    result = measure(pair[0], Spoilt(pair[1], "box"))
+    result = compare(pair[0], Spoilt(pair[1], "box"), find_segments([]))
     assert "closed-loop IoU" in result.describe()
 
 
@@ -219,8 +234,8 @@ def test_a_step_is_taken_back_on_both_sides(pair):
 
 
 @pytest.mark.slow
-def test_a_state_that_is_never_kept_is_named(pair):
-    result = measure(pair[0], Spoilt(pair[1], "no history"))
+def test_a_state_that_is_never_kept_is_named(measure):
+    result = measure("no history")
     assert [cause.part for cause in result.causes] == ["temporal state"]
     assert "the history does not arrive" in result.describe()
     assert result.clips[0].frames[0].errors["policy_logits"] < 1e-4
@@ -228,20 +243,20 @@ def test_a_state_that_is_never_kept_is_named(pair):
 
 
 @pytest.mark.slow
-def test_an_overflow_is_named(pair):
-    result = measure(pair[0], Spoilt(pair[1], "nan"))
+def test_an_overflow_is_named(measure):
+    result = measure("nan")
     assert [cause.part for cause in result.causes] == ["numbers"]
 
 
 @pytest.mark.slow
-def test_frames_apart_come_with_a_picture(pair):
-    result = measure(pair[0], Spoilt(pair[1], "box"))
+def test_frames_apart_come_with_a_picture(measure):
+    result = measure("box")
     picture = result.pictures[0]
     image = cv2.imdecode(np.frombuffer(base64.b64decode(picture.jpeg), np.uint8), 1)
     assert image.shape == (270, 480, 3)
     worst = min(result.clips[0].frames, key=lambda frame: frame.iou)
     assert (picture.frame, picture.iou) == (worst.frame, worst.iou)
-    assert measure(*pair).pictures == []
+    assert measure("none").pictures == []
 
 
 @pytest.mark.slow
@@ -280,9 +295,8 @@ def test_without_a_truth_the_track_is_judged(pair, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_lost_state_shows_in_the_first_divergence_and_its_margin(pair):
-    reference, candidate = pair
-    result = measure(reference, Spoilt(candidate, "bgr"))
+def test_a_lost_state_shows_in_the_first_divergence_and_its_margin(measure):
+    result = measure("bgr")
     assert result.first_divergence is not None
     assert result.first_divergence.frame >= 1
     assert result.first_divergence.margin >= 0
@@ -295,7 +309,7 @@ def test_a_precision_without_gate_is_refused(pair):
     spoilt = Spoilt(candidate, "none")
     spoilt.precision = "fp7"
     with pytest.raises(InputError, match="parity gate: found fp7"):
-        measure(reference, spoilt)
+        compare(reference, spoilt, find_segments([]))
 
 
 @pytest.mark.slow
@@ -363,10 +377,10 @@ def test_a_plot_that_cannot_be_written_is_said_before_the_work(demo_bundle, caps
 
 
 @pytest.mark.slow
-def test_json_has_no_nan(pair, capsys):
+def test_json_has_no_nan(measure, capsys):
     from relo_edge.verbs.shared import print_result
 
-    print_result(measure(pair[0], Spoilt(pair[1], "nan")), as_json=True)
+    print_result(measure("nan"), as_json=True)
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert found["outputs"]["policy_logits"]["relative"] is None
     assert found["passed"] is False

@@ -6,6 +6,7 @@ import stat
 import numpy as np
 import pytest
 from clips import StillRuntime, write_video
+from shortened import start_at_once
 from verbs import run_verb
 
 from relo_edge.benchmarks.parity import rollout
@@ -33,6 +34,11 @@ def short(monkeypatch):
     monkeypatch.setattr(rollout, "FRAMES", 6)
     # The suite itself keeps the machine busy.
     monkeypatch.setattr(load, "LONGEST_WAIT", 0.0)
+
+
+@pytest.fixture
+def started(monkeypatch):
+    start_at_once(monkeypatch)
 
 
 def time_runtimes(scene, *runtimes, meter=NO_POWER):
@@ -120,6 +126,7 @@ def test_a_runtime_that_knows_its_parts_is_split(demo_bundle):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started")
 def test_several_targets_are_stepped_at_once(demo_bundle, capsys):
     words = ["--runtime", "onnxruntime", "--batch", 1, "--batch", 2, "--json"]
     code, out, _ = run_verb(capsys, "bench", demo_bundle.path, *words)
@@ -213,6 +220,7 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started")
 def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
     code, out, err = run_verb(capsys, "bench", demo_bundle.path)
     assert code == 0
@@ -222,6 +230,7 @@ def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started")
 def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
@@ -238,6 +247,7 @@ def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, caps
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("started")
 def test_without_a_reference_nothing_is_called_proven(demo_bundle, tmp_path, capsys, monkeypatch):
     def refuse(*_, **__):
         raise InputError("checkpoint", found="nothing")

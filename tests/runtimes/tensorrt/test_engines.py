@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from engines import add_fp16
 from recording_device import open_recorded
-from shortened import shorten
+from shortened import shorten, start_at_once
 from support import GRAPHS
 from verbs import run_verb
 
@@ -159,6 +159,7 @@ def gpu(monkeypatch, shared_plans):
     for name, value in {"WARM_UP": 0.0, "ROUNDS": 1, "LAUNCHES": 2}.items():
         monkeypatch.setattr(engine_times, name, value)
     shorten(monkeypatch, "bench")
+    start_at_once(monkeypatch)
     monkeypatch.setattr(latency, "TURNS", 1)
 
 
