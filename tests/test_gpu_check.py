@@ -12,12 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import gpu_cells
+import numpy as np
 import pytest
-from engines import write_bundle
+import torch
+from engines import add_int8, write_bundle
 from recording_device import open_recorded
 
+from relo_edge.errors import MissingDependency
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import open_runtime
+from relo_edge.runtimes.pytorch import PytorchRuntime
 from relo_edge.runtimes.tensorrt.engines import find_gpu
 from relo_edge.runtimes.tensorrt.gpu import Gpu
 from relo_edge.spec import VARIANTS
@@ -25,6 +29,7 @@ from relo_edge.spec import VARIANTS
 SCRIPT = Path(__file__).parent / "gpu_check.py"
 DEMO = VARIANTS["demo"]
 GPU = Gpu("A GPU", (9, 0), 132)
+ORIN = Gpu("Orin", (8, 7), 16, "NVIDIA Jetson Orin Nano")
 PROBE = {"kind": "probe", "bundle": None}
 BUILD = {"kind": "build", "bundle": "b", "library": "t", "precision": "fp16", "batch": 1}
 
@@ -46,7 +51,7 @@ def quick(monkeypatch):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("check") / "demo"
-    return write_bundle("demo", draw_weights(DEMO), folder)
+    return add_int8(write_bundle("demo", draw_weights(DEMO), folder))
 
 
 def describe_order(check, given):
@@ -77,7 +82,7 @@ def test_a_bundle_that_is_given_is_not_made(check):
     assert {name for kind, name, *_ in order if kind == "measure"} == {"relo-x"}
 
 
-def run(check, monkeypatch, tmp_path, answer, *words, cells=(BUILD, {"kind": "tests"})):
+def run(check, monkeypatch, tmp_path, answer, *words, gpu=GPU):
     """A whole run whose cells are answered here; the cells that really ran."""
     ran = []
 
@@ -86,9 +91,9 @@ def run(check, monkeypatch, tmp_path, answer, *words, cells=(BUILD, {"kind": "te
         return answer(cell)
 
     monkeypatch.setattr(check, "run_process", process)
-    monkeypatch.setattr(check, "list_cells", lambda *_: iter(cells))
+    monkeypatch.setattr(check, "list_cells", lambda *_: iter((BUILD, {"kind": "tests"})))
     options = SimpleNamespace(output=tmp_path, bundle=[], minutes=5.0, again="--again" in words)
-    return check.run_cells(GPU, options), ran
+    return check.run_cells(gpu, options), ran
 
 
 def succeed(cell):
@@ -222,6 +227,76 @@ def test_a_contender_is_timed_and_judged(quick, bundle, monkeypatch):
     two = gpu_cells.measure(path, "onnxruntime", "fp32", 2)
     assert (two["gpu_ms"], two["parity"]) == (None, None)
     assert gpu_cells.measure(path, "tensorrt", "int8", 1)["parity"] is None  # not calibrated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 1e-5), (True, 0.05)])
+def test_a_compiled_peer_is_the_same_network(monkeypatch, half, tolerance):
+    """As far as a CPU can tell: without the compiler's last step, which needs a GPU."""
+    monkeypatch.setattr(gpu_cells, "COMPILING", {"backend": "eager"})
+    torch.compiler.reset()
+    plain, compiled = (PytorchRuntime(DEMO, draw_weights(DEMO)) for _ in range(2))
+    calls = []
+    compiled._network.module.register_forward_hook(
+        lambda *_: calls.append(torch.is_autocast_enabled("cpu"))
+    )
+    gpu_cells.compile_network(compiled, half=half)
+    crops = np.random.default_rng(0).integers(0, 256, (3, 1, 128, 128, 3), np.uint8)
+    window = np.ones((DEMO.grid, DEMO.grid), np.float32)
+    for runtime in (plain, compiled):
+        gpu_cells.start_targets(runtime)
+    for crop in crops:
+        want, got = (runtime.step([0], crop, window) for runtime in (plain, compiled))
+        np.testing.assert_allclose(got.maps, want.maps, atol=tolerance * np.abs(want.maps).max())
+    assert set(calls) == {half}
+
+
+def test_what_is_not_here_is_skipped_and_no_failure(check, monkeypatch, tmp_path, capsys):
+    def lack(**_):
+        raise gpu_cells.NotHere("b has no fp8 graphs")
+
+    def miss(**_):
+        raise MissingDependency("torch is not installed")
+
+    for kind, answer in (("build", lack), ("measure", miss)):
+        monkeypatch.setitem(gpu_cells.KINDS, kind, answer)
+    peer = check.measure("b", "pytorch", "eager", 1)
+    assert gpu_cells.run_cell(peer) == {"skipped": "torch is not installed"}
+    with pytest.raises(MissingDependency):
+        gpu_cells.run_cell(check.measure("b", "tensorrt", "fp16", 1))
+    told = json.dumps(gpu_cells.run_cell(BUILD))
+    play_script(check, monkeypatch, tmp_path, f"print({check.MARK + told!r})")
+    line = check.run_process(PROBE)
+    assert (line["status"], line["reason"]) == ("skipped", "b has no fp8 graphs")
+
+    def answer(cell):
+        return line if cell["kind"] == "build" else succeed(cell)
+
+    assert run(check, monkeypatch, tmp_path, answer)[0] == 0
+    assert "skipped: build b t fp16 batch 1: b has no fp8 graphs" in capsys.readouterr().out
+
+
+def test_a_precision_that_cannot_be_is_told_before_any_work(bundle, monkeypatch):
+    with pytest.raises(gpu_cells.NotHere, match="demo has no fp8 graphs"):
+        gpu_cells.check_possible(str(bundle.path), "fp8")
+    monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: ORIN)
+    gpu_cells.check_possible(str(bundle.path), "fp32")
+    monkeypatch.setattr("relo_edge.bundle.Bundle.precisions", ("fp32", "fp8"))
+    with pytest.raises(gpu_cells.NotHere, match=r"fp8 on Orin: found compute capability 8\.7"):
+        gpu_cells.check_possible(str(bundle.path), "fp8")
+
+
+def test_a_jetson_gets_longer(check, monkeypatch, tmp_path):
+    monkeypatch.setattr(check, "TIMEOUTS", dict(check.TIMEOUTS))
+    before = check.TIMEOUTS["probe"]
+    run(check, monkeypatch, tmp_path, succeed, gpu=ORIN)
+    assert check.TIMEOUTS["probe"] == 4 * before
+
+
+@pytest.mark.slow
+def test_a_made_bundle_has_every_precision_that_is_built(check, tmp_path):
+    made = gpu_cells.prepare(str(tmp_path / "demo"))
+    assert {"fp16", *check.OTHERS} <= set(made["precisions"])
 
 
 def test_the_table_compares_with_the_eager_network(check):

@@ -45,7 +45,7 @@ _ARM_CORES = {
 }
 
 _JETPACKS = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7", "39": "7"}
-_OLDEST_JETPACK = 6
+_OLDEST_L4T = (36, 4)  # JetPack 6.1; 6.0 still has TensorRT 8.6
 
 _MEMORY_LINE = re.compile(r"^(Mem\w+):\s+(\d+) kB", re.MULTILINE)
 _GIB = 2**20  # in the KiB of /proc/meminfo
@@ -126,7 +126,7 @@ def judge_jetson(evidence: Evidence) -> Finding:
         return Finding("machine", "jetson", "warning", detail)
     jetpack = _JETPACKS.get(release[1], "unknown")
     detail = f"{board}, L4T {release[1]}.{release[2]} (JetPack {jetpack})"
-    if jetpack.isdigit() and int(jetpack) < _OLDEST_JETPACK:
-        fix = f"install JetPack {_OLDEST_JETPACK} or newer"
-        return Finding("machine", "jetson", "warning", f"{detail}: its TensorRT is too old", fix)
+    if (int(release[1]), int(release[2].split(".")[0])) < _OLDEST_L4T:
+        detail += ": its TensorRT is too old"
+        return Finding("machine", "jetson", "warning", detail, "install JetPack 6.1 or newer")
     return Finding("machine", "jetson", "ok", detail)

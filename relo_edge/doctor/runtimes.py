@@ -12,13 +12,13 @@ from relo_edge.host.libcuda import name_cuda_wheel
 
 __all__ = ["judge_runtimes"]
 
-_OLDEST_TENSORRT = 10  # 8.x has no strongly typed networks
+_OLDEST_TENSORRT = (10, 3)  # 8.x has no strongly typed networks
 
 _EXTRAS = {"pytorch": "export", "onnxruntime": "cpu", "openvino": "cpu"}
 _PACKAGES = {"pytorch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 _TENSORRT_EXTRAS = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
 _JETPACK = "`apt-get install nvidia-jetpack`, then a venv made with `--system-site-packages`"
-_NEWER_JETPACK = "install JetPack 6 or newer"
+_NEWER_JETPACK = "install JetPack 6.1 or newer"
 
 _NO_GPU = "needs an NVIDIA GPU, and there is none here"
 
@@ -114,8 +114,9 @@ def judge_tensorrt(evidence: Evidence, subject: str) -> Finding:
     if answer.failure:
         return explain_tensorrt(evidence, subject, answer)
     version, problem = answer.facts["version"], answer.facts["cuda"]
-    if subject == "tensorrt" and int(version.split(".")[0]) < _OLDEST_TENSORRT:
-        detail = f"{version} is too old, {_OLDEST_TENSORRT} or newer is needed"
+    numbers = tuple(map(int, re.findall(r"\d+", version)))
+    if subject == "tensorrt" and numbers < _OLDEST_TENSORRT:
+        detail = f"{version} is too old, {'.'.join(map(str, _OLDEST_TENSORRT))} or newer is needed"
         return refuse(
             subject,
             detail,

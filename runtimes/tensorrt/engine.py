@@ -40,8 +40,11 @@ class Engine:
     def __init__(
         self, library: Library, engine: Any, contract: GraphContract, compiled: bytes
     ) -> None:
-        self._library, self._engine, self._contract = library, engine, contract
-        self._settings, self._compiled = library.create_settings(engine, compiled), compiled
+        self._library, self._contract, self._compiled = library, contract, compiled
+        # Python lets go of them in this order; the bindings leave it to us.
+        self._settings = library.create_settings(engine)
+        self._store = library.create_store(self._settings, compiled)
+        self._engine = engine
 
     @property
     def scratch_bytes(self) -> int:
@@ -63,9 +66,9 @@ class Engine:
         # Named ranges cost time in every step; the engine keeps its details for the inspector.
         context.nvtx_verbosity = library.trt.ProfilingVerbosity.NONE
         try:
-            context.set_device_memory(scratch, self.scratch_bytes)
             # Only an engine's first context has a profile by itself.
             accepted = context.set_optimization_profile_async(0, stream)
+            context.set_device_memory(scratch, self.scratch_bytes)
             for spec in self._contract.inputs:
                 if BATCH in spec.shape:
                     accepted = accepted and context.set_input_shape(spec.name, spec.at_batch(batch))
@@ -80,7 +83,7 @@ class Engine:
 
     def keep_compiled(self, plan: Path) -> None:
         """What was compiled since the engine was loaded, for the next opening."""
-        compiled = self._library.read_compiled(self._settings)
+        compiled = self._library.read_compiled(self._store)
         if compiled and compiled != self._compiled:
             write_compiled(plan, compiled)
 

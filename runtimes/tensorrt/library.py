@@ -27,11 +27,11 @@ FLAVOURS = {
 }
 INSTALLS = {
     "tensorrt": "`pip install 'relo-edge[tensorrt]'`, with a driver of CUDA 12 "
-    "'relo-edge[tensorrt-cu12]'; on a Jetson it comes with JetPack 6 or newer",
+    "'relo-edge[tensorrt-cu12]'; on a Jetson it comes with JetPack 6.1 or newer",
     "tensorrt-rtx": "`pip install 'relo-edge[rtx]'`, with a driver of CUDA 12 "
     "'relo-edge[rtx-cu12]'",
 }
-OLDEST = (10, 0)  # 8.x has no strongly typed networks, and JetPack 5 has no Python that we run on
+OLDEST = (10, 3)  # 8.x has no strongly typed networks, 10.0 no contexts in memory of our size
 
 # Desktop cards, as NVIDIA lists them for RTX; 8.7 and 11.0 are Jetsons, the rest data centre.
 RTX_CAPABILITIES = ((7, 5), (8, 6), (8, 9), (12, 0), (12, 1))
@@ -138,12 +138,8 @@ class Library:
             config.num_compute_capabilities = 1
             config.set_compute_capability(self.trt.ComputeCapability.SM75, 0)
 
-    def create_settings(self, engine: Any, compiled: bytes) -> Any:
-        """How an engine's contexts run, where the library asks for it; theirs share one.
-
-        RTX compiles kernels where the engine runs. `compiled` is what `read_compiled` gave before:
-        with it, opening does not compile again.
-        """
+    def create_settings(self, engine: Any) -> Any:
+        """How an engine's contexts run, where the library asks for it; theirs share one."""
         if not self.is_rtx:
             return None
         trt = self.trt
@@ -154,18 +150,25 @@ class Library:
         settings.dynamic_shapes_kernel_specialization_strategy = eager
         by_us = trt.ExecutionContextAllocationStrategy.USER_MANAGED
         settings.set_execution_context_allocation_strategy(by_us)
+        return settings
+
+    def create_store(self, settings: Any, compiled: bytes) -> Any:
+        """What RTX compiles kernels into, as it does where the engine runs; nothing with TensorRT.
+
+        `compiled` is what `read_compiled` gave before: with it, opening does not compile again.
+        The settings do not keep the store alive: whoever keeps them keeps it as well.
+        """
+        if not self.is_rtx:
+            return None
         store = settings.create_runtime_cache()
         if compiled:
             store.deserialize(compiled)
         settings.set_runtime_cache(store)
-        return settings
+        return store
 
-    def read_compiled(self, settings: Any) -> bytes:
+    def read_compiled(self, store: Any) -> bytes:
         """The kernels that RTX has compiled by now; nothing with TensorRT."""
-        if not self.is_rtx:
-            return b""
-        store = settings.get_runtime_cache()
-        return bytes(store.serialize())
+        return bytes(store.serialize()) if self.is_rtx else b""
 
     def create_context(self, engine: Any, settings: Any) -> Any:
         """An execution context whose scratch memory is ours: one block serves all of them."""

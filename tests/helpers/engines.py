@@ -92,17 +92,26 @@ def write_bundle(name, weights, folder):
 
 def add_int8(bundle):
     """The bundle (which is changed) with an INT8 step graph that nobody calibrated."""
-    step = quantize_products(onnx.load(bundle.graph("step")))
+    return _add_quantized(bundle, "int8")
+
+
+def _add_quantized(bundle, precision):
+    step = QUANTIZE[precision](onnx.load(bundle.graph("step")))
     models = {"step": step, "template": onnx.load(bundle.graph("template"))}
     halves = {name: convert_fp16(model, bundle.variant, {}) for name, model in models.items()}
     known = bundle.manifest.get("engine_graphs", {})
     bundle = add_engine_graphs(
-        _add_graphs(bundle, "int8", {"step": step}, "float32"), "int8", halves
+        _add_graphs(bundle, precision, {"step": step}, "float32"), precision, halves
     )
     manifest = dict(bundle.manifest)
     manifest["engine_graphs"] = {**known, **manifest["engine_graphs"]}
     write_manifest(bundle.path, manifest)
     return open_bundle(bundle.path)
+
+
+def add_fp8(bundle):
+    """The bundle (which is changed) with an FP8 step graph that nobody calibrated."""
+    return _add_quantized(bundle, "fp8")
 
 
 def add_fp16(bundle):

@@ -186,8 +186,14 @@ def test_a_jetson_is_told_with_its_jetpack(record):
 
 def test_an_old_jetpack_is_warned_of(record):
     finding = judge(record(board=ORIN_NANO, tegra_release=JETPACK_5))["jetson"]
-    assert (finding.mark, finding.fix) == ("warning", "install JetPack 6 or newer")
+    assert (finding.mark, finding.fix) == ("warning", "install JetPack 6.1 or newer")
     assert "L4T 35.4.1 (JetPack 5)" in finding.detail
+
+
+def test_the_first_jetpack_6_has_an_old_tensorrt(record):
+    release = JETPACK_6.replace("REVISION: 4.3", "REVISION: 3.0")
+    finding = judge(record(board=ORIN_NANO, tegra_release=release))["jetson"]
+    assert (finding.mark, finding.fix) == ("warning", "install JetPack 6.1 or newer")
 
 
 def test_a_jetson_whose_release_a_container_hides_is_still_a_jetson(record):

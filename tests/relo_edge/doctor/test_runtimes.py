@@ -158,7 +158,7 @@ def test_a_tensorrt_without_strong_typing_is_too_old(record, gpu):
     finding = judge(record(gpu | old), "tensorrt")
     assert (finding.mark, finding.fix) == ("missing", "`pip install 'relo-edge[tensorrt-cu12]'`")
     finding = judge(record(gpu | old, tegra_release="# R35"), "tensorrt")
-    assert finding.fix == "install JetPack 6 or newer"
+    assert finding.fix == "install JetPack 6.1 or newer"
 
 
 def test_an_absent_tensorrt_comes_from_where_the_machine_gets_it(record, gpu):

@@ -1,5 +1,8 @@
 """What TensorRT for RTX compiles as it opens is kept beside its plan."""
 
+import gc
+import weakref
+
 import pytest
 from recording_device import OnnxContext, OnnxEngine, RecordingDevice, open_recorded
 
@@ -35,11 +38,8 @@ class Settings:
         return Kernels()
 
     def set_runtime_cache(self, kernels):
-        self.kernels = kernels
+        self.kernels = weakref.ref(kernels)  # as the bindings do, which keep nothing alive
         return True
-
-    def get_runtime_cache(self):
-        return self.kernels
 
 
 @pytest.fixture
@@ -94,6 +94,11 @@ def test_rtx_reads_what_it_compiled_before(demo_bundle, rtx, monkeypatch):
     assert len(kept) == 2
     kept.clear()
     monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"before")
-    open_recorded(demo_bundle, flavour="tensorrt-rtx")
-    assert [made.kernels.read for made in rtx[2:]] == [b"before"] * 2
+    runtime = open_recorded(demo_bundle, flavour="tensorrt-rtx")
+    gc.collect()
+    assert [made.kernels().read for made in rtx[2:]] == [b"before"] * 2
     assert not kept
+    runtime.close()
+    del runtime
+    gc.collect()
+    assert [made.kernels() for made in rtx[2:]] == [None] * 2

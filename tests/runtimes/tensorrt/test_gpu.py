@@ -16,6 +16,7 @@ from relo_edge.contract import EngineGraph
 from relo_edge.errors import MissingDependency, RuntimeUnavailable
 from relo_edge.geometry import box_iou, read_box
 from relo_edge.runtime import open_runtime
+from relo_edge.runtimes.tensorrt.device import open_device
 from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
 from relo_edge.tracker import Tracker
 
@@ -90,7 +91,8 @@ def read_free_memory():
     """Of the GPU, from the driver, in the context that the runtime shares."""
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     cuda = ctypes.CDLL("libcuda.so.1")
-    assert cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
+    with open_device().activate():
+        assert cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
     return free.value
 
 

@@ -63,7 +63,9 @@ def test_the_gpu_and_what_is_installed_decide(monkeypatch, capability, installed
 
 def test_an_old_one_is_refused_with_the_way_out(monkeypatch):
     offer(monkeypatch, tensorrt="8.5.2")
-    with pytest.raises(RuntimeUnavailable, match=r"8\.5\.2, expected 10\.0 or newer; .*JetPack 6"):
+    with pytest.raises(
+        RuntimeUnavailable, match=r"8\.5\.2, expected 10\.3 or newer; .*JetPack 6.1"
+    ):
         find_library("tensorrt")
 
 
