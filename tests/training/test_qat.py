@@ -126,7 +126,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("qat")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "ATLAS", 6)
-        patch.setattr(run, "TRIAL_CLIPS", 1)
+        patch.setattr(run, "RANGE_BATCHES", 1)
         request = run.TrainRequest(
             stage="qat",
             output=folder / "run",
@@ -134,6 +134,7 @@ def trained(tmp_path_factory):
             steps=2,
             batch_clips=4,
             threads=1,
+            trial=False,
         )
         result = run.run_training(request)
     assert result.finished
