@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -183,7 +184,10 @@ class _MotBoxes(_Lines):
     def _put(self, row: _Row) -> None:
         number = self._numbers.setdefault(row.target, len(self._numbers) + 1)
         x, y, width, height = map(float, row.track.box)
-        numbers = (x + 1, y + 1, width, height, float(row.track.confidence))
+        confidence = float(row.track.confidence)
+        # A row that counts has 1 where no confidence is told; 0 would have it ignored.
+        told = confidence if math.isfinite(confidence) else 1.0
+        numbers = (x + 1, y + 1, width, height, told)
         columns = ",".join(map(repr, numbers))
         self._file.write(f"{row.frame + 1},{number},{columns},-1,-1,-1\n")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from relo_edge.labels.rows import Labels
@@ -49,7 +50,12 @@ def _list_annotations(labels: Labels) -> list[dict[str, Any]]:
             "bbox": list(box.box),
             "area": box.box[2] * box.box[3],
             "iscrowd": 0,
-            "score": box.confidence,
+            **_tell_score(box.confidence),
         }
         for at, (number, target, box) in enumerate(seen, 1)
     ]
+
+
+def _tell_score(confidence: float) -> dict[str, float]:
+    """Instances need no score, and JSON has no NaN: a tracker that tells none gets none."""
+    return {"score": confidence} if math.isfinite(confidence) else {}

@@ -103,6 +103,18 @@ def test_coco_leaves_lost_targets_out(tmp_path):
     assert len({a["id"] for a in content["annotations"]}) == 5
 
 
+def refuse_constant(word):
+    pytest.fail(f"JSON has no {word}")
+
+
+def test_coco_has_no_score_where_the_tracker_tells_no_confidence(tmp_path):
+    untold = Track((20.0, 10.0, 40.0, 20.0), math.nan, math.nan, lost=False)
+    text = record(tmp_path / "clip.coco.json", [(0, "car", track(20.0)), (1, "car", untold)])
+    content = json.loads(text, parse_constant=refuse_constant)
+    assert [one.get("score") for one in content["annotations"]] == [0.75, None]
+    assert "score" not in content["annotations"][1]
+
+
 def test_supervision_reads_the_coco_file(tmp_path):
     supervision = pytest.importorskip("supervision")
     record(tmp_path / "clip.coco.json", ROWS)

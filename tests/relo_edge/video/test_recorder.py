@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -283,6 +284,11 @@ def test_mot_text_counts_from_one(tmp_path):
     recorder.close()
     rows = (tmp_path / "out.mot.txt").read_text().splitlines()
     assert rows == [f"1,{n},2.0,3.0,3.0,4.0,0.25,-1,-1,-1" for n in (1, 2, 1)]
+
+
+def test_mot_text_counts_a_row_whose_confidence_is_not_told(tmp_path):
+    record(tmp_path / "out.mot.txt", [Track((1.0, 2.0, 3.0, 4.0), math.nan, math.nan, False)])
+    assert (tmp_path / "out.mot.txt").read_text() == "1,1,2.0,3.0,3.0,4.0,1.0,-1,-1,-1\n"
 
 
 @pytest.mark.parametrize(
