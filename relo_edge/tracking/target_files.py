@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.box_files import BOX_COLUMNS, MOT, read_boxes, unquote_name
-from relo_edge.datasets.sequences import TRUTH_FILES, read_origin
+from relo_edge.datasets.sequences import read_origin
 from relo_edge.errors import InputError, SourceError
 from relo_edge.geometry import Box, read_box
 
@@ -19,6 +20,9 @@ __all__ = ["TargetStart", "check_name", "read_starts"]
 
 MAX_NAME_LENGTH = 40
 MAX_FILE_BYTES = 1 << 28
+
+TRUTH = re.compile(r"groundtruth(_rect(\.\d+)?)?\.txt")
+"""A dataset's own file, whose rows count from frame 0; others begin where tracking began."""
 
 JSON_FORMS = '{"name": [x,y,w,h]} or {"name": {"box": [x,y,w,h], "frame": 10, "until": 90}}'
 
@@ -47,8 +51,9 @@ def check_name(name: object) -> str:
 def read_starts(path: Path, frame: int = 0) -> list[TargetStart]:
     """The targets in a file.
 
-    Of a box file and of ground truth, the boxes of the frame asked for; a ground truth of one row
-    is for any frame. A `meta.json` beside it says what its boxes count from, as for `eval`.
+    Of a box file and of ground truth, the boxes of the frame asked for; text of one row is for any
+    frame. Other text begins where tracking began, so above frame 0 its rows are of unknown frames.
+    A `meta.json` beside a ground truth says what its boxes count from, as for `eval`.
     """
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
         missing = "a folder" if path.is_dir() else "no such file"
@@ -74,14 +79,21 @@ def _pick_frame(path: Path, rows: Iterable[TargetStart], frame: int) -> list[Tar
 
 
 def _pick_line(path: Path, frame: int) -> Box:
-    boxes = read_boxes(path)
+    boxes, is_truth = read_boxes(path), bool(TRUTH.fullmatch(path.name))
+    if frame and len(boxes) > 1 and not is_truth:
+        raise InputError(
+            f"--init-from {path}",
+            found=f"{len(boxes)} rows that do not tell their frames",
+            expected=f"one row for frame {frame}, or a ground truth",
+            fix="give boxes as .csv, or name a ground truth groundtruth.txt",
+        )
     row = 0 if len(boxes) == 1 else frame
     if row >= len(boxes):
         raise InputError(
             f"--init-from {path}", found=f"{len(boxes)} rows", expected=f"one for frame {frame}"
         )
     x, y, width, height = read_box(boxes[row])
-    origin = read_origin(path.parent) if path.name in TRUTH_FILES else 0.0
+    origin = read_origin(path.parent) if is_truth else 0.0
     return (x - origin, y - origin, width, height)
 
 

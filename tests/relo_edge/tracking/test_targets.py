@@ -146,6 +146,26 @@ def test_ground_truth_gives_the_row_of_the_frame(tmp_path):
     assert gather_starts([], tmp_path / "one.txt", 7) == [TargetStart(BOX, 0, 7)]
 
 
+def test_otb_rows_that_do_not_tell_their_frames_are_not_guessed(tmp_path):
+    """`track --start 10` writes frame 10 as the first row, which used to be read as frame 0's."""
+    path = tmp_path / "s.txt"
+    recorder = record_boxes(path)
+    for frame in range(10, 40):
+        recorder.write(frame, 0, Track((frame, 2, 3, 4), 1, 1, False))
+    recorder.close()
+    with pytest.raises(InputError, match=r"found 30 rows that do not tell .* for frame 10, or a"):
+        gather_starts([], path, 10)
+    assert gather_starts([], path, 0)[0].box[0] == 10, "the first row, where nothing is skipped"
+
+
+@pytest.mark.parametrize(
+    "name", ["groundtruth.txt", "groundtruth_rect.txt", "groundtruth_rect.2.txt"]
+)
+def test_every_ground_truth_gives_the_row_of_the_frame(tmp_path, name):
+    (tmp_path / name).write_text("9,9,9,9\n1,2,3,4\n")
+    assert gather_starts([], tmp_path / name, 1) == [TargetStart(BOX, 0, 1)]
+
+
 @pytest.mark.parametrize(("name", "first"), [("groundtruth.txt", 4), ("boxes.txt", 5)])
 def test_ground_truth_counts_from_what_its_sequence_says(tmp_path, name, first):
     """The same box as in `eval`; what `track` wrote there counts from 0 in any case."""
