@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,12 @@ def _is_nfs(folder: Path) -> bool:
     return _holds("sequences", "anno/*.txt")(folder) or _holds("*/30/*.txt")(folder)
 
 
+def _is_tnl2k(folder: Path) -> bool:
+    """Its sentences tell it from plain sequences whose images are in imgs/ too."""
+    places = (path.parent for path in folder.glob("*/language.txt"))
+    return any(_holds("imgs", "groundtruth.txt")(place) for place in places)
+
+
 def _is_plain(folder: Path) -> bool:
     return bool(find_truth(folder)) or any(
         find_truth(path) for path in folder.iterdir() if path.is_dir()
@@ -141,8 +148,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
             find_lasot_training,
         ),
         "tnl2k": Layout(
-            "NAME/imgs and NAME/groundtruth.txt",
-            _holds("*/imgs", "*/groundtruth.txt"),
+            "NAME/imgs, NAME/groundtruth.txt and NAME/language.txt",
+            _is_tnl2k,
             find_tnl2k,
             read_tnl2k,
         ),
@@ -171,6 +178,7 @@ def read_dataset(folder: Path, layout: str | None = None, origin: float = 0.0) -
         sequences = [sequence for place in places for sequence in read(place, origin)]
     if not sequences:
         raise _miss_sequences(folder, name)
+    _check_names(folder, sequences)
     for sequence in sequences:
         _check_sequence(sequence, sequences[0].withheld)
     return Dataset(name, folder, tuple(sequences))
@@ -229,6 +237,18 @@ def _recognise_layout(folder: Path, parts: tuple[str, ...], *others: str) -> str
         expected=" | ".join((*LAYOUTS, *others)),
         fix=fix,
     )
+
+
+def _check_names(folder: Path, sequences: Sequence[ImageSequence]) -> None:
+    """Results are kept by name: of two that share one, only one would count."""
+    name, count = Counter(sequence.name for sequence in sequences).most_common(1)[0]
+    if count > 1:
+        raise SourceError(
+            f"dataset {str(folder)!r}",
+            found=f"{count} sequences called {name}",
+            expected="a name of its own for each",
+            fix="rename all but one of them",
+        )
 
 
 def _check_sequence(sequence: ImageSequence, withheld: bool) -> None:

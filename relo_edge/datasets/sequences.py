@@ -82,7 +82,13 @@ def read_sequence(folder: Path, origin: float = 0.0) -> ImageSequence:
             found=f"{len(images)} images and {len(boxes)} boxes in {truth.name}",
             expected="a box for each image",
         )
-    return build_sequence(folder.resolve().name, images, boxes, read_origin(folder, origin))
+    return build_sequence(_name_folder(folder), images, boxes, read_origin(folder, origin))
+
+
+def _name_folder(folder: Path) -> str:
+    """Its name as it was given: links to folders of one name have names of their own."""
+    place = folder.absolute()
+    return place.resolve().name if place.name == ".." else place.name
 
 
 def build_sequence(

@@ -119,4 +119,5 @@ def write_tnl2k(root, name="advSamp_car", frames=4):
     boxes = list_boxes(frames)
     boxes[1] = [0, 0, 0, 0]
     write_boxes(root / name / "groundtruth.txt", boxes)
+    (root / name / "language.txt").write_text("the car on the left\n")
     return root

@@ -209,6 +209,36 @@ def test_tnl2k_frames_without_target_or_box(tmp_path):
     assert len(sequence.images) == 4
 
 
+def test_plain_sequences_may_have_their_images_in_imgs(tmp_path):
+    """They used to be taken for TNL2K: another's settings, and no check of the boxes' number."""
+    write_frames(tmp_path / "walk" / "imgs", range(4))
+    write_boxes(tmp_path / "walk" / "groundtruth.txt", list_boxes(4))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "language.txt").touch()
+    found = read_dataset(tmp_path)
+    assert (found.layout, found.settings) == ("plain", "default")
+    write_frames(tmp_path / "walk" / "imgs", [4])
+    refuse(tmp_path, "found 5 images and 4 boxes in groundtruth.txt, expected a box for each")
+    assert len(read_one(tmp_path, layout="tnl2k").images) == 4, "named, it is read without them"
+
+
+def test_linked_sequences_have_the_names_of_their_links(tmp_path):
+    """Both used to be called `seq`, and all but one were left out of the results."""
+    for store in ("a", "b"):
+        write_plain(tmp_path / store, ["seq"])
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, store in (("one", "a"), ("two", "b")):
+        (data / name).symlink_to(tmp_path / store / "seq")
+    assert [s.name for s in read_dataset(data).sequences] == ["one", "two"]
+
+
+def test_two_sequences_of_one_name_are_refused(tmp_path):
+    write_lasot(tmp_path, "bear-2")
+    (tmp_path / "copy").symlink_to(tmp_path / "bear")
+    refuse(tmp_path, "found 2 sequences called bear-2, expected a name of its own", SourceError)
+
+
 def refuse(root, match, error=ReloError, **options):
     with pytest.raises(error, match=match) as caught:
         read_dataset(root, **options)

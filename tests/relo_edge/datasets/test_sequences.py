@@ -1,5 +1,7 @@
 """Sequence folders: the boxes as they were written, or one line on what is wrong with them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clips import write_images
@@ -28,6 +30,16 @@ def test_images_and_boxes_belong_together(tmp_path, place, truth):
     assert (sequence.boxes.dtype, sequence.boxes.shape) == (np.float64, (3, 4))
     assert sequence.boxes.ravel().tolist() == list(range(1, 13))
     assert not sequence.absent.any()
+
+
+def test_a_sequence_is_called_what_its_folder_is_called_where_it_is_given(tmp_path, monkeypatch):
+    folder = write_sequence(tmp_path / "store" / "seq")
+    (tmp_path / "walk").symlink_to(folder)
+    assert read_sequence(tmp_path / "walk").name == "walk"
+    monkeypatch.chdir(folder / ".")
+    assert read_sequence(Path()).name == "seq"
+    (folder / "inside").mkdir()
+    assert read_sequence(folder / "inside" / "..").name == "seq"
 
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
