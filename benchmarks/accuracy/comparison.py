@@ -22,6 +22,9 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 SHOWN = 10
 
+FEWEST = 5
+"""Of fewer sequences nothing can be resampled: of one, every drawn dataset is the same."""
+
 # AO and SR pool frames, so a sequence weighs as much as it has frames of the target.
 POOLED = ("ao", "sr50", "sr75")
 
@@ -33,12 +36,15 @@ class Difference:
     first: float
     second: float
     difference: float
-    low: float
-    high: float
+    low: float | None
+    """None, like `high`, where there are too few sequences to resample."""
+    high: float | None
 
     @property
     def verdict(self) -> str:
         """Whether the sign of the difference holds for resampled sequences."""
+        if self.low is None or self.high is None:
+            return "too few sequences"
         if self.low <= 0 <= self.high:
             return "no clear difference"
         return "better" if self.low > 0 else "worse"
@@ -72,8 +78,8 @@ class Comparison:
         lines.append(f"{'':<8}{'first':>8}{'second':>8}{'diff':>8}   95 % interval")
         for name, one in self.figures.items():
             values = "".join(f"{100 * v:>8.1f}" for v in (one.first, one.second))
-            interval = f"[{100 * one.low:+.2f}, {100 * one.high:+.2f}]  {one.verdict}"
-            lines.append(f"{FIGURES[name]:<8}{values}{100 * one.difference:>+8.2f}   {interval}")
+            told = f"{_format_interval(one.low, one.high)}  {one.verdict}"
+            lines.append(f"{FIGURES[name]:<8}{values}{100 * one.difference:>+8.2f}   {told}")
         rates = "".join(f"{'-' if rate is None else f'{rate:.1f}':>8}" for rate in self.fps)
         return "\n".join([*lines, f"{'FPS':<8}{rates}", *_list_changes(self.sequences)])
 
@@ -98,13 +104,15 @@ def _resample(
     first: NDArray[np.float64], second: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> Difference:
     """Datasets of as many sequences, drawn from these with replacement; the same every time."""
+    mean, other = (float(np.average(values, weights=weights)) for values in (first, second))
+    if len(first) < FEWEST:
+        return Difference(mean, other, other - mean, None, None)
     random = np.random.default_rng(SEED)
     drawn = random.integers(0, len(first), (RESAMPLES, len(first)))
     changes = (second - first) * weights
     drawn_changes = changes[drawn].sum(axis=1) / weights[drawn].sum(axis=1)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(drawn_changes, [tail, 100 - tail])
-    mean, other = (float(np.average(values, weights=weights)) for values in (first, second))
     return Difference(mean, other, other - mean, float(low), float(high))
 
 
@@ -161,6 +169,10 @@ def _check_pairs(
 
 def _subtract(value: float | None, other: float | None) -> float | None:
     return None if value is None or other is None else value - other
+
+
+def _format_interval(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def _list_changes(sequences: Mapping[str, Mapping[str, float | None]]) -> list[str]:

@@ -63,9 +63,35 @@ def test_a_verdict_needs_more_than_chance(tmp_path):
     assert (back.verdict, back.low) == ("worse", pytest.approx(-gain.high, abs=1e-3))
 
 
+def test_few_sequences_have_no_interval_and_no_verdict(tmp_path):
+    """Of one, every resampled dataset is the same: any difference used to be beyond chance."""
+    for count in (1, 4, 5):
+        first = write_results(tmp_path / f"a{count}", [0.5] * count)
+        second = write_results(tmp_path / f"b{count}", [0.6] * count)
+        found = compare_results(first, second)
+        auc = found.figures["auc"]
+        assert auc.difference == pytest.approx(0.1)
+        if count == 5:
+            assert (auc.verdict, auc.low) == ("better", pytest.approx(0.1))
+            continue
+        assert (auc.verdict, auc.low, auc.high) == ("too few sequences", None, None)
+        assert "+10.00   -  too few sequences" in found.describe()
+        plain = json.loads(json.dumps(found.to_dict()))["figures"]["auc"]
+        assert (plain["verdict"], plain["low"]) == ("too few sequences", None)
+
+
+def test_a_figure_needs_as_many_sequences_that_have_it(tmp_path):
+    first = write_results(tmp_path / "a", [0.5] * 5)
+    summary = json.loads((first / "summary.json").read_text())
+    summary["sequences"]["s00"].update(ao=None, sr50=None, sr75=None, scored=0)
+    (first / "summary.json").write_text(json.dumps(summary))
+    found = compare_results(first, write_results(tmp_path / "b", [0.6] * 5)).figures
+    assert (found["auc"].verdict, found["ao"].verdict) == ("better", "too few sequences")
+
+
 def test_the_same_question_has_the_same_answer(tmp_path):
-    first = write_results(tmp_path / "a", [0.5, 0.6, 0.7])
-    second = write_results(tmp_path / "b", [0.6, 0.6, 0.65])
+    first = write_results(tmp_path / "a", [0.5, 0.6, 0.7, 0.5, 0.6])
+    second = write_results(tmp_path / "b", [0.6, 0.6, 0.65, 0.5, 0.6])
     assert compare_results(first, second) == compare_results(first, second)
     same = compare_results(first, first)
     assert {(d.low, d.high) for d in same.figures.values()} == {(0, 0)}
@@ -119,7 +145,7 @@ def test_the_verb(tmp_path, capsys):
     plain = json.loads(out)
     assert code == 0
     assert plain["figures"]["auc"]["difference"] == pytest.approx(0.05 / 3)
-    assert plain["figures"]["auc"]["verdict"] == "no clear difference"
+    assert plain["figures"]["auc"]["verdict"] == "too few sequences"
     assert plain["sequences"]["s00"]["auc"] == pytest.approx(0.1)
     code, out, _ = run_verb(capsys, "compare", first, second)
     assert "AUC         60.0    61.7   +1.67" in out
