@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relo_edge.errors import InputError
+from relo_edge.geometry import Box
 from relo_edge.runtime import ClosedOnExit, Runtime, StepResult
 from relo_edge.tracker import Frame, MultiTracker, Track
 
@@ -281,6 +282,13 @@ class StreamTracker(MultiTracker):
     """A tracker on a share: it says when its part in a step is over, and which slots are free."""
 
     runtime: RuntimeShare
+
+    def add(self, frame: Frame, box: Box) -> int:
+        """Start a target at its box in this frame, which some families take a step for."""
+        try:
+            return super().add(frame, box)
+        finally:
+            self.runtime.settle()
 
     def update(self, frame: Frame) -> dict[int, Track]:
         """Track all targets into the next frame."""

@@ -1,5 +1,6 @@
 """DRLT as a family: whole frames, two states, and runtimes that follow as the network does."""
 
+import threading
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from relo_edge.network.drlt_sizes import DRLT_VARIANTS, Convolution, build_varia
 from relo_edge.network.fixed_weights import draw_weights
 from relo_edge.runtime import open_runtime
 from relo_edge.runtimes.pytorch import PytorchRuntime
+from relo_edge.streams.sharing import SharedRuntime, StreamTracker
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.tracker import MultiTracker, Tracker
 
@@ -87,6 +89,29 @@ def test_a_tracker_follows_as_the_network_does(small, opener):
         for index in range(1, 4):
             box = alone.update(frames[1][index]).box
             np.testing.assert_allclose(box, locate(told[1][index], CLIPS[1]), atol=0.02)
+
+
+def test_streams_on_one_runtime_follow_as_each_does_alone():
+    boxes = {0: [], 1: []}
+
+    def track(stream, tracker):
+        first, *others = CLIPS[stream].frames()
+        tracker.add(first, read_box(CLIPS[stream].boxes[0]))
+        boxes[stream] += [tracker.update(frame)[0].box for frame in others]
+
+    with closing(PytorchRuntime(SMALL, WEIGHTS, batch=2)) as runtime:
+        shared = SharedRuntime(runtime)
+        trackers = [StreamTracker(shared.share(1), color="bgr") for _ in CLIPS]
+        threads = [
+            threading.Thread(target=track, args=call, daemon=True) for call in enumerate(trackers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    for clip, found in zip(CLIPS, boxes.values(), strict=True):
+        told = [locate(answer, clip) for answer in follow(clip)[1:]]
+        np.testing.assert_allclose(found, told, atol=0.02)
 
 
 def step_network(network, clip, state, known, index):

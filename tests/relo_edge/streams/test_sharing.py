@@ -2,12 +2,15 @@
 
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from clips import StillRuntime, draw_frame
 
 from relo_edge.errors import InputError, ReloError
+from relo_edge.network.drlt_sizes import DRLT_VARIANTS
+from relo_edge.runtime import StepResult
 from relo_edge.streams.sharing import SharedRuntime, StreamTracker, count_lanes
 
 BOX = (30.0, 20.0, 24.0, 18.0)
@@ -145,6 +148,41 @@ def test_rows_go_to_those_who_asked():
     runtime.hold = lambda: time.sleep(0.05)
     run_all([lambda p=place: update(p) for place in range(3)])
     np.testing.assert_array_equal([scores[place] for place in range(3)], [0, 1, 2])
+
+
+class FirstStepRuntime(StillRuntime):
+    """Of a family whose targets start with a step; the first step may fail."""
+
+    variant = DRLT_VARIANTS["drlt-demo"]
+    fails = False
+
+    def set_target(self, slot, name, values):
+        pass
+
+    def step(self, slots, pixels, window):
+        if self.fails:
+            self.fails = False
+            raise ReloError("the device is gone")
+        return StepResult(np.full((len(slots), 4), 0.5, np.float32), np.full(len(slots), np.nan))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_start_that_takes_a_step_holds_up_nobody(fails):
+    """Every later step waited for ever."""
+    runtime = FirstStepRuntime(batch=2)
+    runtime.fails = fails
+    shared = SharedRuntime(runtime, wait=0)
+    one, two = (StreamTracker(shared.share(1), color="bgr") for _ in range(2))
+    seen = []
+
+    def follow():
+        with suppress(ReloError):
+            one.add(FRAME, BOX)
+        two.add(FRAME, BOX)
+        seen.extend([one.update(FRAME), two.update(FRAME)])
+
+    run_all([follow])
+    assert [list(tracks) for tracks in seen] == [[] if fails else [0], [0]]
 
 
 @pytest.mark.parametrize(
