@@ -15,7 +15,7 @@ import numpy as np
 from relo_edge.errors import SourceError
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
-from relo_edge.video.sources.frames import Frame, FrameSource, grab_frame, read_rate
+from relo_edge.video.sources.frames import Frame, FrameSource, LengthCheck, grab_frame, read_rate
 
 __all__ = ["STREAM", "hide_secrets", "open_camera", "open_stream"]
 
@@ -100,11 +100,11 @@ def _hide_in_message(message: str, url: str) -> str:
 
 def _wrap_capture(capture: cv2.VideoCapture, name: str) -> FrameSource:
     announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    count = int(announced) if announced >= 1 else None
+    fps, count = read_rate(capture), int(announced) if announced >= 1 else None
     return FrameSource(
         name,
-        _read_capture(capture, name, count),
-        read_rate(capture),
+        _read_capture(capture, name, LengthCheck(capture, fps, count)),
+        fps,
         count,
         capture.release,
         live=count is None,
@@ -113,13 +113,12 @@ def _wrap_capture(capture: cv2.VideoCapture, name: str) -> FrameSource:
 
 
 def _read_capture(
-    capture: cv2.VideoCapture, name: str, count: int | None
+    capture: cv2.VideoCapture, name: str, length: LengthCheck
 ) -> Generator[Frame, None, None]:
-    read = 0
     while (frame := grab_frame(capture)) is not None:
-        read += 1
+        length.note_frame()
         yield frame
-    if count is None:
-        raise SourceError(
-            f"{name} stopped", found=f"nothing after {read} frames", fix="reconnect it"
-        )
+    if length.count is None:
+        found = f"nothing after {length.read} frames"
+        raise SourceError(f"{name} stopped", found=found, fix="reconnect it")
+    length.check_end(name, "the connection broke off, or the file is damaged: try again")

@@ -13,7 +13,7 @@ import numpy as np
 from relo_edge.errors import InputError, SourceError
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import PIXEL_LIMIT, cv2
-from relo_edge.video.sources.frames import Frame, FrameSource, grab_frame, read_rate
+from relo_edge.video.sources.frames import Frame, FrameSource, LengthCheck, grab_frame, read_rate
 
 __all__ = ["IMAGE_SUFFIXES", "list_images", "open_folder", "open_glob", "open_video"]
 __all__ += ["read_image", "read_images"]
@@ -24,9 +24,6 @@ IMAGE_FOLDERS = (".", "frames", "img", "imgs")
 """Where the images of a sequence folder may be."""
 
 CONVERT = "copy it again, or convert it: ffmpeg -i IN OUT.mp4"
-
-MIN_LENGTH_RATIO = 0.95
-"""How much of its announced length a video must reach: lengths in headers are estimates."""
 
 END_OF_IMAGE, START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
 """JPEG markers: a thumbnail in the header has an end of its own, so the last scan's counts."""
@@ -167,25 +164,16 @@ def _find_scan(content: bytes) -> int:
 def _read_video(
     capture: cv2.VideoCapture, path: Path, fps: float, count: int | None
 ) -> Generator[Frame, None, None]:
-    read, reached = 0, 0.0
+    length = LengthCheck(capture, fps, count)
     with silence_native_stderr():  # for the first alone: it keeps other threads' lines off as well
         frame = grab_frame(capture)
     while frame is not None:
-        read += 1
-        reached = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * fps + 1
+        length.note_frame()
         yield frame
         frame = grab_frame(capture)
-    if not read:
+    if not length.read:
         raise SourceError(f"video {str(path)!r} has no frames that can be decoded", fix=CONVERT)
-    # A variable frame rate makes the count a guess and sound can outlast the picture, so a
-    # video is complete by either measure: frames, or time.
-    if count and max(read, reached) < MIN_LENGTH_RATIO * count:
-        raise SourceError(
-            f"video {str(path)!r} ends early",
-            found=f"{read} frames",
-            expected=f"about {count}",
-            fix="the file is damaged or was cut off: copy it again",
-        )
+    length.check_end(f"video {str(path)!r}", "the file is damaged or was cut off: copy it again")
 
 
 def _describe_file(path: Path) -> str:

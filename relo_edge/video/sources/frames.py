@@ -8,16 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from relo_edge.errors import SourceError
 from relo_edge.host.opencv import cv2
 from relo_edge.host.terminal import escape_controls
 
-__all__ = ["DEFAULT_FPS", "Frame", "FrameSource", "grab_frame", "read_rate"]
+__all__ = ["DEFAULT_FPS", "Frame", "FrameSource", "LengthCheck", "grab_frame", "read_rate"]
 
 Frame = NDArray[np.uint8]
 """[height, width, 3], blue first."""
 
 DEFAULT_FPS = 30.0
 """The rate of a source that names none, such as a folder."""
+
+MIN_LENGTH_RATIO = 0.95
+"""How much of its announced length a video must reach: lengths in headers are estimates."""
 
 
 def _do_nothing() -> None:
@@ -80,3 +84,33 @@ def read_rate(capture: cv2.VideoCapture) -> float:
     """The rate that the source announces, if a video can have it."""
     fps = capture.get(cv2.CAP_PROP_FPS)
     return fps if 1 <= fps <= 1000 else DEFAULT_FPS
+
+
+@dataclass
+class LengthCheck:
+    """Whether a video that announces its length reaches it.
+
+    A variable frame rate makes the count a guess and sound can outlast the picture, so a video is
+    complete by either measure: frames, or time.
+    """
+
+    capture: cv2.VideoCapture
+    fps: float
+    count: int | None
+    read: int = 0
+    reached: float = 0.0
+
+    def note_frame(self) -> None:
+        """Count the frame that was just read."""
+        self.read += 1
+        self.reached = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 * self.fps + 1
+
+    def check_end(self, name: str, fix: str) -> None:
+        """Refuse an end that comes too early."""
+        if self.count and max(self.read, self.reached) < MIN_LENGTH_RATIO * self.count:
+            raise SourceError(
+                f"{name} ends early",
+                found=f"{self.read} frames",
+                expected=f"about {self.count}",
+                fix=fix,
+            )

@@ -34,6 +34,11 @@ class Camera(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(self.film)
             return
+        if self.path == "/broken.avi":
+            self.send_header("Content-Length", str(len(self.film)))
+            self.end_headers()
+            self.wfile.write(self.film[: len(self.film) // 2])
+            return
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         for index in range(20):
@@ -80,6 +85,18 @@ def test_a_film_on_a_server_is_read_as_a_file(address, tmp_path):
     with read_live(f"http://{address}/film.mp4") as reader:
         assert not reader.live
         assert len(list(reader)) == 12
+
+
+def test_a_film_that_breaks_off_is_no_whole_one(address, tmp_path):
+    Camera.film = write_video(tmp_path / "film.avi", frames=40, fourcc="MJPG").read_bytes()
+    frames = []
+    with (
+        pytest.raises(SourceError, match=r"broken.avi ends early: found \d+ frames, .* about 40;"),
+        read_live(f"http://{address}/broken.avi") as reader,
+    ):
+        frames.extend(reader)
+    assert not reader.live
+    assert 10 < len(frames) < 30
 
 
 @pytest.mark.parametrize(
