@@ -138,3 +138,4 @@ class SourceThread:
             raise
         with self._loop.open_outputs() as outputs:
             self._loop.run(outputs, self.stopping, self._advance)
+        self._loop.report_missed()

@@ -16,7 +16,7 @@ from relo_edge.host.signals import catch_interrupt
 from relo_edge.labels.rows import LabelledClip
 from relo_edge.tracker import SearchView, Track
 from relo_edge.tracking.outputs import Outputs, Sinks, Tracks
-from relo_edge.tracking.targets import GIVEN_SCORE, TargetStart, check_starts
+from relo_edge.tracking.targets import GIVEN_SCORE, TargetStart, check_starts, report_missed
 from relo_edge.video.feed import Feed, FeedFrame
 from relo_edge.video.sources.frames import Frame
 
@@ -215,6 +215,12 @@ class ActiveTargets:
                 raise InputError("target", found=repr(name), expected=f"one of {list(by_name)}")
             self._drop(by_name[name])
 
+    @property
+    def waiting(self) -> list[TargetStart]:
+        """Those whose start frames have not come."""
+        with self._lock:
+            return list(self._waiting)
+
     def _begin(self, image: Frame, start: TargetStart) -> None:
         self._started[self._tracker.add(image, start.box)] = start
         self._statistics.targets += 1
@@ -230,19 +236,17 @@ class ActiveTargets:
         tracks: dict[int | str, Track],
         stop: threading.Event,
     ) -> None:
-        """Start lost targets again where the finder sees them."""
-        for target, start in list(self._started.items()):
-            if not tracks[start.name].lost:
-                again.drop(start.name)
-                continue
-            found = again.seek(start.name, frame, stop)
-            if found is None:
-                continue
-            shown, box = found
-            self._drop(target)
-            self._started[self._tracker.add(shown.image, box)] = start
-            if shown is frame:
-                tracks[start.name] = Track(box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
+        """Start a lost target again where the finder sees it."""
+        by_name = {start.name: target for target, start in self._started.items()}
+        found = again.seek([name for name in by_name if tracks[name].lost], frame, stop)
+        if found is None:
+            return
+        name, shown, box = found
+        start = self._started[by_name[name]]
+        self._drop(by_name[name])
+        self._started[self._tracker.add(shown.image, box)] = start
+        if shown is frame:
+            tracks[name] = Track(box, GIVEN_SCORE, GIVEN_SCORE, lost=False)
 
     def _update(self, frame: FeedFrame) -> dict[int | str, Track]:
         begin = time.perf_counter()
@@ -278,6 +282,8 @@ class FeedLoop:
         self._statistics = _Statistics()
         self._paths: tuple[Path, ...] = ()
         self._tracks: Tracks = {}
+        self._last: int | None = None
+        """The last frame's number, once the source has come to its own end."""
         self.targets = ActiveTargets(tracker, starts, self._statistics, find_again)
 
     def begin(self) -> None:
@@ -296,9 +302,10 @@ class FeedLoop:
         """From the first frame to the last, or until `stop` is set."""
         begin, tracks = time.perf_counter(), self._tracks
         tracked = time.monotonic()
-        frame = self._feed.read()
+        frame, wanted, last = self._feed.read(), True, None
         try:
             while frame is not None:
+                last = frame.number
                 views = list(self._tracker.views.values()) if self._sinks.heatmap else []
                 wanted = outputs.write(frame, tracks, views, self._statistics.tracker_fps)
                 if self._on_tracks:
@@ -314,8 +321,19 @@ class FeedLoop:
                 if self._meter and frame:
                     self._meter.add("wait", begun - frame.captured)
                     self._meter.add_tracking(tracked - begun)
+            self._last = last if wanted and not stop.is_set() else None
         finally:
             self._statistics.loop_seconds = time.perf_counter() - begin
+
+    def report_missed(self) -> None:
+        """Name the targets that were never started, unless the run was ended early.
+
+        Raises:
+            SourceError: none was started.
+        """
+        if self._last is not None:
+            started, name = self._statistics.targets, self._feed.reader.name
+            report_missed(self.targets.waiting, name, self._last, started)
 
     def summarize(self, interrupted: bool) -> TrackSummary:
         """What was done so far."""
@@ -351,7 +369,7 @@ def track_feed(
 
     Raises:
         InputError: targets or outputs that cannot be.
-        SourceError: the source broke, or an output cannot be written.
+        SourceError: the source broke, no target's start came, or an output cannot be written.
     """
     checked, reader = check_starts(starts, feed.start), feed.reader
     loop = FeedLoop(
@@ -365,4 +383,5 @@ def track_feed(
         show_progress(f"tracking {reader.name}", left) as advance,
     ):
         loop.run(outputs, pressed, advance)
+    loop.report_missed()
     return loop.summarize(pressed.is_set())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from relo_edge.errors import InputError
+from relo_edge.errors import InputError, SourceError
 from relo_edge.tracking.target_files import TargetStart, check_name, read_starts
 from relo_edge.video.feed import FeedFrame
 from relo_edge.video.window import select_boxes
@@ -17,8 +18,11 @@ __all__ = [
     "check_starts",
     "gather_starts",
     "parse_start",
+    "report_missed",
     "select_starts",
 ]
+
+log = logging.getLogger("relo_edge")
 
 GIVEN_SCORE = 1.0
 """Score and confidence of a target's start frame, whose box is given and not tracked."""
@@ -75,3 +79,23 @@ def check_starts(starts: Sequence[TargetStart], first: int) -> list[TargetStart]
                 expected=f"a start from frame {first} on, and a later end",
             )
     return sorted(starts, key=lambda start: start.frame)
+
+
+def report_missed(missed: Sequence[TargetStart], source: str, last: int, started: int) -> None:
+    """Name the targets whose start frames did not come, after a run that ended with frame `last`.
+
+    Raises:
+        SourceError: no other target was started either.
+    """
+    lines = [
+        SourceError(
+            f"target {start.name!r} was never started",
+            found=f"no frame {start.frame} in {source}, whose last is {last}",
+            fix="correct its start frame",
+        )
+        for start in missed
+    ]
+    if lines and not started:
+        raise lines[0]
+    for line in lines:
+        log.warning("%s", line)

@@ -231,6 +231,18 @@ def test_many_targets_from_the_command_line_and_a_file(run, clip, tmp_path):
     assert spans == {"1": list(range(3, 13)), "2": list(range(3, 13)), "3": [5, 6, 7, 8]}
 
 
+def test_a_start_frame_that_never_comes_is_one_line_and_exit_1(run, clip, tmp_path):
+    starts = tmp_path / "t.json"
+    starts.write_text('{"car": {"box": [30, 20, 24, 18], "frame": 500}}')
+    words = ["--bundle", "b", "--init-from", starts, "--boxes", tmp_path / "o.csv"]
+    code, out, err = run(clip, *words)
+    assert (code, out) == (1, "")
+    assert "'car' was never started: found no frame 500 in clip.mp4, whose last is 11;" in err
+    code, out, err = run(clip, *words, "--init", "30,20,24,18")
+    assert (code, out.count("12 frames")) == (0, 1)
+    assert err.count("'car' was never started") == 1
+
+
 def test_what_is_read_is_never_written_over(run, clip, tmp_path):
     truth = tmp_path / "groundtruth.txt"
     truth.write_text("30,20,24,18\n")

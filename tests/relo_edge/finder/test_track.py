@@ -225,13 +225,26 @@ def make_frame(number, time):
 def test_lost_targets_are_asked_for_at_most_every_so_often(caplog):
     finder = ScriptedFinder(None, BOX)
     again = FindAgain(finder, {"car": "the car"}, 2.0, wait=True)
-    seen = {n: again.seek("car", make_frame(n, n * 0.5), Never()) for n in range(6)}
+    seen = {n: again.seek(["car"], make_frame(n, n * 0.5), Never()) for n in range(6)}
     assert [n for n, _ in finder.asked] == [0, 4]
-    frame, box = seen.pop(4)
-    assert (frame.number, box) == (4, BOX)
+    name, frame, box = seen.pop(4)
+    assert (name, frame.number, box) == ("car", 4, BOX)
     assert set(seen.values()) == {None}
     assert "'the car' is not found again: the model sees no such target" in caplog.text
-    assert again.seek("dog", make_frame(9, 99.0), Never()) is None
+    assert again.seek(["dog"], make_frame(9, 99.0), Never()) is None
+
+
+def test_lost_targets_take_turns():
+    """Only the first was ever asked for."""
+    finder = ScriptedFinder(None, None, None, BOX, BOX)
+    again = FindAgain(finder, {"car": "car", "dog": "dog", "man": "man"}, 1.0, wait=True)
+    lost = ["car", "dog"]
+    for number in range(4):
+        found = again.seek(lost, make_frame(number, number), Never())
+    assert [words for _, words in finder.asked] == ["car", "dog", "car", "dog"]
+    assert (found[0], found[1].number) == ("dog", 3)
+    # One that was never asked for comes first.
+    assert again.seek(["car", "dog", "man"], make_frame(4, 4.0), Never())[0] == "man"
 
 
 def test_a_camera_does_not_wait_for_the_answer():
@@ -242,20 +255,24 @@ def test_a_camera_does_not_wait_for_the_answer():
             gate.wait(5)
             return super().find(frame, words)
 
-    again = FindAgain(SlowFinder(BOX, BOX), {"car": "the car"}, 1.0, wait=False)
-    assert again.seek("car", make_frame(0, 0.0), Never()) is None
-    assert again.seek("car", make_frame(1, 0.1), Never()) is None
+    finder = SlowFinder(BOX, BOX)
+    again = FindAgain(finder, {"car": "the car", "dog": "dog"}, 1.0, wait=False)
+    assert again.seek(["car"], make_frame(0, 0.0), Never()) is None
+    # One question at a time, however long its answer takes.
+    assert again.seek(["car", "dog"], make_frame(1, 9.0), Never()) is None
     gate.set()
     found = None
     while found is None:
-        found = again.seek("car", make_frame(2, 0.2), Never())
-    assert (found[0].number, found[1]) == (0, BOX)
+        found = again.seek(["car"], make_frame(2, 9.2), Never())
+    assert (found[0], found[1].number, found[2]) == ("car", 0, BOX)
+    assert len(finder.asked) == 1
     gate.clear()
     # Followed again meanwhile: the answer that comes is of no interest.
-    assert again.seek("car", make_frame(3, 5.0), Never()) is None
-    again.drop("car")
+    assert again.seek(["car"], make_frame(3, 15.0), Never()) is None
+    assert again.seek([], make_frame(4, 15.1), Never()) is None
     gate.set()
-    assert again.seek("car", make_frame(4, 5.1), Never()) is None
+    while again._question:
+        assert again.seek(["car"], make_frame(5, 15.2), Never()) is None
 
 
 def test_the_model_is_named(track):
@@ -293,11 +310,29 @@ def test_a_lost_target_is_started_again_where_it_is_found(live):
     assert seen[-1].box[0] > 60
 
 
+def test_each_of_two_lost_targets_is_asked_for():
+    finder = ScriptedFinder(None, BOX, None, BOX)
+    frames = [np.full((252, 336, 3), 10 * n, np.uint8) for n in range(7)]
+    source = FrameSource("made", (frame for frame in frames), 10.0, len(frames))
+    seen = []
+    with read_live(lambda: source) as reader:
+        track_feed(
+            Feed(reader),
+            MultiTracker(StillRuntime(sure=False, batch=2), color="bgr"),
+            [TargetStart((5.0, 5.0, 40.0, 40.0), name) for name in ("car", "dog")],
+            find_again=FindAgain(finder, {"car": "a car", "dog": "a dog"}, 0.1, wait=True),
+            on_tracks=lambda frame, tracks: seen.append(tracks),
+        )
+    assert finder.asked[:2] == [(30, "a car"), (40, "a dog")]
+    assert (seen[4]["dog"].box, seen[4]["dog"].score) == (BOX, 1.0)
+    assert seen[4]["car"].lost
+
+
 def wait_for_answer(seek):
     """As on a camera whose next frame comes after the answer."""
 
-    def seek_late(name, frame, stop):
-        found = seek(name, frame, stop)
+    def seek_late(lost, frame, stop):
+        found = seek(lost, frame, stop)
         time.sleep(0.05)
         return found
 

@@ -169,6 +169,18 @@ def test_ctrl_c_ends_all_and_leaves_whole_files(monkeypatch, tmp_path, nothing_l
     assert not (tmp_path / "silent.csv").exists()
 
 
+def test_a_start_that_never_comes_fails_its_source_alone(capsys, clips, still, tmp_path):
+    (tmp_path / "from.cam1.json").write_text('{"car": {"box": [30, 20, 24, 18], "frame": 10}}')
+    (tmp_path / "from.cam2.json").write_text('{"car": {"box": [30, 20, 24, 18], "frame": 10}}')
+    words = ["--init-from", "from.json", "--json"]
+    code, out, _ = run_verb(capsys, "track", "a.mp4", "b.mp4", "--bundle", "x", *words)
+    failures = json.loads(out)["failures"]
+    assert (code, list(failures)) == (1, ["cam2"])
+    assert (
+        "'car' was never started: found no frame 10 in b.mp4, whose last is 7" in failures["cam2"]
+    )
+
+
 def test_a_bug_ends_the_run(monkeypatch, clips, still):
     def break_down(*_):
         raise ZeroDivisionError

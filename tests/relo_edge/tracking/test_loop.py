@@ -250,6 +250,40 @@ def test_targets_come_and_go_at_their_frames(tmp_path):
     assert "3 targets" in summary.describe()
 
 
+MISSED = "target 'car' was never started: found no frame 500 in made, whose last is 8; correct"
+
+
+def test_a_start_that_never_comes_is_told(tmp_path, caplog):
+    starts = [TargetStart(BOX, "dog", 2), TargetStart(BOX, "car", 500)]
+    summary = track(make_source(9), make_tracker(batch=2), starts=starts)
+    assert (summary.targets, [one.message for one in caplog.records]) == (
+        1,
+        [f"{MISSED} its start frame"],
+    )
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_run_without_any_start_is_an_error(tmp_path, live):
+    def open_made():
+        return FrameSource("made", (draw_frame(i) for i in range(9)), 30.0, 9, live=live)
+
+    found = MISSED.replace("whose last is 8", r"whose last is \d+")
+    starts = [TargetStart(BOX, "dog", 900), TargetStart(BOX, "car", 500)]
+    with pytest.raises(SourceError, match=found):
+        track(open_made, make_tracker(), starts=starts, boxes_path=tmp_path / "out.csv")
+    assert read_rows(tmp_path / "out.csv") == []
+
+
+@pytest.mark.usefixtures("usual_interrupt")
+@pytest.mark.parametrize("way", ["Ctrl-C", "window"])
+def test_a_run_that_its_user_ends_misses_no_target(monkeypatch, caplog, way):
+    monkeypatch.setattr("relo_edge.tracking.outputs.Window", FakeWindow)
+    more = {"show": True} if way == "window" else {"on_tracks": press_key(at=2)}
+    summary = track(make_source(9), make_tracker(), starts=[TargetStart(BOX, "car", 5)], **more)
+    assert (summary.frames, summary.targets) == (3, 0)
+    assert not caplog.records
+
+
 def test_one_target_too_many_ends_with_whole_files(tmp_path):
     starts = [TargetStart(BOX, "a"), TargetStart(BOX, "b", 3)]
     with pytest.raises(InputError, match="at most 1"):
