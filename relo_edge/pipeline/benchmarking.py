@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from relo_edge.bundle import Bundle
 from relo_edge.errors import InputError
+from relo_edge.pipeline.refusals import refuse_options
 from relo_edge.runtime import resolve_bundle
 
 if TYPE_CHECKING:
@@ -147,6 +148,14 @@ def evaluate(
 
     if bundle is not None and tracker is not None:
         raise InputError("a bundle and a --tracker are given", fix="leave one of them out")
+    if tracker is not None:
+        for_bundles = {
+            "runtime": runtime != "auto",
+            "precision": precision != "auto",
+            "checkpoint": checkpoint,
+            "protocol": protocol is not None,
+        }
+        refuse_options(for_bundles, f"is for bundles, which {tracker!r} is not")
     request = EvalRequest(
         None if bundle is None else resolve_bundle(bundle),
         runtime,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from relo_edge.bundle import Bundle
 from relo_edge.errors import InputError
 from relo_edge.lost import Recovery
+from relo_edge.pipeline.refusals import refuse_options
 from relo_edge.runtime import Runtime, open_runtime, resolve_bundle
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def track(
     if len(sources) != 1:
         searching = {"find": find, "finder": finder, "find-again": find_again is not None}
         one_only = {"select": select, "show": show, **searching, "tracker": tracker, "say": say}
-        _refuse_options(one_only, "is for one source")
+        refuse_options(one_only, "is for one source")
         if bundle is None and checkpoint is None and all(is_demo(one.source) for one in sources):
             bundle = DEMO
         jobs = plan_jobs(sources, init, init_from, start, Sinks(save, boxes, heatmap=heatmap))
@@ -171,9 +172,18 @@ def track(
     if find_again is not None and not recover:
         raise InputError("--find-again needs --recover", fix="add it")
     if tracker is not None:
-        weights = {"bundle": bundle, "checkpoint": checkpoint}
-        for_bundles = {**weights, "recover": recover, "heatmap": heatmap}
-        _refuse_options(for_bundles, "is for bundles", "leave it out, or leave out --tracker")
+        for_bundles = {
+            "bundle": bundle,
+            "checkpoint": checkpoint,
+            "runtime": runtime != "auto",
+            "precision": precision != "auto",
+            "protocol": protocol != "default",
+            "threads": threads is not None,
+            "trust-engine": trust_engines,
+            "recover": recover,
+            "heatmap": heatmap,
+        }
+        refuse_options(for_bundles, "is for bundles", "leave it out, or leave out --tracker")
     if not select:
         check_starts([*starts, *(search.list_placeholders(start) if search else [])], start)
     with ExitStack() as stack:
@@ -243,12 +253,6 @@ def _open_peers(word: str) -> TargetTracker:
     from relo_edge.peers.targets import PeerTargets
 
     return PeerTargets(open_peer(word), lambda: open_peer(word))
-
-
-def _refuse_options(options: Mapping[str, object], why: str, fix: str = "leave it out") -> None:
-    given = next((name for name, value in options.items() if value), None)
-    if given is not None:
-        raise InputError(f"--{given} {why}", fix=fix)
 
 
 def serve(

@@ -124,6 +124,12 @@ def test_eval_refuses_what_it_cannot_track_with(capsys, tmp_path, monkeypatch, w
         ["--recover"],
         ["--heatmap", "--save", "o.mp4"],
         ["--checkpoint", "c.pth"],
+        ["--runtime", "onnxruntime"],
+        ["--precision", "int8"],
+        ["--protocol", "got10k"],
+        ["--threads", "1"],
+        ["--threads", "0"],
+        ["--trust-engine"],
     ],
 )
 def test_track_refuses_options_that_peers_do_not_have(capsys, tmp_path, words):
@@ -131,7 +137,27 @@ def test_track_refuses_options_that_peers_do_not_have(capsys, tmp_path, words):
     init = ["--init", "1,5,20,10", "--tracker", "mil"]
     code, _, err = run_verb(capsys, "track", data / "one", *init, *words)
     assert code == 2
-    assert f"{words[0]} is for bundles; leave it out" in err
+    assert f"{words[0]} is for bundles; leave it out, or leave out --tracker" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--runtime", "onnxruntime"],
+        ["--precision", "int8"],
+        ["--checkpoint", "c.pth"],
+        ["--protocol", "got10k"],
+    ],
+)
+@pytest.mark.parametrize("tracker", [["mil", "data"], ["data", "--tracker", "mil"]])
+def test_eval_refuses_options_that_a_peer_alone_does_not_have(
+    capsys, tmp_path, monkeypatch, tracker, words
+):
+    write_plain(tmp_path / "data", ["one"])
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run_verb(capsys, "eval", *tracker, *words)
+    assert (code, list(tmp_path.iterdir())) == (2, [tmp_path / "data"])
+    assert f"{words[0]} is for bundles, which 'mil' is not; leave it out" in err
 
 
 def test_every_word_says_how_it_is_used():
