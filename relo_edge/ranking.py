@@ -41,21 +41,30 @@ def rank_runtimes(
     """The runtimes in their order, but what was measured and passed before the first of these.
 
     Among the measured the fastest is first. A runtime that is none of them keeps its place: those
-    that come before all that were measured (a GPU's, say) may well be faster still.
+    that come before all that were measured (a GPU's, say) may well be faster still. One that was
+    measured and is another tracker here comes last.
     """
-    listed = [RankedRuntime(name, precision) for name in names]
+    known = [
+        m
+        for m in list_measurements(bundle.key)
+        if m.runtime in names
+        and precision in ("auto", m.precision)
+        and _still_holds(m, bundle, batch)
+    ]
     measured = [
         RankedRuntime(
             m.runtime, m.precision if runs_graphs(m.runtime) else precision, measured=True
         )
-        for m in list_measurements(bundle.key)
+        for m in known
         if m.passed
-        and m.runtime in names
-        and precision in ("auto", m.precision)
-        and _still_holds(m, bundle, batch)
     ]
-    place = min((names.index(one.runtime) for one in measured), default=0)
-    return [*listed[:place], *dict.fromkeys(measured), *listed[place:]]
+    passed = {one.runtime for one in measured}
+    failed = {m.runtime for m in known if runs_graphs(m.runtime)} - passed
+    sound = [name for name in names if name not in failed]
+    place = min((sound.index(name) for name in passed), default=0)
+    listed = [RankedRuntime(name, precision) for name in sound]
+    last = [RankedRuntime(name, precision) for name in names if name in failed]
+    return [*listed[:place], *dict.fromkeys(measured), *listed[place:], *last]
 
 
 def measure_graph(

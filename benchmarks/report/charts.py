@@ -111,11 +111,11 @@ def draw_bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> str:
     return "".join(drawn) + _draw_legend(parts)
 
 
-def draw_strip(values: Sequence[float], marked: Sequence[bool]) -> str:
-    """A cell for each value from 0 to 1, the fuller the better; a mark below some of them."""
+def draw_strip(values: Sequence[float], marked: Sequence[bool], numbers: Sequence[int]) -> str:
+    """A cell for each frame's value from 0 to 1, the fuller the better; a mark below some."""
     cells = []
-    for index, (value, mark) in enumerate(zip(values, marked, strict=True)):
-        title = f"<title>frame {index + 1}: {value:.3f}</title>"
+    for index, (value, mark, number) in enumerate(zip(values, marked, numbers, strict=True)):
+        title = f"<title>frame {number}: {value:.3f}</title>"
         shade = f'style="opacity:{0.08 + 0.92 * min(max(value, 0.0), 1.0):.2f}"'
         cells.append(f'<rect class="cell" {shade} x="{index}" width="1" height="10">{title}</rect>')
         if mark:

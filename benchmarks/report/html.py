@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
@@ -104,14 +105,15 @@ def _draw_head(findings: Findings) -> str:
 def _draw_bench(bench: Plain) -> Iterator[str]:
     rows = bench["rows"]
     yield _draw_section("Time per frame", _draw_table(rows))
-    times = {_name(row): row["times_ms"] for row in rows}
+    names = _tell_apart([_name(row) for row in rows])
+    times = {name: row["times_ms"] for name, row in zip(names, rows, strict=True)}
     hint = "Every timed frame; the bar is the median, the band goes to the 90th percentile."
     yield _draw_section(
         "Latency distributions", f'<p class="soft">{hint}</p>{draw_rugs(times, "ms")}'
     )
     stages = {
-        _name(row): {s: row["stages_ms"][s] for s in WALL_STAGES if row["stages_ms"].get(s)}
-        for row in rows
+        name: {s: row["stages_ms"][s] for s in WALL_STAGES if row["stages_ms"].get(s)}
+        for name, row in zip(names, rows, strict=True)
         if "network" in row["stages_ms"]
     }
     if stages:
@@ -228,8 +230,10 @@ def _draw_parity(parity: Plain) -> str:
     lines.append(f'<p class="soft">{hint}</p>')
     for clip in parity["clips"]:
         # A box of NaN has no overlap, and JSON no NaN.
-        overlaps = [frame["iou"] or 0.0 for frame in clip["frames"]]
-        strip = draw_strip(overlaps, [not frame["same_cell"] for frame in clip["frames"]])
+        frames = clip["frames"]
+        overlaps = [frame["iou"] or 0.0 for frame in frames]
+        moved = [not frame["same_cell"] for frame in frames]
+        strip = draw_strip(overlaps, moved, [frame["frame"] for frame in frames])
         mean = sum(overlaps) / len(overlaps)
         lines.append(
             f'<div class="row"><b>{escape(clip["name"])}</b><div>{strip}</div>'
@@ -273,6 +277,16 @@ def _show(value: float | None) -> str:
 def _name(found: Any) -> str:
     batch = f" ×{found['batch']}" if found.get("batch", 1) > 1 else ""
     return f"{found['runtime']} {found['precision']}{batch}"
+
+
+def _tell_apart(names: list[str]) -> list[str]:
+    """Two peers of one kind have the same name: the second is numbered."""
+    counts = Counter[str]()
+    told = []
+    for name in names:
+        counts[name] += 1
+        told.append(f"{name} ({counts[name]})" if counts[name] > 1 else name)
+    return told
 
 
 def _name_eval(found: Plain) -> str:

@@ -63,7 +63,7 @@ BENCH = is_record(
                     "times_ms": is_list(is_number(1e-9, 1e9), 1, 1_000_000),
                     "threads": check_scalar,
                 },
-                {"start_up_ms": _MAYBE, "peak_mb": _MAYBE},
+                {"start_up_ms": _MAYBE, "peak_memory_mb": _MAYBE, "doubts": is_list(_WORD)},
             ),
             shortest=1,
         ),

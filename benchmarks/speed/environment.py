@@ -37,7 +37,7 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "cores": count_cores(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "governor": read_text(f"{FREQUENCY}/scaling_governor").strip(),
         "cpu_clock_mhz": _read_mhz(f"{FREQUENCY}/scaling_cur_freq", 1e3),
         "board": read_text("/proc/device-tree/model").strip("\0\n"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,9 @@ def track_to_detections(tracks: Mapping[int, Track] | Mapping[str, Track]) -> An
         tracks: a track for each target; `{0: track}` for one that a `Tracker` follows.
 
     Returns:
-        `supervision.Detections`: corners, confidence, the target's number as `tracker_id` (its
-        place in the mapping where targets have names), and in `data` its name as `class_name`
-        and whether it is `lost`.
+        `supervision.Detections`: corners, confidence, the target's number as `tracker_id` (one
+        made from its name where it has one, the same in every frame), and in `data` its name as
+        `class_name` and whether it is `lost`.
 
     Raises:
         MissingDependency: supervision is not installed.
@@ -32,7 +33,7 @@ def track_to_detections(tracks: Mapping[int, Track] | Mapping[str, Track]) -> An
     supervision = import_package("supervision", "supervision")
     boxes = np.array([track.box for track in tracks.values()], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    numbers = [name if isinstance(name, int) else at for at, name in enumerate(tracks)]
+    numbers = [name if isinstance(name, int) else _number(name) for name in tracks]
     return supervision.Detections(
         xyxy=boxes,
         confidence=np.array([track.confidence for track in tracks.values()], np.float32),
@@ -43,3 +44,8 @@ def track_to_detections(tracks: Mapping[int, Track] | Mapping[str, Track]) -> An
             "lost": np.array([track.lost for track in tracks.values()], bool),
         },
     )
+
+
+def _number(name: str) -> int:
+    """A target keeps its number while others come and go; supervision's are of 31 bits here."""
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF

@@ -75,7 +75,7 @@ class FleetOptions:
 
 
 def build_app(settings: dict[str, Any]) -> Any:
-    """The application, for `serve run relo_edge.fleet:build_app bundle=… replicas=2`.
+    """The application, for `serve run --name relo-edge relo_edge.fleet:build_app bundle=…`.
 
     Args:
         settings: fields of FleetOptions by name; text is read as the field's type.

@@ -1,14 +1,21 @@
-"""One writer at a time: locks that end with the process that holds them, however it ends."""
+"""One writer at a time: locks that end with the process that holds them, however it ends.
+
+Windows has none of this kind: nothing is locked there.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from relo_edge.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["hold", "is_abandoned", "lock_output"]
 
@@ -27,7 +34,7 @@ def lock_output(path: Path, *, wait: bool = False) -> Iterator[None]:
     file = path.with_name(f".{path.name}.lock")
     descriptor = None
     with suppress(OSError):  # no lock can be made here; whether `path` can, its writer will say
-        descriptor = _take(file, path, wait)
+        descriptor = _take(file, path, wait) if fcntl else None
     if descriptor is None:
         yield
         return
@@ -77,6 +84,9 @@ def _is_still(file: Path, descriptor: int) -> bool:
 @contextmanager
 def hold(path: Path) -> Iterator[None]:
     """Mark a temporary file or folder as in use, so that nobody takes it for a dead process's."""
+    if fcntl is None:
+        yield
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):  # a disk without locks
@@ -88,6 +98,8 @@ def hold(path: Path) -> Iterator[None]:
 
 def is_abandoned(path: Path) -> bool:
     """Whether nobody holds this temporary file or folder any more."""
+    if fcntl is None:
+        return False
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except OSError:

@@ -90,6 +90,7 @@ class OpenCvPeer:
         self._kind, self._files = kind, files
         self._tracker = create_opencv_tracker(kind, files)
         self._box: Box | None = None
+        self._shape: tuple[int, ...] = ()
         hashes = [hash_file(Path(name)) for name in files.split(",") if name]
         self.identity: Mapping[str, Any] = {
             "tracker": kind,
@@ -115,13 +116,24 @@ class OpenCvPeer:
         except cv2.error as error:
             found = error.err or "an error in OpenCV"
             raise InputError(f"tracker {self._kind} does not start", found=found) from None
-        self._box = box
+        self._box, self._shape = box, frame.shape
 
     def update(self, frame: Frame) -> Track:
-        """OpenCV's box, in whole pixels."""
+        """OpenCV's box, in whole pixels; where OpenCV fails, the target is not found."""
         if self._box is None:
             raise InputError("the tracker has no target", fix="call init(frame, box) first")
-        found, box = self._tracker.update(frame)
+        if frame.shape != self._shape:
+            raise InputError(
+                "frame size changed",
+                found=_describe_shape(frame.shape),
+                expected=_describe_shape(self._shape),
+                fix="start the target again",
+            )
+        try:
+            with silence_native_stderr():
+                found, box = self._tracker.update(frame)
+        except cv2.error:
+            found, box = False, self._box
         x, y, width, height = (float(side) for side in box)
         if found and width > 0 and height > 0:
             self._box = (x, y, width, height)
@@ -131,6 +143,10 @@ class OpenCvPeer:
         """Vit and Nano rate their answers; the others do not."""
         scored = hasattr(self._tracker, "getTrackingScore")
         return float(self._tracker.getTrackingScore()) if scored else math.nan
+
+
+def _describe_shape(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]}"
 
 
 def _open_kind(kind: str) -> Callable[[str], Peer]:

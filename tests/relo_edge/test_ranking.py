@@ -69,6 +69,26 @@ def test_what_comes_before_and_was_not_measured_stays_before(bundle):
     assert [name for name, measured in order if not measured] == NAMES
 
 
+def test_what_was_measured_and_is_another_tracker_comes_last(bundle):
+    keep(bundle, "openvino", "fp32", 1.0, passed=False)
+    others = [name for name in NAMES if name != "openvino"]
+    assert [one.runtime for one in rank(bundle)] == [*others, "openvino"]
+    keep(bundle, "onnxruntime", "fp32", 2.0)
+    order = [one.runtime for one in rank(bundle)]
+    assert order == [*GPU_FIRST, "onnxruntime", *others[len(GPU_FIRST) :], "openvino"]
+    keep(bundle, "openvino", "int8", 3.0)  # the same tracker in another precision
+    assert list_measured(bundle) == [("onnxruntime", "fp32"), ("openvino", "int8")]
+    assert [one.runtime for one in rank(bundle)][-1] != "openvino"
+
+
+def test_a_plan_that_failed_may_have_been_built_again(bundle):
+    failed = Measurement(
+        bundle.key, "a plan", "tensorrt", "int8", 1, 1.0, False, "11.0", describe_place()
+    )
+    keep_measurement(failed)
+    assert [one.runtime for one in rank(bundle)] == NAMES
+
+
 @pytest.mark.parametrize(
     "changes",
     [

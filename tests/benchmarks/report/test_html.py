@@ -212,6 +212,27 @@ def test_what_is_no_result_is_refused(content, words, tmp_path, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("damage", [{"peak_memory_mb": "a"}, {"doubts": 5}])
+def test_a_figure_that_is_none_is_refused(files, damage, tmp_path, capsys):
+    bench = json.loads((files / "bench.json").read_text())
+    bench["rows"][0] |= damage
+    (tmp_path / "b.json").write_text(json.dumps(bench))
+    words = ["report", "--bench", tmp_path / "b.json", "-o", tmp_path / "r.html"]
+    code, _, err = run_verb(capsys, *words)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"rows.0.{next(iter(damage))}" in err
+
+
+def test_rows_of_one_name_are_all_drawn(files, tmp_path, capsys):
+    bench = json.loads((files / "bench.json").read_text())
+    bench["rows"].append(bench["rows"][1])
+    (tmp_path / "b.json").write_text(json.dumps(bench))
+    out = tmp_path / "r.html"
+    code, _, err = run_verb(capsys, "report", "--bench", tmp_path / "b.json", "-o", out)
+    assert code == 0, err
+    assert out.read_text().count("fp32 (2)") == 2  # its distribution, and where its time goes
+
+
 def test_nothing_to_show_and_nowhere_to_write(files, tmp_path, capsys):
     code, _, err = run_verb(capsys, "report", "-o", tmp_path / "r.html")
     assert (code, "nothing to show" in err) == (2, True)
@@ -237,7 +258,8 @@ def test_charts_stay_in_their_frame():
         r"width:([\d.]+)%", draw_bars({"a": {"x": 3.0, "y": 1.0}, "b": {"x": 2.0}}, "")
     )
     assert [float(width) for width in widths] == [75, 25, 50]
-    strip = draw_strip([1.0, 0.0, 0.5], [False, True, False])
+    strip = draw_strip([1.0, 0.0, 0.5], [False, True, False], [41, 42, 43])
+    assert "<title>frame 42: 0.000</title>" in strip
     assert strip.count('class="cell"') == 3
     assert strip.count('class="mark"') == 1
 

@@ -23,7 +23,7 @@ def test_corners_confidence_and_names_arrive(supervision):
     assert isinstance(found, supervision.Detections)
     assert found.xyxy.tolist() == [[10, 20, 40, 60], [50, 5, 70, 15]]
     assert found.confidence.tolist() == pytest.approx([0.9, 0.1])
-    assert found.tracker_id.tolist() == [0, 1]
+    assert len(set(found.tracker_id.tolist())) == 2
     assert found["class_name"].tolist() == ["car", "dog"]
     assert found[~found["lost"]]["class_name"].tolist() == ["car"]
 
@@ -31,6 +31,12 @@ def test_corners_confidence_and_names_arrive(supervision):
 def test_the_numbers_of_a_multi_tracker_are_kept():
     tracks = {4: TRACKS["car"], 7: TRACKS["dog"]}
     assert track_to_detections(tracks).tracker_id.tolist() == [4, 7]
+
+
+def test_a_name_keeps_its_number_while_others_come_and_go():
+    both = track_to_detections(TRACKS).tracker_id.tolist()
+    alone = {name: track_to_detections({name: track}) for name, track in TRACKS.items()}
+    assert [one.tracker_id.tolist() for one in alone.values()] == [[number] for number in both]
 
 
 def test_no_target_is_no_detection():

@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from relo_edge.errors import InputError
+from relo_edge.host import locks
 from relo_edge.host.files import publish_folder
 from relo_edge.host.locks import hold, is_abandoned, lock_output
 
@@ -85,6 +88,25 @@ def test_a_temporary_file_is_abandoned_once_nobody_holds_it(tmp_path):
         assert not is_abandoned(part)
     assert is_abandoned(part)
     assert not is_abandoned(tmp_path / "none")
+
+
+def test_without_locks_files_are_written_all_the_same(tmp_path, monkeypatch):
+    """As on Windows, where a folder cannot even be opened."""
+    monkeypatch.setattr(locks, "fcntl", None)
+    with lock_output(tmp_path / "out"), hold(tmp_path / "none"):
+        assert list_names(tmp_path) == []
+    assert not is_abandoned(tmp_path)
+
+
+@pytest.mark.slow
+def test_without_fcntl_a_target_is_tracked():
+    code = "import sys; sys.modules['fcntl'] = None; from relo_edge.cli import main; main()"
+    words = ["track", "synthetic:frames=4,size=160x120", "--init", "40,30,30,30", "--boxes", "-"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--bundle", "demo"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
