@@ -29,6 +29,8 @@ SMALLEST_SIDE = 24
 """Pixels of an object's shorter side; smaller ones are too blurred when they are drawn larger."""
 LEAST_FILLED = 0.15
 """Share of its box that an object fills; less is a few scattered pieces."""
+CATEGORIES = 1_000_000
+"""More than a folder has."""
 HELD_OUT = 10
 """One picture of so many, chosen by its name, is kept for trials and never trained on."""
 FEATHER = 0.7
@@ -74,7 +76,10 @@ class Cutout:
 def read_photos(folders: Sequence[Path], *, held_out: bool = False) -> list[Photo]:
     """The pictures of COCO folders: those to train on, or those kept for trials."""
     check_folders(folders)
-    photos = [photo for folder in folders for photo in _read_folder(folder, held_out)]
+    numbered = enumerate(folders)
+    photos = [
+        photo for place, folder in numbered for photo in _read_folder(folder, place, held_out)
+    ]
     if folders and not any(photo.objects for photo in photos):
         raise SourceError(
             "--cutouts", found="no object with an outline", expected="COCO polygons or run lengths"
@@ -116,7 +121,8 @@ def check_folders(folders: Iterable[Path]) -> None:
             )
 
 
-def _read_folder(folder: Path, held_out: bool) -> Iterable[Photo]:
+def _read_folder(folder: Path, place: int, held_out: bool) -> Iterable[Photo]:
+    """`place` tells the folder's categories from those of the same numbers in others."""
     file = choose_annotations(folder)
     pictures = find_pictures(folder, file.stem.removeprefix("instances_"))
     try:
@@ -132,6 +138,7 @@ def _read_folder(folder: Path, held_out: bool) -> Iterable[Photo]:
         found = f"{type(error).__name__} {error}"
         raise SourceError(f"{file}", found=found, expected="COCO annotations") from None
     left_out: list[str] = []
+    broken: list[str] = []
     for name, entries in told.items():
         if (zlib.crc32(name.encode()) % HELD_OUT == 0) != held_out:
             continue
@@ -143,20 +150,28 @@ def _read_folder(folder: Path, held_out: bool) -> Iterable[Photo]:
         if min(image.shape[:2]) < SMALLEST_SIDE:
             continue
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-        yield Photo(name, rgb, tuple(_list_objects(entries, rgb.shape[:2])))
-    if left_out:
-        log.warning("left out %d of %s's pictures: %s", len(left_out), folder.name, left_out[0])
+        yield Photo(name, rgb, tuple(_list_objects(entries, rgb.shape[:2], place, broken)))
+    for what, reasons in (("pictures", left_out), ("objects", broken)):
+        if reasons:
+            log.warning("left out %d of %s's %s: %s", len(reasons), folder.name, what, reasons[0])
 
 
-def _list_objects(entries: Iterable[Any], shape: tuple[int, ...]) -> Iterable[OutlinedObject]:
+def _list_objects(
+    entries: Iterable[Any], shape: tuple[int, ...], place: int, broken: list[str]
+) -> Iterable[OutlinedObject]:
     for entry in entries:
         if entry.get("iscrowd"):
             continue
-        mask = decode_mask(entry["segmentation"], shape)
+        try:
+            mask = decode_mask(entry["segmentation"], shape)
+        except SourceError as error:
+            broken.append(f"annotation {entry.get('id')}: {error}")
+            continue
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             continue
         width, height = int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
         if min(width, height) >= SMALLEST_SIDE and mask.sum() >= LEAST_FILLED * width * height:
             box = (float(columns[0]), float(rows[0]), float(width), float(height))
-            yield OutlinedObject(int(entry.get("category_id", 0)), box, entry["segmentation"])
+            category = place * CATEGORIES + int(entry.get("category_id", 0))
+            yield OutlinedObject(category, box, entry["segmentation"])

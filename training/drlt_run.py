@@ -53,7 +53,7 @@ def choose_drlt_recipe(
         stage, clips, frames = BoxReinforce(episodes=16), 32, (4, 24)
         loop = LoopSettings(1600, 1e-3, warm_steps=50)
     parts = processes * request.accumulate
-    batch, steps = request.batch_clips or clips * parts, request.steps or loop.steps
+    batch, steps = request.batch_clips or clips, request.steps or loop.steps
     if batch % (parts * MIRRORS):
         expected = f"a multiple of {parts * MIRRORS}: each drawn one is seen {MIRRORS} ways"
         raise InputError("--batch-clips", found=batch, expected=expected)
@@ -79,16 +79,17 @@ def run_drlt(request: TrainRequest, processes: Processes) -> TrainResult:
     network = build_fresh_drlt(variant, request.seed).to(processes.device)
     make_run_folder(request.output)
     run_state = RunState(request.output, request.stage, _identify(request, variant))
-    if run_state.restore(network):
-        if processes.leads:
-            log.info("going on after step %d", run_state.step)
-    elif processes.leads and request.trial:
-        run_state.kept = {"start_iou": _try(network, "trial of the start", START_CLIPS).mean_iou}
-    items = count_items(recipe.clips.parts, run_state.step, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
-    streaming = closing(stream_frame_clips(recipe.clips, items))
-    with alone, name_lost_workers(), streaming as clips:
-        finished = run_loop(network, recipe.stage, clips, recipe.loop, run_state, processes)
+    with alone:  # from here on files of the run are changed
+        if run_state.restore(network):
+            if processes.leads:
+                log.info("going on after step %d", run_state.step)
+        elif processes.leads and request.trial:
+            start = _try(network, "trial of the start", START_CLIPS)
+            run_state.kept = {"start_iou": start.mean_iou}
+        items = count_items(recipe.clips.parts, run_state.step, processes.rank, processes.world)
+        with name_lost_workers(), closing(stream_frame_clips(recipe.clips, items)) as clips:
+            finished = run_loop(network, recipe.stage, clips, recipe.loop, run_state, processes)
     result = TrainResult(
         request.stage,
         variant.name,

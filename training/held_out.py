@@ -56,7 +56,7 @@ def build_held_out_atlas(folders: Sequence[Path]) -> Atlas:
 @torch.no_grad()
 def try_held_out(network: Relo, atlas: Atlas, clips: int = 64, frames: int = 24) -> HeldOutTrial:
     """Track the first `clips` held-out clips; the same ones whatever the weights."""
-    mode = network.training
+    mode, atlas = network.training, atlas.to(next(network.parameters()).device)
     network.eval()
     overlaps = []
     for first in range(0, clips, BATCH):

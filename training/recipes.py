@@ -65,7 +65,8 @@ def _start_recipe(request: TrainRequest, network: Relo) -> Recipe:
     seed = request.seed
     if request.stage == "reinforce":
         clips = ClipSettings(16, 8, Jitter(), seed)
-        return Recipe(Reinforce(request.algorithm), clips, LoopSettings(1000, 1e-4, warm_steps=20))
+        stage = Reinforce(request.algorithm, parts=request.accumulate)
+        return Recipe(stage, clips, LoopSettings(1000, 1e-4, warm_steps=20))
     if request.stage == "slt":
         clips = ClipSettings(8, 24, Jitter(), seed, intervals=LONGEST_INTERVAL, first_frames=8)
         loop = LoopSettings(1000, 2e-5, weight_decay=0, warm_steps=20, log_every=5, save_every=25)

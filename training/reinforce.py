@@ -41,6 +41,8 @@ class Reinforce:
     """Tries per clip in GRPO."""
     refresh: int = 4
     """Steps for which PPO and GRPO keep the policy that acts."""
+    parts: int = 1
+    """Batches that this process takes in a step."""
     _acting: PolicyHead | None = None
     _age: int = field(default=0)
 
@@ -120,7 +122,7 @@ class Reinforce:
         """The policy that acts for PPO and GRPO: a copy some steps old."""
         if self.algorithm == "actor-critic":
             return None
-        if self._acting is None or self._age >= self.refresh:
+        if self._acting is None or self._age >= self.refresh * self.parts:
             self._acting, self._age = copy.deepcopy(network.policy_model), 0
         self._age += 1
         return self._acting

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from relo_edge.errors import InputError
 from relo_edge.graphs.int8_ranges import Int8Ranges, write_ranges
 from relo_edge.host.files import hash_file
 from relo_edge.host.locks import lock_output
 from relo_edge.host.progress import show_progress
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.network.relo import Relo
-from relo_edge.spec import Variant, find_variant
+from relo_edge.spec import VARIANTS, Variant, find_variant
 from relo_edge.training.checkpointing import RunState, make_run_folder
 from relo_edge.training.closed_loop_trial import Trial, try_checkpoint
 from relo_edge.training.curve import draw_curve
@@ -71,16 +72,17 @@ def _run_stage(request: TrainRequest, processes: Processes) -> TrainResult:
     training_data = _open_data(request, recipe.clips, network.variant)
     make_run_folder(request.output)
     run_state = RunState(request.output, request.stage, _identify(request, training_data.sources))
-    if run_state.restore(network) and processes.leads:
-        log.info("going on after step %d", run_state.step)
-    if isinstance(recipe.stage, Qat):
-        _fix_ranges(recipe.stage, training_data, device, run_state)
-    if isinstance(recipe.stage, Warmup) and recipe.stage.teacher:
-        _bring_teacher(recipe.stage.teacher, training_data, device, run_state)
-    streaming = training_data.stream(run_state.step, device, processes.rank, processes.world)
     alone = lock_output(request.output / request.stage) if processes.leads else nullcontext()
-    with alone, name_lost_workers(), _fast_attention(device), streaming as clips:
-        finished = run_loop(network, recipe.stage, clips, recipe.loop, run_state, processes)
+    with alone:  # from here on files of the run are changed
+        if run_state.restore(network) and processes.leads:
+            log.info("going on after step %d", run_state.step)
+        if isinstance(recipe.stage, Qat):
+            _fix_ranges(recipe.stage, training_data, device, run_state)
+        if isinstance(recipe.stage, Warmup) and recipe.stage.teacher:
+            _bring_teacher(recipe.stage.teacher, training_data, device, run_state)
+        streaming = training_data.stream(run_state.step, device, processes.rank, processes.world)
+        with name_lost_workers(), _fast_attention(device), streaming as clips:
+            finished = run_loop(network, recipe.stage, clips, recipe.loop, run_state, processes)
     result = TrainResult(
         request.stage,
         network.variant.name,
@@ -207,6 +209,9 @@ def _try_synthetic(run_state: RunState) -> Trial:
 
 def _start_network(request: TrainRequest) -> Relo:
     variant = find_variant(request.variant)
+    if variant.family != "relo":
+        own = [name for name, one in VARIANTS.items() if one.family == "relo"]
+        raise InputError("--variant", found=request.variant, expected=" | ".join(own))
     network = build_fresh(variant, request.seed)
     if request.checkpoint is not None:
         weights = read_checkpoint(request.checkpoint, variant.name).weights

@@ -71,6 +71,39 @@ def test_pictures_that_cannot_be_read_are_told(coco, caplog):
     assert missing in caplog.text
 
 
+def change_annotations(folder, change):
+    file = folder / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        change(entry)
+    file.write_text(json.dumps(content))
+
+
+def test_an_outline_that_is_none_costs_its_object(coco, caplog):
+    whole = read_photos([coco])
+    chosen = int(whole[0].name.partition(".")[0])
+
+    def spoil(entry):
+        entry["id"] = 70 + entry["image_id"]
+        if entry["image_id"] == chosen:
+            entry["segmentation"] = [[1.0, 2.0, 3.0]]
+
+    change_annotations(coco, spoil)
+    photos = read_photos([coco])
+    assert [len(photo.objects) for photo in photos] == [0, *[1] * (len(whole) - 1)]
+    assert f"left out 1 of {coco.name}'s objects: annotation {70 + chosen}: " in caplog.text
+
+
+def test_a_number_means_another_category_in_another_folder(coco, tmp_path):
+    photos = read_photos([coco, coco])
+    kinds = [
+        {one.category for photo in half for one in photo.objects}
+        for half in (photos[: len(photos) // 2], photos[len(photos) // 2 :])
+    ]
+    assert kinds[0] == {0, 1}
+    assert not kinds[0] & kinds[1]
+
+
 @pytest.mark.slow
 def test_clips_are_drawn_of_them_with_tight_boxes(coco, monkeypatch):
     monkeypatch.setattr("relo_edge.training.textures.PHOTO_SHARE", 1.0)

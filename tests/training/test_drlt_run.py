@@ -109,6 +109,14 @@ def test_another_run_is_not_gone_on_with(quick, tmp_path, capsys):
     assert "belongs to another training run: found seed 0, expected seed 2" in err
 
 
+def test_parts_divide_a_steps_clips(tmp_path):
+    demo = DRLT_VARIANTS["drlt-demo"]
+    for accumulate in (1, 4):
+        request = TrainRequest(stage="drlt", output=tmp_path, accumulate=accumulate)
+        clips = choose_drlt_recipe(request, demo).clips
+        assert clips.clips * clips.parts == 32
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -24,6 +24,20 @@ def test_the_same_clips_whatever_the_weights_and_the_mode_is_left_as_it_was():
     assert SMALL.name in network.variant.name
 
 
+def test_the_objects_are_brought_to_the_network():
+    """Drawn on the CPU, they would not meet a network on a GPU."""
+
+    class Brought(Exception):
+        pass
+
+    class Elsewhere:
+        def to(self, device):
+            raise Brought(device.type)
+
+    with pytest.raises(Brought, match="meta"):
+        try_held_out(small_network().to("meta"), Elsewhere(), 4, 2)
+
+
 def test_a_tracker_that_is_always_right_reaches_one(monkeypatch):
     from relo_edge.training import closed_loop
 

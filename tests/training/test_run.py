@@ -16,6 +16,7 @@ from small_training import small_network, train_small
 from verbs import run_verb
 
 from relo_edge.errors import CheckpointError
+from relo_edge.host.locks import lock_output
 from relo_edge.network.checkpoint import read_checkpoint
 from relo_edge.training import run
 from relo_edge.training.checkpointing import RunState
@@ -140,6 +141,7 @@ def test_the_verb_trains_both_stages_into_checkpoints_that_export_reads(
         (["polish", "-o", "x"], "stage: found polish, expected warmup | reinforce"),
         (["reinforce", "-o", "x"], "run the warmup stage first"),
         (["warmup", "-o", "x", "--steps", "0"], "--steps: found 0, expected 1 or more"),
+        (["warmup", "-o", "x", "--variant", "sutrack-t224"], "found sutrack-t224, expected t256 |"),
         (["warmup", "-o", "x", "--rate", "7"], "--rate: found 7.0"),
         (["warmup", "-o", "x", "--seed", "-1"], "--seed: found -1"),
         (["warmup", "-o", "x", "--algorithm", "ppo"], "--algorithm: found with warmup"),
@@ -165,6 +167,18 @@ def test_what_cannot_be_trained_is_said_in_a_line(words, message, tmp_path, monk
     assert code == 2
     assert message in err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("stage", ["warmup", "drlt"])
+def test_a_second_run_in_the_folder_leaves_the_firsts_log_alone(stage, tmp_path, capsys):
+    """Before the first checkpoint, a log without one is a deleted run's."""
+    log = tmp_path / f"{stage}-log.csv"
+    log.write_text("step,loss\n25,1.5\n")
+    with lock_output(tmp_path / stage):
+        code, _, err = run_verb(capsys, "train", stage, "-o", tmp_path)
+    assert code == 2
+    assert "is being written" in err
+    assert log.read_text() == "step,loss\n25,1.5\n"
 
 
 def test_a_texture_video_that_is_none(tmp_path, capsys):

@@ -121,6 +121,13 @@ def test_the_policy_that_acts_is_renewed_every_few_steps():
     assert acting[0] is not network.policy_model
 
 
+def test_its_age_is_counted_in_steps_and_not_in_their_parts():
+    stage, network = Reinforce("grpo", refresh=2, parts=3), small_network()
+    acting = [stage._take_acting(network) for _ in range(7)]
+    assert all(one is acting[0] for one in acting[:6])
+    assert acting[6] is not acting[0]
+
+
 def test_unknown_algorithms_are_refused():
     with pytest.raises(InputError, match=r"found sarsa, expected actor-critic \| ppo \| grpo"):
         Reinforce("sarsa")
