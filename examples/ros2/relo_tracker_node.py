@@ -34,19 +34,26 @@ class TrackerNode(Node):
 
     def _note_start(self, corners: Polygon) -> None:
         xs, ys = [p.x for p in corners.points], [p.y for p in corners.points]
-        self._start = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+        if xs:
+            self._start = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
 
     def _track(self, message: Image) -> None:
-        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-        frame = rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
+        if not self._start and not self._tracker:
+            return
         try:
+            color = CHANNELS[message.encoding]
+            rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+            frame = rows[:, : 3 * message.width].reshape(message.height, message.width, 3)
             if self._start:
-                self._tracker = Tracker(self._runtime, color=CHANNELS[message.encoding])
+                self._tracker = Tracker(self._runtime, color=color)
                 self._tracker.init(frame, self._start)
                 self._start = None
             elif self._tracker:
                 self._publish(message, self._tracker.update(frame))
-        except (ReloError, KeyError) as error:
+        except KeyError:
+            self.get_logger().error(f"encoding {message.encoding}: expected {' | '.join(CHANNELS)}")
+            self._tracker = self._start = None
+        except ReloError as error:
             self.get_logger().error(f"{error}")
             self._tracker = self._start = None
 

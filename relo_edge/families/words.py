@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,7 +45,7 @@ class Vocabulary:
         try:
             lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
             merges = [tuple(line.split()) for line in lines[1 : MERGES + 1]]
-        except (OSError, EOFError, UnicodeError) as error:
+        except (OSError, EOFError, zlib.error, UnicodeError) as error:
             raise InputError(f"vocabulary {path}", found=error, expected="a gzip of text") from None
         if len(merges) != MERGES or any(len(pair) != 2 for pair in merges):
             found = f"{len(merges)} lines"

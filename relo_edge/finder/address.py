@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from relo_edge.errors import InputError
 
-__all__ = ["KEY_VARIABLE", "Address", "parse_address", "read_key"]
+__all__ = ["KEY_VARIABLE", "PORTS", "Address", "parse_address", "read_key"]
 
 log = logging.getLogger("relo_edge")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from relo_edge.errors import FinderError
-from relo_edge.finder.address import Address
+from relo_edge.finder.address import PORTS, Address
 
 __all__ = ["Deadline", "Lost", "Reply", "send_request"]
 
@@ -79,7 +79,7 @@ def _follow(address: Address, path: str, reply: Reply) -> str:
         target = urllib.parse.urlsplit(
             urllib.parse.urljoin(f"{address.origin}{path}", place, allow_fragments=False)
         )
-        origin = (target.scheme, target.hostname, target.port or {"https": 443}.get(target.scheme))
+        origin = (target.scheme, target.hostname, target.port or PORTS.get(target.scheme))
     except ValueError:
         origin = ("", None, None)
     here = (address.scheme, address.host, address.port)

@@ -273,7 +273,12 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except PermissionError:
+        if path.is_dir():  # Windows opens no folder, and one may be closed to readers elsewhere
+            return
+        raise
     try:
         with suppress(OSError):  # some disks cannot, for folders
             os.fsync(descriptor)

@@ -20,7 +20,6 @@ from relo_edge.serve.snapshots import Snapshot
 from relo_edge.serve.stage_times import StageTimes
 from relo_edge.streams.metrics import SourceMeter
 from relo_edge.tracking.targets import TargetStart
-from relo_edge.video.feed import read_newest
 from relo_edge.video.live import LiveFrame, LiveReader
 
 __all__ = ["Phase", "TrackingWorker"]
@@ -219,7 +218,7 @@ class TrackingWorker:
             if early > POLL_SECONDS:
                 return
         try:
-            frame = read_newest(self._reader, POLL_SECONDS)
+            frame = self._reader.read_newest(POLL_SECONDS)
         except ReloError as error:
             self._stop_source("failed", str(error))
             return

@@ -9,21 +9,13 @@ from relo_edge.errors import InputError, SourceError
 from relo_edge.video.live import LiveFrame, LiveReader
 from relo_edge.video.sources.frames import Frame
 
-__all__ = ["MAX_GAP_SECONDS", "Feed", "FeedFrame", "FrameNumbering", "read_newest"]
+__all__ = ["MAX_GAP_SECONDS", "Feed", "FeedFrame", "FrameNumbering"]
 
 MAX_GAP_SECONDS = 2.0
 """A longer gap is cut to this: filling a break of hours would fill a disk."""
 
 STOP_POLL_SECONDS = 0.2
 """How long Ctrl-C may wait for a silent camera."""
-
-
-def read_newest(reader: LiveReader, timeout: float) -> LiveFrame | None:
-    """A camera's last frame, a file's next; None if none comes in time."""
-    frame = reader.read(timeout)
-    while frame is not None and reader.live and (newer := reader.read(0)) is not None:
-        frame = newer
-    return frame
 
 
 class FrameNumbering:

@@ -220,6 +220,26 @@ class LiveReader(Iterator[LiveFrame]):
             self._raise_error()
         return None
 
+    def read_newest(self, timeout: float | None = None) -> LiveFrame | None:
+        """Return a camera's last frame, a file's next; those that it replaces count as dropped.
+
+        Args:
+            timeout: seconds to wait for it; without one, until there is a frame.
+
+        Returns:
+            The frame, or None when none came in time or the source is over.
+
+        Raises:
+            SourceError: the source broke for good.
+            InputError: the reader is not open.
+        """
+        frame = self.read(timeout)
+        while frame is not None and self.live and (newer := self.read(0)) is not None:
+            frame = newer
+            with self._changed:
+                self.dropped += 1
+        return frame
+
     def close(self) -> None:
         """Release the source; closing twice is fine."""
         self._stop.set()

@@ -13,7 +13,7 @@ from relo_edge.host.locks import lock_output
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.video.encoding import VideoEncoder, copy_to_mp4, open_encoder
-from relo_edge.video.recovery import keep_partial, name_partial, recover_folder
+from relo_edge.video.recovery import FINISHED, keep_partial, name_partial, recover_folder
 
 if TYPE_CHECKING:
     from relo_edge.video.opening import Frame
@@ -43,7 +43,9 @@ class VideoRecorder:
         self._written = 0
         recover_folder(path.parent)
         self._lock = contextlib.ExitStack()
-        self._lock.enter_context(lock_output(path.resolve()))
+        # By the name that recovery would give it: a partial file's suffix is in lower case.
+        lower = path.with_suffix(path.suffix.lower())
+        self._lock.enter_context(lock_output(lower.resolve()))
 
     def write(self, frame: Frame, number: int | None = None) -> None:
         """Append a frame; the first one sets the size.
@@ -124,7 +126,7 @@ class VideoRecorder:
         roomy = shutil.disk_usage(self.path.parent).free > size + MIN_FREE_BYTES // 2
         if self.path.suffix.lower() != ".mp4" or not (encoder.must_copy or roomy):
             return encoder.path
-        finished = name_partial(self.path).with_suffix(".finished.mp4")
+        finished = name_partial(self.path).with_suffix(FINISHED)
         try:
             copy_to_mp4(encoder.path, finished)
         except SourceError:

@@ -11,11 +11,13 @@ from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
 from relo_edge.video.encoding import copy_to_mp4
 
-__all__ = ["keep_partial", "name_partial", "recover_folder"]
+__all__ = ["FINISHED", "keep_partial", "name_partial", "recover_folder"]
 
 log = logging.getLogger("relo_edge")
 
 PARTIAL = ".partial"
+FINISHED = ".finished.mp4"
+"""The end of the name under which a partial file is copied to its final container."""
 CONTAINERS = {".mp4": ".mp4", ".mkv": ".mp4", ".webm": ".webm"}
 """A partial file's suffix, and that of the video it becomes."""
 
@@ -36,6 +38,7 @@ def recover_folder(folder: Path) -> list[Path]:
             stem = partial.name.removesuffix(f"{PARTIAL}{suffix}")[1:]
             try:
                 with lock_output((folder / f"{stem}{final}").resolve()):
+                    partial.with_suffix(FINISHED).unlink(missing_ok=True)
                     kept = keep_partial(partial)
             except (InputError, SourceError, OSError):
                 continue  # it is being written, or the disk takes nothing

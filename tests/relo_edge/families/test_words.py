@@ -95,6 +95,14 @@ def test_a_sentence_moves_the_track(bundle):
     assert scores[0] == scores[2] != scores[1]
 
 
+def test_a_damaged_vocabulary_is_refused(vocabulary, tmp_path):
+    content = bytearray(vocabulary.read_bytes())
+    content[10:40] = bytes(30)
+    (tmp_path / "damaged.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"damaged\.gz: found .*, expected a gzip of text"):
+        Vocabulary.read(tmp_path / "damaged.gz")
+
+
 @pytest.mark.parametrize(("sentence", "found"), [(" ", "0 tokens"), ("a " * 76, "76 tokens")])
 def test_no_sentence_and_one_too_long_are_refused(bundle, sentence, found):
     with pytest.raises(InputError, match=f"sentence: found {found}, expected 1 to 75"):

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from models import (
 )
 
 from relo_edge.errors import FinderError
-from relo_edge.finder import chat
+from relo_edge.finder import chat, http_request
 from relo_edge.finder.address import KEY_VARIABLE, parse_address
 from relo_edge.finder.chat import ChatClient
 
@@ -222,6 +223,12 @@ def test_a_redirect_on_the_same_server_is_followed():
     with serve_model(redirect("/v2/chat"), "there") as server:
         assert ask(server, url=f"{server.url}#m") == "there"
     assert server.paths == ["/v1/chat/completions", "/v2/chat"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_at_its_usual_port_may_name_itself(scheme):
+    reply = SimpleNamespace(headers={"location": f"{scheme}://host/v2/chat"}, status=307)
+    assert http_request._follow(parse_address(f"{scheme}://host/v1#m"), "/v1", reply) == "/v2/chat"
 
 
 def test_nobody_is_there():

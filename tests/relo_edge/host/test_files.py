@@ -79,6 +79,20 @@ def test_a_cache_that_cannot_be_is_told(tmp_path, monkeypatch):
         find_cache()
 
 
+def test_a_folder_that_does_not_open_is_written_into(tmp_path, monkeypatch):
+    """As none does on Windows, and one that is closed to readers elsewhere."""
+    real = os.open
+
+    def refuse(path, flags, *mode):
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+
+
 def test_a_place_that_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SourceError, match="cannot be written"), publish_folder(tmp_path / "file/b"):

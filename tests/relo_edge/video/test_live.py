@@ -65,6 +65,14 @@ def test_a_camera_gives_its_newest_frames_to_a_slow_reader():
     assert reader.dropped == 60 - LIVE_QUEUE_SIZE
 
 
+def test_whoever_wants_the_newest_frame_drops_those_before_it():
+    with read_live(ScriptedCamera((60, "end"))) as reader:
+        wait_for(lambda: reader.captured == 60)
+        assert reader.read_newest(1.0).index == 59
+        assert reader.read_newest(1.0) is None
+    assert reader.dropped == 59
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=4), st.sampled_from([0.0, 0.004]))
 def test_order_holds_through_breaks(lives, pause):

@@ -101,6 +101,26 @@ def test_names_of_recovered_videos_never_collide(tmp_path):
     assert names == ["out-recovered-2.mp4", "out-recovered-3.mp4", "out-recovered.mp4"]
 
 
+def test_a_suffix_in_capitals_is_no_other_video(tmp_path):
+    """Its partial file has the suffix in lower case, and recovery goes by that."""
+    recorder = VideoRecorder(tmp_path / "out.MP4", 30.0)
+    for index in range(10):
+        recorder.write(draw_frame(index))
+    assert recover_folder(tmp_path) == []
+    recorder.close()
+    assert count_frames(tmp_path / "out.MP4") == 10
+
+
+def test_what_a_kill_left_of_the_last_copy_is_removed(tmp_path):
+    recorder = VideoRecorder(tmp_path / "out.mp4", 30.0)
+    recorder.write(draw_frame(0))
+    recorder.close()
+    (tmp_path / "out.mp4").rename(tmp_path / ".out.partial.mp4")
+    (tmp_path / ".out.partial.finished.mp4").write_bytes(b"half a copy")
+    assert [path.name for path in recover_folder(tmp_path)] == ["out-recovered.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out-recovered.mp4"]
+
+
 Usage = namedtuple("Usage", "total used free")
 
 
