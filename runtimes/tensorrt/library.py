@@ -168,7 +168,9 @@ class Library:
 
     def read_compiled(self, store: Any) -> bytes:
         """The kernels that RTX has compiled by now; nothing with TensorRT."""
-        return bytes(store.serialize()) if self.is_rtx else b""
+        if not self.is_rtx:
+            return b""
+        return bytes(store.serialize())
 
     def create_context(self, engine: Any, settings: Any) -> Any:
         """An execution context whose scratch memory is ours: one block serves all of them."""
