@@ -22,6 +22,7 @@ __all__ = [
     "box_to_image",
     "check_box",
     "check_frame",
+    "check_size",
     "clip_box",
     "clip_to_picture",
     "crop_into",
@@ -200,6 +201,18 @@ def check_frame(frame: object) -> NDArray[np.uint8]:
         found = f"{frame.dtype} {list(frame.shape)}"
         raise InputError("frame", found=found, expected=expected)
     return frame
+
+
+def check_size(frame: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    """Refuse a frame of another size than this width and height, which its targets started on."""
+    found = (frame.shape[1], frame.shape[0])
+    if found != size:
+        raise InputError(
+            "frame size changed",
+            found="{}x{}".format(*found),
+            expected="{}x{}".format(*size),
+            fix="start the target again on the new size",
+        )
 
 
 def check_box(box: Box, frame: NDArray[np.uint8]) -> Box:

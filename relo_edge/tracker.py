@@ -15,7 +15,7 @@ from relo_edge.contract import STEP, describe_graph
 from relo_edge.errors import InputError
 from relo_edge.families.motion import RgbCropper
 from relo_edge.families.registry import find_family
-from relo_edge.geometry import Box, CropWindow, check_box, check_frame, crop_into
+from relo_edge.geometry import Box, CropWindow, check_box, check_frame, check_size, crop_into
 from relo_edge.host.opencv import cv2
 from relo_edge.lost import LostRule, Recovery
 from relo_edge.runtime import Runtime
@@ -90,11 +90,8 @@ class _Cropper:
     def check_frame(self, frame: object) -> Frame:
         """The frame, if it can be tracked."""
         frame = check_frame(frame)
-        size = (frame.shape[1], frame.shape[0])
-        if self.size is not None and size != self.size:
-            found, expected = ("{}x{}".format(*one) for one in (size, self.size))
-            fix = "start the target again on the new size"
-            raise InputError("frame size changed", found=found, expected=expected, fix=fix)
+        if self.size is not None:
+            check_size(frame, self.size)
         return frame
 
     def crop(self, frame: Frame, window: CropWindow, target: Frame) -> None:

@@ -208,10 +208,10 @@ def _try_synthetic(run_state: RunState) -> Trial:
 
 
 def _start_network(request: TrainRequest) -> Relo:
-    variant = find_variant(request.variant)
-    if variant.family != "relo":
-        own = [name for name, one in VARIANTS.items() if one.family == "relo"]
+    own = [name for name, one in VARIANTS.items() if one.family == "relo"]
+    if request.variant not in own:
         raise InputError("--variant", found=request.variant, expected=" | ".join(own))
+    variant = find_variant(request.variant)
     network = build_fresh(variant, request.seed)
     if request.checkpoint is not None:
         weights = read_checkpoint(request.checkpoint, variant.name).weights

@@ -15,6 +15,7 @@ from relo_edge.box_files import read_boxes
 from relo_edge.datasets.matching import cut_images, number_image, withhold_boxes
 from relo_edge.datasets.published_splits import LASOT_TEST, OTB_OMITTED, OTB_RANGES
 from relo_edge.datasets.sequences import (
+    TARGET_TRUTH,
     ImageSequence,
     build_sequence,
     find_truth,
@@ -41,8 +42,6 @@ __all__ = [
 
 log = logging.getLogger("relo_edge")
 
-TARGET = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
-
 
 def find_plain(folder: Path) -> list[Path]:
     """A folder of sequences, or one sequence."""
@@ -67,7 +66,7 @@ def read_otb(place: Path, origin: float) -> list[ImageSequence]:
     targets = {
         path: match.group(1)
         for path in sorted(place.iterdir())
-        if (match := TARGET.fullmatch(path.name)) and path.read_bytes().strip()
+        if (match := TARGET_TRUTH.fullmatch(path.name)) and path.read_bytes().strip()
     }
     sequences = []
     for truth, target in targets.items():

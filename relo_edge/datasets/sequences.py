@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from relo_edge.geometry import has_area
 from relo_edge.video.opening import list_images
 
 __all__ = [
+    "TARGET_TRUTH",
     "TRUTH_FILES",
     "ImageSequence",
     "build_sequence",
@@ -26,6 +28,8 @@ __all__ = [
 ]
 
 TRUTH_FILES = ("groundtruth.txt", "groundtruth_rect.txt")
+TARGET_TRUTH = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
+"""OTB's, of one of several targets in a video."""
 META = "meta.json"
 
 

@@ -10,7 +10,7 @@ from relo_edge.doctor.diagnosis import Finding, Mark
 from relo_edge.doctor.evidence import Evidence
 from relo_edge.host.cpu import find_values
 
-__all__ = ["judge_machine"]
+__all__ = ["NEWER_JETPACK", "judge_machine"]
 
 # What each instruction set is called in /proc/cpuinfo, which never says both names of one.
 _X86_FEATURES: Mapping[str, set[str]] = {
@@ -45,6 +45,7 @@ _ARM_CORES = {
 }
 
 _JETPACKS = {"32": "4", "34": "5", "35": "5", "36": "6", "38": "7", "39": "7"}
+NEWER_JETPACK = "install JetPack 6.1 or newer"
 _OLDEST_L4T = (36, 4)  # JetPack 6.1; 6.0 still has TensorRT 8.6
 
 _MEMORY_LINE = re.compile(r"^(Mem\w+):\s+(\d+) kB", re.MULTILINE)
@@ -128,5 +129,5 @@ def judge_jetson(evidence: Evidence) -> Finding:
     detail = f"{board}, L4T {release[1]}.{release[2]} (JetPack {jetpack})"
     if (int(release[1]), int(release[2].split(".")[0])) < _OLDEST_L4T:
         detail += ": its TensorRT is too old"
-        return Finding("machine", "jetson", "warning", detail, "install JetPack 6.1 or newer")
+        return Finding("machine", "jetson", "warning", detail, NEWER_JETPACK)
     return Finding("machine", "jetson", "ok", detail)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from relo_edge.doctor.diagnosis import Finding
 from relo_edge.doctor.evidence import Evidence
+from relo_edge.doctor.machine import NEWER_JETPACK
 from relo_edge.doctor.subprocesses import Answer
 from relo_edge.host.libcuda import name_cuda_wheel
 
@@ -18,7 +19,6 @@ _EXTRAS = {"pytorch": "export", "onnxruntime": "cpu", "openvino": "cpu"}
 _PACKAGES = {"pytorch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino"}
 _TENSORRT_EXTRAS = {"tensorrt": "tensorrt", "tensorrt-rtx": "rtx"}
 _JETPACK = "`apt-get install nvidia-jetpack`, then a venv made with `--system-site-packages`"
-_NEWER_JETPACK = "install JetPack 6.1 or newer"
 
 _NO_GPU = "needs an NVIDIA GPU, and there is none here"
 
@@ -120,7 +120,7 @@ def judge_tensorrt(evidence: Evidence, subject: str) -> Finding:
         return refuse(
             subject,
             detail,
-            _NEWER_JETPACK if evidence.is_jetson else advise_tensorrt(evidence, subject),
+            NEWER_JETPACK if evidence.is_jetson else advise_tensorrt(evidence, subject),
         )
     if not evidence.has_gpu:
         return refuse(subject, f"{version} is installed, but {_NO_GPU}")

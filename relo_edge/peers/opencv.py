@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.errors import InputError, MissingDependency
-from relo_edge.geometry import Box, check_box, clip_to_picture
+from relo_edge.geometry import Box, check_box, check_size, clip_to_picture
 from relo_edge.host.files import hash_file
 from relo_edge.host.native_stderr import silence_native_stderr
 from relo_edge.host.opencv import cv2
@@ -90,7 +90,7 @@ class OpenCvPeer:
         self._kind, self._files = kind, files
         self._tracker = create_opencv_tracker(kind, files)
         self._box: Box | None = None
-        self._shape: tuple[int, ...] = ()
+        self._size = (0, 0)
         hashes = [hash_file(Path(name)) for name in files.split(",") if name]
         self.identity: Mapping[str, Any] = {
             "tracker": kind,
@@ -100,7 +100,8 @@ class OpenCvPeer:
 
     def init(self, frame: Frame, box: Box) -> None:
         """A new tracker for each target: OpenCV's keep something of the last."""
-        shown = clip_to_picture(check_box(box, frame), (frame.shape[1], frame.shape[0]))
+        size = (frame.shape[1], frame.shape[0])
+        shown = clip_to_picture(check_box(box, frame), size)
         x, y, width, height = (round(side) for side in shown)
         if min(width, height) < SMALLEST:
             raise InputError(
@@ -116,22 +117,15 @@ class OpenCvPeer:
         except cv2.error as error:
             found = error.err or "an error in OpenCV"
             raise InputError(f"tracker {self._kind} does not start", found=found) from None
-        self._box, self._shape = box, frame.shape
+        self._box, self._size = box, size
 
     def update(self, frame: Frame) -> Track:
         """OpenCV's box, in whole pixels; where OpenCV fails, the target is not found."""
         if self._box is None:
             raise InputError("the tracker has no target", fix="call init(frame, box) first")
-        if frame.shape != self._shape:
-            raise InputError(
-                "frame size changed",
-                found=_describe_shape(frame.shape),
-                expected=_describe_shape(self._shape),
-                fix="start the target again",
-            )
+        check_size(frame, self._size)
         try:
-            with silence_native_stderr():
-                found, box = self._tracker.update(frame)
+            found, box = self._tracker.update(frame)
         except cv2.error:
             found, box = False, self._box
         x, y, width, height = (float(side) for side in box)
@@ -143,10 +137,6 @@ class OpenCvPeer:
         """Vit and Nano rate their answers; the others do not."""
         scored = hasattr(self._tracker, "getTrackingScore")
         return float(self._tracker.getTrackingScore()) if scored else math.nan
-
-
-def _describe_shape(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
 
 
 def _open_kind(kind: str) -> Callable[[str], Peer]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from relo_edge.box_files import BOX_COLUMNS, MOT, read_boxes, unquote_name
-from relo_edge.datasets.sequences import read_origin
+from relo_edge.datasets.sequences import TARGET_TRUTH, TRUTH_FILES, read_origin
 from relo_edge.errors import InputError, SourceError
 from relo_edge.geometry import Box, read_box
 
@@ -20,9 +19,6 @@ __all__ = ["TargetStart", "check_name", "read_starts"]
 
 MAX_NAME_LENGTH = 40
 MAX_FILE_BYTES = 1 << 28
-
-TRUTH = re.compile(r"groundtruth(_rect(\.\d+)?)?\.txt")
-"""A dataset's own file, whose rows count from frame 0; others begin where tracking began."""
 
 JSON_FORMS = '{"name": [x,y,w,h]} or {"name": {"box": [x,y,w,h], "frame": 10, "until": 90}}'
 
@@ -79,7 +75,8 @@ def _pick_frame(path: Path, rows: Iterable[TargetStart], frame: int) -> list[Tar
 
 
 def _pick_line(path: Path, frame: int) -> Box:
-    boxes, is_truth = read_boxes(path), bool(TRUTH.fullmatch(path.name))
+    boxes = read_boxes(path)
+    is_truth = path.name in TRUTH_FILES or TARGET_TRUTH.fullmatch(path.name)
     if frame and len(boxes) > 1 and not is_truth:
         raise InputError(
             f"--init-from {path}",

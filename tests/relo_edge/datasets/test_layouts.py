@@ -222,17 +222,6 @@ def test_plain_sequences_may_have_their_images_in_imgs(tmp_path):
     assert len(read_one(tmp_path, layout="tnl2k").images) == 4, "named, it is read without them"
 
 
-def test_linked_sequences_have_the_names_of_their_links(tmp_path):
-    """Both used to be called `seq`, and all but one were left out of the results."""
-    for store in ("a", "b"):
-        write_plain(tmp_path / store, ["seq"])
-    data = tmp_path / "data"
-    data.mkdir()
-    for name, store in (("one", "a"), ("two", "b")):
-        (data / name).symlink_to(tmp_path / store / "seq")
-    assert [s.name for s in read_dataset(data).sequences] == ["one", "two"]
-
-
 def test_two_sequences_of_one_name_are_refused(tmp_path):
     write_lasot(tmp_path, "bear-2")
     (tmp_path / "copy").symlink_to(tmp_path / "bear")
@@ -388,19 +377,6 @@ def test_got10ks_training_part_is_pointed_to(tmp_path):
     (tmp_path / "val").mkdir()
     with pytest.raises(InputError, match=f"pass {tmp_path / 'train'}"):
         find_videos(tmp_path)
-
-
-def test_a_target_is_visible_where_nothing_speaks_against_it(tmp_path):
-    folder = write_got10k(tmp_path / "got", cover=(8, 0, 8, 8)) / "GOT-10k_Val_000001"
-    (folder / "absence.label").write_text("0\n0\n1\n0\n")
-    sequence = read_one(tmp_path / "got")
-    assert sequence.visible.tolist() == [True, False, False, True]
-    assert sequence.hidden.tolist() == [False, True, False, False], "figures know cover alone"
-    sequence = read_one(write_lasot(tmp_path / "lasot", hidden=[1], unseen=[3]))
-    assert sequence.visible.tolist() == [True, False, True, False]
-    assert read_one(write_tnl2k(tmp_path / "tnl2k")).visible.tolist() == [True, False, True, True]
-    sequence = read_one(write_got10k_test(tmp_path / "test"))
-    assert sequence.visible.tolist() == [True, False, False, False]
 
 
 def test_absence_labels_that_do_not_fit(tmp_path):

@@ -7,7 +7,9 @@ import pytest
 from clips import write_images
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from layouts import write_got10k, write_got10k_test, write_lasot, write_plain, write_tnl2k
 
+from relo_edge.datasets.layouts import read_dataset
 from relo_edge.datasets.sequences import find_truth, read_sequence
 from relo_edge.errors import InputError, SourceError
 
@@ -136,3 +138,32 @@ def test_truth_without_images(tmp_path):
     (tmp_path / "groundtruth.txt").write_text(BOXES)
     with pytest.raises(InputError, match="no images"):
         read_sequence(tmp_path)
+
+
+def test_linked_sequences_have_the_names_of_their_links(tmp_path):
+    """Both used to be called `seq`, and all but one were left out of the results."""
+    for store in ("a", "b"):
+        write_plain(tmp_path / store, ["seq"])
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, store in (("one", "a"), ("two", "b")):
+        (data / name).symlink_to(tmp_path / store / "seq")
+    assert [s.name for s in read_dataset(data).sequences] == ["one", "two"]
+
+
+def read_one(root):
+    (sequence,) = read_dataset(root).sequences
+    return sequence
+
+
+def test_a_target_is_visible_where_nothing_speaks_against_it(tmp_path):
+    folder = write_got10k(tmp_path / "got", cover=(8, 0, 8, 8)) / "GOT-10k_Val_000001"
+    (folder / "absence.label").write_text("0\n0\n1\n0\n")
+    sequence = read_one(tmp_path / "got")
+    assert sequence.visible.tolist() == [True, False, False, True]
+    assert sequence.hidden.tolist() == [False, True, False, False], "figures know cover alone"
+    sequence = read_one(write_lasot(tmp_path / "lasot", hidden=[1], unseen=[3]))
+    assert sequence.visible.tolist() == [True, False, True, False]
+    assert read_one(write_tnl2k(tmp_path / "tnl2k")).visible.tolist() == [True, False, True, True]
+    sequence = read_one(write_got10k_test(tmp_path / "test"))
+    assert sequence.visible.tolist() == [True, False, False, False]
