@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["OUTPUT_AXIS", "RULES", "find_violations"]
+__all__ = ["DEQUANTIZE", "OUTPUT_AXIS", "QUANTIZE", "RULES", "find_violations"]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 OUTPUT_AXIS = {"MatMul": 1, "Conv": 0}

@@ -1,25 +1,68 @@
 """The INT8 and FP8 graphs: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
 
-Built on onnxruntime.quantization, whose Q/DQ nodes are plain ONNX that onnxruntime and OpenVINO
-fuse, and which needs neither torch nor CUDA. nvidia-modelopt would add cupy, and its calibration
-does not carry a temporal state from sample to sample.
+The pairs are plain ONNX, which onnxruntime and OpenVINO fuse too; weights are stored rounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from relo_edge.calibration.qdq_rules import find_violations
+import numpy as np
+
+from relo_edge.calibration.qdq_rules import (
+    DEQUANTIZE,
+    OUTPUT_AXIS,
+    QUANTIZE,
+    find_violations,
+)
 from relo_edge.errors import CalibrationError, GateError
-from relo_edge.host.telemetry import import_silenced
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from numpy.typing import NDArray
+    from onnx import ModelProto, NodeProto
 
-__all__ = ["QUANTIZED_OPS", "check_rules", "list_activations", "list_products", "quantize_graph"]
+__all__ = [
+    "E4M3",
+    "INT8",
+    "StoredType",
+    "check_rules",
+    "list_activations",
+    "list_products",
+    "quantize_graph",
+]
 
-QUANTIZED_OPS = ("MatMul", "Conv")
+
+@dataclass(frozen=True)
+class StoredType:
+    """Eight bits, by ONNX's name, and what a threshold becomes in them."""
+
+    name: str
+    largest: float
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """numpy's type of the same bits."""
+        from onnx import TensorProto, helper
+
+        return helper.tensor_dtype_to_np_dtype(TensorProto.DataType.Value(self.name))
+
+    def find_scale(self, threshold: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What one step is worth; 1 where float32 could not hold it."""
+        scale = np.abs(threshold).astype(np.float64) / self.largest
+        return np.where(scale < np.finfo(np.float32).tiny, 1.0, scale).astype(np.float32)
+
+    def round(self, scaled: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """The nearest numbers of the type, to even where two are as near."""
+        dtype = self.dtype
+        whole = np.rint(scaled) if np.issubdtype(dtype, np.integer) else scaled
+        rounded: NDArray[Any] = np.clip(whole, -self.largest, self.largest).astype(dtype)
+        return rounded
+
+
+INT8 = StoredType("INT8", 127.0)
+E4M3 = StoredType("FLOAT8E4M3FN", 448.0)
 
 
 def list_products(model: ModelProto, *, attention: bool = False) -> list[str]:
@@ -28,7 +71,7 @@ def list_products(model: ModelProto, *, attention: bool = False) -> list[str]:
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in QUANTIZED_OPS and (attention or node.input[1] in constants)
+        if node.op_type in OUTPUT_AXIS and (attention or node.input[1] in constants)
     ]
 
 
@@ -47,45 +90,89 @@ def list_activations(model: ModelProto, products: Iterable[str]) -> list[str]:
 
 
 def quantize_graph(
-    model: ModelProto, products: Iterable[str], thresholds: Mapping[str, float]
+    model: ModelProto,
+    products: Iterable[str],
+    thresholds: Mapping[str, float],
+    stored: StoredType = INT8,
 ) -> ModelProto:
-    """The same graph with explicit symmetric int8 around the products; everything else float32."""
-    quantization = import_silenced("onnxruntime.quantization")
-    calibrate = import_silenced("onnxruntime.quantization.calibrate")
-    qdq = import_silenced("onnxruntime.quantization.qdq_quantizer")
+    """The graph (which is changed) with symmetric pairs around the products; the rest is float32.
 
-    products = list(products)
+    A product's output has no pair: it goes to a bias, a ReLU or a residual in float.
+    """
+    products = set(products)
     missing = [name for name in list_activations(model, products) if name not in thresholds]
     if missing:
         raise CalibrationError("calibration", found=f"no range of {missing[0]}")
-    import numpy as np
+    writer = _PairWriter(model, thresholds, stored)
+    for node in list(model.graph.node):
+        if node.name in products:
+            writer.surround(node)
+        writer.nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(writer.nodes)
+    _keep_biases_apart(model, products)
+    check_rules(model)
+    return model
 
-    ranges = {n: (np.float32(-t), np.float32(t)) for n, t in thresholds.items()}
-    quantizer = qdq.QDQQuantizer(
-        model,
-        per_channel=True,
-        reduce_range=False,
-        weight_qType=quantization.QuantType.QInt8,
-        activation_qType=quantization.QuantType.QInt8,
-        tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, ranges),
-        nodes_to_quantize=products,
-        nodes_to_exclude=[],
-        op_types_to_quantize=list(QUANTIZED_OPS),
-        extra_options={
-            "ActivationSymmetric": True,
-            "WeightSymmetric": True,
-            "QuantizeBias": False,
-            # A product's output goes to a bias, a ReLU or a residual in float: its consumer's own
-            # pair quantizes it, and none stands between a convolution and its ReLU.
-            "OpTypesToExcludeOutputQuantization": list(QUANTIZED_OPS),
-        },
-    )
-    quantizer.quantize_model()
-    quantizer.model.topological_sort()
-    quantized: ModelProto = quantizer.model.model
-    _keep_biases_apart(quantized, products)
-    check_rules(quantized)
-    return quantized
+
+@dataclass
+class _PairWriter:
+    """Makes each tensor's pair once, before the first product that reads it."""
+
+    model: ModelProto
+    thresholds: Mapping[str, float]
+    stored: StoredType
+    nodes: list[NodeProto] = field(default_factory=list)
+    """The graph's nodes so far, each behind what it reads."""
+
+    def __post_init__(self) -> None:
+        self._constants = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._paired: set[str] = set()
+
+    def surround(self, product: NodeProto) -> None:
+        """Give the product dequantized inputs."""
+        for place, name in enumerate(product.input[:2]):
+            if name not in self._paired:
+                self._paired.add(name)
+                if name in self._constants:
+                    self._store_weight(name, OUTPUT_AXIS[product.op_type])
+                else:
+                    self._pair_activation(name)
+            product.input[place] = f"{name}_{DEQUANTIZE}_Output"
+
+    def _pair_activation(self, name: str) -> None:
+        numbers = self._add_numbers(name, np.array(self.thresholds[name], np.float32))
+        self._add_node(QUANTIZE, name, [name, *numbers])
+        self._add_node(DEQUANTIZE, name, [f"{name}_{QUANTIZE}_Output", *numbers])
+
+    def _store_weight(self, name: str, axis: int) -> None:
+        from onnx import numpy_helper
+
+        weight = numpy_helper.to_array(self._constants[name])
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        largest = np.abs(weight).max(axis=others, keepdims=True)
+        rounded = self.stored.round(weight / self.stored.find_scale(largest))
+        self._add_constant(f"{name}_quantized", rounded)
+        numbers = self._add_numbers(name, largest.reshape(-1))
+        self._add_node(DEQUANTIZE, name, [f"{name}_quantized", *numbers], axis=axis)
+
+    def _add_numbers(self, name: str, largest: NDArray[np.float32]) -> tuple[str, str]:
+        """The names of a new scale and zero point."""
+        scale, zero = f"{name}_scale", f"{name}_zero_point"
+        self._add_constant(scale, self.stored.find_scale(largest))
+        self._add_constant(zero, np.zeros(largest.shape, self.stored.dtype))
+        return scale, zero
+
+    def _add_constant(self, name: str, values: NDArray[Any]) -> None:
+        from onnx import numpy_helper
+
+        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
+
+    def _add_node(self, op: str, tensor: str, inputs: list[str], **attributes: Any) -> None:
+        from onnx import helper
+
+        name = f"{tensor}_{op}"
+        self.nodes.append(helper.make_node(op, inputs, [f"{name}_Output"], name, **attributes))
 
 
 def check_rules(model: ModelProto) -> None:
@@ -99,7 +186,7 @@ def check_rules(model: ModelProto) -> None:
         raise GateError(f"{model.graph.name} graph breaks a Q/DQ rule: {violations[0]}")
 
 
-def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:
+def _keep_biases_apart(model: ModelProto, products: set[str]) -> None:
     """Give the products' biases the shape [1,1,n].
 
     onnxruntime would fuse a product and a vector bias into a float Gemm before it looks for Q/DQ
@@ -107,7 +194,7 @@ def _keep_biases_apart(model: ModelProto, products: Iterable[str]) -> None:
     """
     from onnx import numpy_helper
 
-    chosen = {node.output[0] for node in model.graph.node if node.name in set(products)}
+    chosen = {node.output[0] for node in model.graph.node if node.name in products}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type != "Add" or node.input[0] not in chosen:

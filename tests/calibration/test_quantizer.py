@@ -5,6 +5,9 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from rollouts import open_graph
 
 from relo_edge.calibration import quantizer
@@ -80,6 +83,64 @@ def test_every_product_is_quantized_and_nothing_else(quantized, model):
             makers[n].op_type == "DequantizeLinear" if n in makers else False for n in node.input
         ]
         assert any(pair) == (node.name in list_products(model)), node.name
+
+
+def test_every_constant_is_onnxruntimes_own_to_the_bit(quantized, model, spreads):
+    thresholds = {name: spread.find_threshold("minmax") for name, spread in spreads.items()}
+    expected = quantize_with_onnxruntime(model, thresholds)
+    found = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
+    stored = {name for name in expected if name.endswith(("_quantized", "_scale", "_zero_point"))}
+    assert len(stored) == 3 * len(list_products(model)) + 2 * len(thresholds)
+    for name in stored:
+        assert found[name].dtype == expected[name].dtype, name
+        np.testing.assert_array_equal(found[name], expected[name], name)
+
+
+def quantize_with_onnxruntime(model, thresholds):
+    """The constants of the same graph by onnxruntime's quantizer."""
+    ranges = {n: (np.float32(-t), np.float32(t)) for n, t in thresholds.items()}
+    quantizer = QDQQuantizer(
+        onnx.ModelProto.FromString(model.SerializeToString()),
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
+        nodes_to_quantize=list_products(model),
+        nodes_to_exclude=[],
+        op_types_to_quantize=["MatMul", "Conv"],
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": ["MatMul", "Conv"],
+        },
+    )
+    quantizer.quantize_model()
+    return {t.name: numpy_helper.to_array(t) for t in quantizer.model.initializer()}
+
+
+def test_only_the_products_named_read_what_is_dequantized(demo_bundle, spreads):
+    quantized = quantize(demo_bundle, spreads, products=["block0/mlp/w3/matmul"])
+    readers = [node.name for node in quantized.graph.node if "_Output" in node.input[0]]
+    assert readers == [
+        "block0/mlp/ffn_ln_DequantizeLinear",
+        "block0/mlp/w3/matmul",
+    ]
+    onnx.checker.check_model(quantized, full_check=True)
+
+
+def test_a_channel_of_zeros_and_a_silent_activation_have_a_scale_of_one(model, spreads):
+    copy = onnx.ModelProto.FromString(model.SerializeToString())
+    weight = next(t for t in copy.graph.initializer if t.name == "block0/mlp/w3/weight")
+    values = numpy_helper.to_array(weight).copy()
+    values[:, 3] = 0
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    quantized = quantize_graph(copy, ["block0/mlp/w3/matmul"], {"block0/mlp/ffn_ln": 0.0})
+    found = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
+    assert found["block0/mlp/ffn_ln_scale"] == 1
+    assert found["block0/mlp/w3/weight_scale"][3] == 1
+    assert not found["block0/mlp/w3/weight_quantized"][:, 3].any()
 
 
 def test_it_is_under_30_percent_of_float32(quantized, model):
