@@ -19,6 +19,7 @@ from relo_edge.benchmarks.speed.results import align_table
 from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.host.cpu import count_cores
 from relo_edge.host.progress import show_progress
+from relo_edge.runtime import resolve_bundle
 from relo_edge.streams.sharing import count_lanes
 
 __all__ = ["StreamsRequest", "StreamsResult", "StreamsRow", "bench_streams"]
@@ -122,7 +123,7 @@ class _Child:
         command = [sys.executable, "-m", "relo_edge.benchmarks.speed.stream_worker", asked]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
+            command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True, cwd="/"
         )
 
     def read(self) -> dict[str, Any]:
@@ -215,7 +216,7 @@ def _open_way(
     stack: ExitStack,
 ) -> _Way:
     opening = {
-        "bundle": request.bundle,
+        "bundle": str(resolve_bundle(request.bundle).path.resolve()),
         "name": request.runtime,
         "precision": request.precision,
         "threads": threads,
