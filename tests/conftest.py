@@ -4,7 +4,7 @@ import ctypes
 import fcntl
 import os
 import signal
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +18,8 @@ import torch
 import typer
 from error_form import find_faults
 from hypothesis import settings
-from small_sutrack import export_small
+from small_relo import export_small
+from small_sutrack import export_small as export_small_sutrack
 from support import draw_recipe
 
 from relo_edge.bundle import Bundle, open_bundle
@@ -26,9 +27,7 @@ from relo_edge.errors import ReloError
 from relo_edge.export import verification
 from relo_edge.export.publishing import export_bundle
 from relo_edge.host.telemetry import silence_libraries
-from relo_edge.network.checkpoint import Checkpoint, read_checkpoint
-from relo_edge.network.fixed_weights import draw_weights
-from relo_edge.spec import VARIANTS
+from relo_edge.network.checkpoint import read_checkpoint
 
 # A run under nohup or in a script's background ignores these, and so would every child.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -103,9 +102,6 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(skip)
 
 
-SMALL = replace(VARIANTS["demo"], name="small", width=96, depth=2, head_channels=32)
-
-
 def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
     path = folder / f"{variant}-{salt}.pth"
     torch.save(draw_recipe(variant, salt), path)
@@ -113,50 +109,41 @@ def write_checkpoint(folder: Path, variant: str, salt: int = 1) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_bundle(shared_folder) -> Bundle:
+    """A small RELO with fixed weights, for whatever no size matters to; not to be changed."""
+    return _share_folder(shared_folder, "small", export_small)
+
+
+@pytest.fixture(scope="session")
 def demo_bundle(shared_folder) -> Bundle:
-    """The demo variant, exported; not to be changed."""
-    return _share_bundle(shared_folder, "demo")
+    """The demo variant with fixed weights; not to be changed."""
+    return _share_folder(shared_folder, "demo", _export_demo)
 
 
 @pytest.fixture(scope="session")
 def t256_bundle(shared_folder) -> Bundle:
     """T256 with the weights of the recorded vectors; not to be changed."""
-    return _share_bundle(shared_folder, "t256")
-
-
-@pytest.fixture(scope="session")
-def small_bundle(shared_folder) -> Bundle:
-    """A third of the demo's blocks, half as wide: for what costs by layer; not to be changed."""
-    return _share_bundle(shared_folder, "small")
+    return _share_folder(shared_folder, "t256", _export_t256)
 
 
 @pytest.fixture(scope="session")
 def sutrack_bundle(shared_folder) -> Bundle:
     """A small SUTrack with two templates; not to be changed."""
-    folder = shared_folder / "sutrack-small"
-    with (shared_folder / "sutrack-small.lock").open("w") as lock:
+    return _share_folder(shared_folder, "sutrack-small", export_small_sutrack)
+
+
+def _share_folder(root: Path, name: str, export: Callable[[Path], Bundle]) -> Bundle:
+    """The bundle of that name below the root, exported by whichever process comes first."""
+    with (root / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            export_small(shared_folder)
-    return open_bundle(folder)
+        return open_bundle(root / name) if (root / name).exists() else export(root)
 
 
-def _share_bundle(root: Path, variant: str) -> Bundle:
-    """The variant's bundle with fixed weights, exported by whichever process comes first."""
-    folder = root / variant
-    with (root / f"{variant}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            with pytest.MonkeyPatch.context() as patch:
-                if variant == "t256":  # its release's vectors prove more than ten frames would
-                    patch.setattr(verification, "FRAMES", 2)
-                export_bundle(_draw_checkpoint(root, variant), folder)
-    return open_bundle(folder)
+def _export_demo(root: Path) -> Bundle:
+    return export_bundle(read_checkpoint(write_checkpoint(root, "demo")), root / "demo")
 
 
-def _draw_checkpoint(root: Path, variant: str) -> Checkpoint:
-    if variant in VARIANTS:
-        return read_checkpoint(write_checkpoint(root, variant))
-    source = root / "small.pth"
-    torch.save({}, source)
-    return Checkpoint(SMALL, draw_weights(SMALL), source)
+def _export_t256(root: Path) -> Bundle:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verification, "FRAMES", 2)  # the vectors prove more than ten would
+        return export_bundle(read_checkpoint(write_checkpoint(root, "t256")), root / "t256")

@@ -17,7 +17,6 @@ from verbs import run_verb
 from relo_edge import pipeline
 from relo_edge.cli import app
 from relo_edge.network.checkpoint import read_checkpoint
-from relo_edge.runtime import resolve_bundle
 from relo_edge.synthetic.clip import make_clip
 from relo_edge.verbs.shared import GLOBAL_FLAGS
 
@@ -69,7 +68,7 @@ def test_a_command_that_is_shown_exists_with_its_options(page, words):
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def workplace(small_bundle, tmp_path_factory):
     """A folder with what the commands name: small clips, a bundle, results, a data set."""
     folder = tmp_path_factory.mktemp("docs")
     clip = make_clip(5, 12, (640, 360))
@@ -80,7 +79,7 @@ def workplace(tmp_path_factory):
             writer.write(frame)
         writer.release()
     for bundle in ("relo-t256", "sutrack-t224"):  # what is shown is how it is called
-        shutil.copytree(resolve_bundle("demo").path, folder / bundle)
+        shutil.copytree(small_bundle.path, folder / bundle)
     write_lasot(folder / "LaSOT", "airplane-1")
     write_plain(folder / "GOT-10k" / "val")
     results = ROOT / "benchmarks" / "results"

@@ -386,5 +386,5 @@ print(sorted({'torch', 'onnx', 'huggingface_hub'} & set(sys.modules)))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "auto"])
-def test_tracking_without_torch_or_onnx(demo_bundle, runtime):
-    assert run_fresh(TRACK, demo_bundle.path, runtime) == "[]"
+def test_tracking_without_torch_or_onnx(small_bundle, runtime):
+    assert run_fresh(TRACK, small_bundle.path, runtime) == "[]"

@@ -92,12 +92,12 @@ def test_the_base_install_helps_and_says_what_is_missing(base, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_wheel_tracks_with_onnxruntime_and_no_torch(base, demo_bundle, tmp_path):
+def test_the_wheel_tracks_with_onnxruntime_and_no_torch(base, small_bundle, tmp_path):
     install(base, "onnxruntime")
     code = "from relo_edge.synthetic.clip import make_clip; import cv2, sys\n"
     code += "for i, f in enumerate(make_clip(1, 5).frames()): cv2.imwrite(f'{i}.png', f)"
     run(base / "python", "-c", code, cwd=tmp_path)
-    words = ["--bundle", demo_bundle.path, "--init", "200,100,60,60", "--boxes", "boxes.csv"]
+    words = ["--bundle", small_bundle.path, "--init", "200,100,60,60", "--boxes", "boxes.csv"]
     out = run(base / "relo-edge", "track", tmp_path, *words, cwd=tmp_path)
     assert "5 frames" in out
     assert len((tmp_path / "boxes.csv").read_text().splitlines()) == 6
@@ -117,9 +117,9 @@ NEEDS = {
 
 
 @pytest.mark.slow
-def test_a_verb_that_needs_more_names_the_extra(base, demo_bundle, tmp_path):
+def test_a_verb_that_needs_more_names_the_extra(base, small_bundle, tmp_path):
     install(base, "onnxruntime")
-    (tmp_path / "bundle").symlink_to(demo_bundle.path)
+    (tmp_path / "bundle").symlink_to(small_bundle.path)
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     for command, extra in NEEDS.items():
         words = [base / "relo-edge", *command.split()]

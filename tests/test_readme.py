@@ -16,11 +16,11 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(demo_bundle, tmp_path, monkeypatch, capsys):
+def test_the_python_example_runs(small_bundle, tmp_path, monkeypatch, capsys):
     example, _ = EXAMPLES
     assert len(example.strip().splitlines()) <= 10
     monkeypatch.chdir(tmp_path)
-    Path("relo-t256").symlink_to(demo_bundle.path)
+    Path("relo-t256").symlink_to(small_bundle.path)
     write_video(Path("clip.mp4"), frames=4)
     boxes = example.replace("(120, 80, 64, 48)", "(30, 20, 24, 18)")  # the clip is small
     exec(compile(boxes, "README.md", "exec"), {})

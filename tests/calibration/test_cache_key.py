@@ -20,8 +20,8 @@ def runs():
 
 
 @pytest.fixture
-def identity(demo_bundle, runs):
-    return describe_recording(demo_bundle, runs)
+def identity(small_bundle, runs):
+    return describe_recording(small_bundle, runs)
 
 
 def copy_bundle(bundle, **hashes):
@@ -36,11 +36,11 @@ def move_first_box(runs):
     return [replace(runs[0], box=(1.0, 2.0, 30.0, 40.0)), *runs[1:]]
 
 
-def test_the_same_recording_is_welcome_again(demo_bundle, identity, tmp_path):
+def test_the_same_recording_is_welcome_again(small_bundle, identity, tmp_path):
     claim_folder(tmp_path / "cache", identity)
     claimed = {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
     runs = plan_runs(find_clips([])[:2], 12)
-    claim_folder(tmp_path / "cache", describe_recording(demo_bundle, runs))
+    claim_folder(tmp_path / "cache", describe_recording(small_bundle, runs))
     assert claimed == {path: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
 
 
@@ -56,10 +56,10 @@ def test_the_same_recording_is_welcome_again(demo_bundle, identity, tmp_path):
     ],
 )
 def test_another_recording_is_refused_by_name(
-    demo_bundle, runs, identity, tmp_path, change_bundle, change_runs, message
+    small_bundle, runs, identity, tmp_path, change_bundle, change_runs, message
 ):
     claim_folder(tmp_path, identity)
-    other = describe_recording(change_bundle(demo_bundle), change_runs(runs))
+    other = describe_recording(change_bundle(small_bundle), change_runs(runs))
     with pytest.raises(BundleError, match=f"is of another {message}") as caught:
         claim_folder(tmp_path, other)
     assert str(caught.value).endswith(f"; delete {tmp_path}, or record into another folder")

@@ -10,6 +10,7 @@ import pytest
 from engines import add_int8, quantize_products
 from onnx import TensorProto, numpy_helper
 from rollouts import compare_outputs, open_graph, roll_out
+from small_relo import SMALL
 from support import GRAPHS
 
 from relo_edge.bundle import open_bundle, write_manifest
@@ -29,11 +30,9 @@ from relo_edge.clips.clip import find_clips
 from relo_edge.errors import BundleError
 from relo_edge.measures.gates import GATES
 from relo_edge.pipeline.inspection import inspect_bundle
-from relo_edge.spec import VARIANTS
 
 pytestmark = pytest.mark.slow
 
-DEMO = VARIANTS["demo"]
 PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -42,20 +41,20 @@ class HalvedInt8:
 
     def __init__(self, bundle):
         template, path = open_graph(bundle.graph("template")), bundle.graph("step")
-        self.floats = roll_out(DEMO, template, open_graph(path))
+        self.floats = roll_out(SMALL, template, open_graph(path))
         ranges = measure_ranges(path, (row[0] for row in self.floats))
         model = onnx.load(path)
         products = list_products(model)
         largest = {n: ranges[n].largest for n in list_activations(model, products)}
         self.int8 = quantize_graph(model, products, largest)
-        self.half = convert_fp16(self.int8, DEMO, ranges)
-        self.rows = roll_out(DEMO, template, open_graph(self.int8))
-        self.got = roll_out(DEMO, template, open_graph(self.half.model))
+        self.half = convert_fp16(self.int8, SMALL, ranges)
+        self.rows = roll_out(SMALL, template, open_graph(self.int8))
+        self.got = roll_out(SMALL, template, open_graph(self.half.model))
 
 
 @pytest.fixture(scope="module")
-def case(demo_bundle):
-    return HalvedInt8(demo_bundle)
+def case(small_bundle):
+    return HalvedInt8(small_bundle)
 
 
 @pytest.mark.skipif(
@@ -102,32 +101,32 @@ def test_the_model_is_valid_and_its_remainder_half(case):
     assert sum(np.prod(tensor.dims) for tensor in floats) < 5000
 
 
-def test_a_scale_that_half_cannot_hold_keeps_its_product_whole(demo_bundle):
+def test_a_scale_that_half_cannot_hold_keeps_its_product_whole(small_bundle):
     """One silent channel: in half its scale would be off by a third, and only its own numbers."""
-    model = onnx.load(demo_bundle.graph("step"))
+    model = onnx.load(small_bundle.graph("step"))
     for tensor in model.graph.initializer:
-        if tensor.name == "block2/mlp/w3/weight":
+        if tensor.name == "block1/mlp/w3/weight":
             values = numpy_helper.to_array(tensor).copy()
             values[:, 5] *= 1e-5
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    half = convert_fp16(quantize_products(model), DEMO, {})
-    touched = {name for name in half.kept if name.startswith("block2/mlp/")}
+    half = convert_fp16(quantize_products(model), SMALL, {})
+    touched = {name for name in half.kept if name.startswith("block1/mlp/")}
     assert any("half would change it" in half.kept[name] for name in touched)
     graph = half.model.graph
-    product = next(node for node in graph.node if node.name == "block2/mlp/w3/matmul")
+    product = next(node for node in graph.node if node.name == "block1/mlp/w3/matmul")
     assert product.name in half.kept
     makers = makers_of(graph)
     for name in product.input[:2]:
         assert makers[name].op_type == "DequantizeLinear"
         assert makers[name].name in half.kept
-    neighbours = [n for n in graph.node if n.name == "block1/mlp/w3/matmul"]
+    neighbours = [n for n in graph.node if n.name == "block0/mlp/w3/matmul"]
     assert neighbours[0].name not in half.kept
 
 
 @pytest.fixture(scope="module")
-def recording(demo_bundle, tmp_path_factory):
+def recording(small_bundle, tmp_path_factory):
     runs = plan_runs(find_clips([])[:1], 6)
-    return record_samples(demo_bundle, runs, tmp_path_factory.mktemp("recording") / "r")
+    return record_samples(small_bundle, runs, tmp_path_factory.mktemp("recording") / "r")
 
 
 def refuse_to_record(_bundle):
@@ -135,16 +134,16 @@ def refuse_to_record(_bundle):
 
 
 @pytest.fixture
-def copy(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
+def copy(small_bundle, tmp_path):
+    shutil.copytree(small_bundle.path, tmp_path / "b")
     return open_bundle(tmp_path / "b")
 
 
-def test_a_precision_that_is_there_is_taken_as_it_is(demo_bundle):
-    assert add_precision(demo_bundle, "fp32", refuse_to_record) is demo_bundle
-    graphs = {name: demo_bundle.engine_graph(name, "fp32") for name in GRAPHS}
+def test_a_precision_that_is_there_is_taken_as_it_is(small_bundle):
+    assert add_precision(small_bundle, "fp32", refuse_to_record) is small_bundle
+    graphs = {name: small_bundle.engine_graph(name, "fp32") for name in GRAPHS}
     assert {name: graph.path for name, graph in graphs.items()} == {
-        name: demo_bundle.graph(name) for name in GRAPHS
+        name: small_bundle.graph(name) for name in GRAPHS
     }
     assert {graph.state_dtype for graph in graphs.values()} == {"float32"}
 
@@ -178,7 +177,7 @@ def test_the_bundle_holds_what_its_engines_are_built_from(copy, recording, monke
     assert "QuantizeLinear" in ops
     session = open_graph(graphs["template"].path)
     feeds = {
-        "template": np.zeros((1, DEMO.template_size, DEMO.template_size, 3), np.uint8),
+        "template": np.zeros((1, SMALL.template_size, SMALL.template_size, 3), np.uint8),
         "box": np.array([[0.25, 0.25, 0.5, 0.5]], np.float32),
     }
     assert np.isfinite(session.run(None, feeds)[0]).all()
@@ -189,10 +188,10 @@ def test_the_bundle_holds_what_its_engines_are_built_from(copy, recording, monke
 
 
 @pytest.fixture(scope="module")
-def added(demo_bundle, tmp_path_factory):
-    """The demo bundle with an INT8 graph; not to be changed."""
+def added(small_bundle, tmp_path_factory):
+    """A small bundle with an INT8 graph; not to be changed."""
     folder = tmp_path_factory.mktemp("int8")
-    return add_int8(open_bundle(shutil.copytree(demo_bundle.path, folder / "b")))
+    return add_int8(open_bundle(shutil.copytree(small_bundle.path, folder / "b")))
 
 
 @pytest.fixture

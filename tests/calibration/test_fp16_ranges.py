@@ -12,14 +12,14 @@ TENSORS = ["block0/attn/logits", "block0/mlp/gated", "patch_embed", "policy_logi
 
 
 @pytest.fixture(scope="module")
-def step(demo_bundle):
-    return demo_bundle.graph("step")
+def step(small_bundle):
+    return small_bundle.graph("step")
 
 
 @pytest.fixture(scope="module")
-def rows(demo_bundle, step):
-    template = open_graph(demo_bundle.graph("template"))
-    return roll_out(demo_bundle.variant, template, open_graph(step), frames=3, restart=2)
+def rows(small_bundle, step):
+    template = open_graph(small_bundle.graph("template"))
+    return roll_out(small_bundle.variant, template, open_graph(step), frames=3, restart=2)
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,15 @@ OUTPUTS = ["policy_logits", "temporal_tokens_out"]
 
 
 @pytest.fixture(scope="module")
-def path(demo_bundle):
-    return demo_bundle.graph("step")
+def path(small_bundle):
+    return small_bundle.graph("step")
 
 
 @pytest.fixture(scope="module")
-def feeds(demo_bundle, tmp_path_factory):
+def feeds(small_bundle, tmp_path_factory):
     runs = plan_runs(find_clips([])[:1], 4)
     folder = tmp_path_factory.mktemp("recording") / "r"
-    return list(record_samples(demo_bundle, runs, folder).step_feeds())
+    return list(record_samples(small_bundle, runs, folder).step_feeds())
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +69,10 @@ def test_weights_use_the_whole_of_e4m3_in_each_channel(path, thresholds):
     quantized = quantize(path, thresholds)
     stored = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
     source = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
-    weight = stored["block2/mlp/w3/weight_quantized"].astype(np.float32)
+    weight = stored["block1/mlp/w3/weight_quantized"].astype(np.float32)
     assert (np.abs(weight).max(axis=0) == 448).all()
-    restored = weight * stored["block2/mlp/w3/weight_scale"]
-    expected = source["block2/mlp/w3/weight"]
+    restored = weight * stored["block1/mlp/w3/weight_scale"]
+    expected = source["block1/mlp/w3/weight"]
     largest = np.abs(expected).max(axis=0)
     # Half a step of three bits of mantissa; of the least numbers, half of 2 ** -9.
     assert (np.abs(restored - expected) <= np.maximum(np.abs(expected) / 16, largest / 448e3)).all()
@@ -82,8 +82,8 @@ def test_weights_use_the_whole_of_e4m3_in_each_channel(path, thresholds):
 def test_an_activation_s_threshold_becomes_448(path, thresholds):
     quantized = quantize(path, thresholds)
     stored = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
-    scale = float(stored["block2/norm1_scale"])
-    assert scale == pytest.approx(thresholds["block2/norm1"] / 448)
+    scale = float(stored["block1/norm1_scale"])
+    assert scale == pytest.approx(thresholds["block1/norm1"] / 448)
 
 
 @pytest.mark.slow

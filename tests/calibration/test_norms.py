@@ -9,19 +9,19 @@ from relo_edge.calibration.norms import fold_norms
 
 
 @pytest.mark.slow
-def test_folding_is_exact_in_float32(demo_bundle):
-    models = {name: onnx.load(demo_bundle.graph(name)) for name in ("template", "step")}
-    expected = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)
+def test_folding_is_exact_in_float32(small_bundle):
+    models = {name: onnx.load(small_bundle.graph(name)) for name in ("template", "step")}
+    expected = roll_out(small_bundle.variant, *map(open_graph, models.values()), frames=3)
     for model in models.values():
         fold_norms(model)
         onnx.checker.check_model(model, full_check=True)
-    got = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)
+    got = roll_out(small_bundle.variant, *map(open_graph, models.values()), frames=3)
     for name, found in compare_outputs(expected, got).items():
         assert found["relative"] <= 2e-5, name
 
 
-def test_every_norm_before_a_product_is_folded(demo_bundle):
-    model = onnx.load(demo_bundle.graph("step"))
+def test_every_norm_before_a_product_is_folded(small_bundle):
+    model = onnx.load(small_bundle.graph("step"))
     changed = fold_norms(model)
     constants = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]

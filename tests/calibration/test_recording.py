@@ -33,9 +33,9 @@ def runs():
 
 
 @pytest.fixture(scope="module")
-def recording(demo_bundle, runs, tmp_path_factory):
+def recording(small_bundle, runs, tmp_path_factory):
     """Not to be changed."""
-    return record_samples(demo_bundle, runs, tmp_path_factory.mktemp("recorded") / "cache")
+    return record_samples(small_bundle, runs, tmp_path_factory.mktemp("recorded") / "cache")
 
 
 def list_folder(folder):
@@ -51,17 +51,17 @@ def test_every_frame_asked_for_is_recorded(recording, runs):
 
 @pytest.mark.slow
 def test_a_bundle_of_the_name_demo_is_not_the_built_in_one(
-    recording, demo_bundle, runs, tmp_path, monkeypatch
+    recording, small_bundle, runs, tmp_path, monkeypatch
 ):
-    shutil.copytree(demo_bundle.path, tmp_path / "demo")
+    shutil.copytree(small_bundle.path, tmp_path / "demo")
     monkeypatch.chdir(tmp_path)
     named = record_samples(open_bundle("./demo"), runs, tmp_path / "cache")
     assert all(map(np.array_equal, named.boxes(), recording.boxes()))
 
 
 @pytest.mark.parametrize("graph", ["step", "template"])
-def test_samples_can_be_fed_as_they_are(recording, demo_bundle, graph):
-    contract = describe_graph(demo_bundle.variant, graph)
+def test_samples_can_be_fed_as_they_are(recording, small_bundle, graph):
+    contract = describe_graph(small_bundle.variant, graph)
     for feeds in getattr(recording, f"{graph}_feeds")():
         assert list(feeds) == [spec.name for spec in contract.inputs]
         for spec in contract.inputs:
@@ -76,19 +76,19 @@ def crop_search(frame, box, variant):
 
 
 @pytest.mark.slow
-def test_the_samples_are_the_closed_loop(recording, demo_bundle, runs):
+def test_the_samples_are_the_closed_loop(recording, small_bundle, runs):
     """Each step's state is the one before's output, its crop lies around the box before."""
     step, template = (
-        onnxruntime.InferenceSession(demo_bundle.graph(name)) for name in ("step", "template")
+        onnxruntime.InferenceSession(small_bundle.graph(name)) for name in ("step", "template")
     )
     templates, samples = recording.template_feeds(), recording.step_feeds()
     for run, boxes in zip(runs, recording.boxes(), strict=True):
         tokens = template.run(None, next(templates))[0]
-        state = np.zeros((1, *demo_bundle.variant.state_shape), np.float32)
+        state = np.zeros((1, *small_bundle.variant.state_shape), np.float32)
         frames = list(run.clip.read_frames(run.frames))[1:]
         for index, (frame, box) in enumerate(zip(frames, [run.box, *boxes[:-1]], strict=True)):
             feeds = next(samples)
-            assert np.array_equal(feeds["search"][0], crop_search(frame, box, demo_bundle.variant))
+            assert np.array_equal(feeds["search"][0], crop_search(frame, box, small_bundle.variant))
             assert feeds["has_history"].tolist() == [float(index > 0)]
             np.testing.assert_allclose(feeds["template_tokens"], tokens, atol=1e-5)
             np.testing.assert_allclose(feeds["temporal_tokens"], state, atol=1e-4)
@@ -96,36 +96,36 @@ def test_the_samples_are_the_closed_loop(recording, demo_bundle, runs):
 
 
 @pytest.mark.slow
-def test_the_boxes_are_the_float_trackers(recording, demo_bundle, runs):
-    with closing(open_runtime(demo_bundle.path, "onnxruntime", "fp32")) as runtime:
+def test_the_boxes_are_the_float_trackers(recording, small_bundle, runs):
+    with closing(open_runtime(small_bundle.path, "onnxruntime", "fp32")) as runtime:
         for run, boxes in zip(runs, recording.boxes(), strict=True):
             assert boxes.shape == run.truth.shape == (run.length, 4)
             np.testing.assert_allclose(boxes, track_run(runtime, run, run.box), atol=1e-3)
 
 
 @pytest.mark.slow
-def test_what_is_whole_is_kept(demo_bundle, runs, tmp_path):
+def test_what_is_whole_is_kept(small_bundle, runs, tmp_path):
     folder = tmp_path / "cache"
     steps = []
-    first = record_samples(demo_bundle, runs, folder, lambda: steps.append(1))
+    first = record_samples(small_bundle, runs, folder, lambda: steps.append(1))
     assert len(steps) == 3 * FRAMES
     kept, lost = first.list_files()
     before, content = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
-    record_samples(demo_bundle, runs, folder, lambda: steps.append(1))
+    record_samples(small_bundle, runs, folder, lambda: steps.append(1))
     assert len(steps) == 3 * FRAMES + 3 * runs[1].length
     assert kept.stat().st_mtime_ns == before
     # A zip notes the time at which its members were written; what was tracked is the same.
     assert len(lost.read_bytes()) == len(content)
 
 
-def test_nothing_is_opened_when_nothing_is_missing(recording, demo_bundle, runs, monkeypatch):
+def test_nothing_is_opened_when_nothing_is_missing(recording, small_bundle, runs, monkeypatch):
     monkeypatch.setattr(recording_module, "open_runtime", None)
-    assert record_samples(demo_bundle, runs, recording.folder) == recording
+    assert record_samples(small_bundle, runs, recording.folder) == recording
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_leaves_no_half_file(demo_bundle, runs, tmp_path):
+def test_an_interrupted_run_leaves_no_half_file(small_bundle, runs, tmp_path):
     folder, calls = tmp_path / "cache", []
 
     def interrupt_second_run():
@@ -134,37 +134,37 @@ def test_an_interrupted_run_leaves_no_half_file(demo_bundle, runs, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        record_samples(demo_bundle, runs, folder, interrupt_second_run)
+        record_samples(small_bundle, runs, folder, interrupt_second_run)
     assert list_folder(folder) == ["recording.json", "run-0000.npz"]
-    assert len(list(record_samples(demo_bundle, runs, folder).step_feeds())) == FRAMES
+    assert len(list(record_samples(small_bundle, runs, folder).step_feeds())) == FRAMES
 
 
 @pytest.mark.slow
-def test_a_recording_does_not_depend_on_what_was_kept(recording, demo_bundle, runs, tmp_path):
+def test_a_recording_does_not_depend_on_what_was_kept(recording, small_bundle, runs, tmp_path):
     """A slot remembers the run before; a resumed recording has another one before."""
-    resumed = record_samples(demo_bundle, runs, tmp_path / "cache")
+    resumed = record_samples(small_bundle, runs, tmp_path / "cache")
     resumed.list_files()[0].unlink()
-    resumed = record_samples(demo_bundle, runs, tmp_path / "cache")
+    resumed = record_samples(small_bundle, runs, tmp_path / "cache")
     for one, other in zip(recording.step_feeds(), resumed.step_feeds(), strict=True):
         for name in one:
             np.testing.assert_allclose(one[name], other[name], atol=1e-4, err_msg=name)
 
 
-def test_a_foreign_recording_is_left_alone(recording, demo_bundle, runs):
+def test_a_foreign_recording_is_left_alone(recording, small_bundle, runs):
     before = list_folder(recording.folder)
     with pytest.raises(BundleError, match="is of another plan"):
-        record_samples(demo_bundle, runs * 2, recording.folder)
+        record_samples(small_bundle, runs * 2, recording.folder)
     assert list_folder(recording.folder) == before
 
 
-def test_nothing_to_record(demo_bundle, tmp_path):
+def test_nothing_to_record(small_bundle, tmp_path):
     with pytest.raises(InputError, match="runs to record: found none"):
-        record_samples(demo_bundle, [], tmp_path / "cache")
+        record_samples(small_bundle, [], tmp_path / "cache")
     assert list_folder(tmp_path) == []
 
 
 @pytest.mark.parametrize("cut", [0, 100, 0.5])
-def test_a_damaged_file_is_named(recording, demo_bundle, runs, tmp_path, cut):
+def test_a_damaged_file_is_named(recording, small_bundle, runs, tmp_path, cut):
     damaged = replace(recording, folder=tmp_path)
     for path in recording.list_files():
         content = path.read_bytes()
@@ -174,13 +174,13 @@ def test_a_damaged_file_is_named(recording, demo_bundle, runs, tmp_path, cut):
             list(read())
 
 
-def test_a_full_disk_is_told_in_one_line(demo_bundle, runs, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_in_one_line(small_bundle, runs, tmp_path, monkeypatch):
     def fill_disk(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(samples_module.np.lib.format, "write_array", fill_disk)
     with pytest.raises(SourceError, match=r"run-0000.npz cannot be written: found No space left"):
-        record_samples(demo_bundle, runs, tmp_path / "cache")
+        record_samples(small_bundle, runs, tmp_path / "cache")
     assert list_folder(tmp_path / "cache") == ["recording.json"]
 
 
@@ -194,11 +194,11 @@ def measure_peak(task):
 
 
 @pytest.mark.slow
-def test_memory_is_flat_in_the_number_of_samples(demo_bundle, tmp_path):
+def test_memory_is_flat_in_the_number_of_samples(small_bundle, tmp_path):
     run = plan_runs(find_clips([])[:1], 5)
     record_peaks, read_peaks = [], []
     for times in (1, 4):
-        job = partial(record_samples, demo_bundle, run * times, tmp_path / str(times))
+        job = partial(record_samples, small_bundle, run * times, tmp_path / str(times))
         record_peaks.append(measure_peak(job))
         recorded = job()
         read_peaks.append(measure_peak(lambda: sum(1 for _ in recorded.step_feeds())))  # noqa: B023
@@ -221,7 +221,7 @@ assert not {"torch", "onnx"} & set(sys.modules), "heavy"
 
 
 @pytest.mark.slow
-def test_recording_needs_neither_torch_nor_onnx(demo_bundle, tmp_path):
-    command = [sys.executable, "-c", FOLLOW, str(demo_bundle.path), str(tmp_path / "cache")]
+def test_recording_needs_neither_torch_nor_onnx(small_bundle, tmp_path):
+    command = [sys.executable, "-c", FOLLOW, str(small_bundle.path), str(tmp_path / "cache")]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=60)
     assert done.returncode == 0, done.stderr

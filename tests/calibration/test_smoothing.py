@@ -43,9 +43,9 @@ def random_feeds(model, seed=0):
 
 
 @pytest.mark.slow
-def test_smoothing_changes_nothing_in_float32(demo_bundle, tmp_path):
-    models = {name: onnx.load(demo_bundle.graph(name)) for name in ("template", "step")}
-    expected = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)
+def test_smoothing_changes_nothing_in_float32(small_bundle, tmp_path):
+    models = {name: onnx.load(small_bundle.graph(name)) for name in ("template", "step")}
+    expected = roll_out(small_bundle.variant, *map(open_graph, models.values()), frames=3)
     add_outliers(models["step"])
     onnx.save(models["step"], tmp_path / "outlier.onnx")
     norms = list_norms(models["step"])
@@ -54,7 +54,7 @@ def test_smoothing_changes_nothing_in_float32(demo_bundle, tmp_path):
     before = {name: peak[OUTLIER] / np.median(peak) for name, peak in peaks.items()}
     factors = smooth_norms(models["step"], peaks)
     onnx.checker.check_model(models["step"], full_check=True)
-    got = roll_out(demo_bundle.variant, *map(open_graph, models.values()), frames=3)
+    got = roll_out(small_bundle.variant, *map(open_graph, models.values()), frames=3)
     for name, found in compare_outputs(expected, got).items():
         assert found["relative"] <= 1e-4, name
     assert set(factors) == set(norms)
@@ -65,18 +65,18 @@ def test_smoothing_changes_nothing_in_float32(demo_bundle, tmp_path):
 
 
 @pytest.mark.slow
-def test_peaks_are_the_largest_of_all_samples(demo_bundle):
-    model = onnx.load(demo_bundle.graph("step"))
+def test_peaks_are_the_largest_of_all_samples(small_bundle):
+    model = onnx.load(small_bundle.graph("step"))
     norm = list_norms(model)[0]
     first, second = random_feeds(model, 1), random_feeds(model, 2)
-    graph = demo_bundle.graph("step")
+    graph = small_bundle.graph("step")
     alone = [collect_peaks(graph, [norm], [one])[norm] for one in (first, second)]
     both = collect_peaks(graph, [norm], [first, second])[norm]
     assert np.array_equal(both, np.maximum(*alone))
 
 
-def test_the_factors_undo_it(demo_bundle):
-    model = onnx.load(demo_bundle.graph("step"))
+def test_the_factors_undo_it(small_bundle):
+    model = onnx.load(small_bundle.graph("step"))
     constants = Constants(model.graph)
     norm, product, _ = next(iter(find_products(model.graph, constants)))
     scale, weight = constants.read(norm.input[1]), constants.read(product.input[1])

@@ -75,8 +75,8 @@ def test_export_then_inspect(capsys, tmp_path, demo_bundle):
     assert found["manifest"]["variant"]["name"] == "demo"
 
 
-def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, demo_bundle):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
+def test_inspect_finds_damage_and_stale_engines(capsys, tmp_path, small_bundle):
+    shutil.copytree(small_bundle.path, tmp_path / "b")
     (tmp_path / "b" / "template.onnx").write_bytes(b"x")
     copied = open_bundle(tmp_path / "b")
     record_plan(hashlib.sha256(PLAN).hexdigest())

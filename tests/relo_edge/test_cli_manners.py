@@ -108,8 +108,8 @@ def test_global_options_may_stand_anywhere_but_behind_two_dashes():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["doctor", "inspect"])
-def test_no_color_is_obeyed(verb, demo_bundle):
-    words = [verb, str(demo_bundle.path)] if verb == "inspect" else [verb]
+def test_no_color_is_obeyed(verb, small_bundle):
+    words = [verb, str(small_bundle.path)] if verb == "inspect" else [verb]
     done = subprocess.run(
         [sys.executable, "-m", "relo_edge", *words],
         capture_output=True,

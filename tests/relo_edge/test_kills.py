@@ -20,9 +20,9 @@ def shim(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["kill", "no-space"])
 @pytest.mark.parametrize("action", ["add", "replace"])
 def test_a_bundle_is_whole_after_a_fault_at_any_call(
-    demo_bundle, tmp_path, shim, action, kind, disk
+    small_bundle, tmp_path, shim, action, kind, disk
 ):
-    out = run_driver(DRIVER, shim, demo_bundle.path, tmp_path, action, kind, disk)
+    out = run_driver(DRIVER, shim, small_bundle.path, tmp_path, action, kind, disk)
     result = json.loads(out)
     assert result["problems"] == []
     assert result["struck"] >= (20 if kind == "kill" else 10)

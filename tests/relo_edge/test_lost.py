@@ -53,13 +53,13 @@ def test_what_is_seen_in_doubt_is_taken_back_at_once():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnxruntime", "pytorch"])
-def test_the_networks_state_is_the_last_sure_frames(demo_bundle, monkeypatch, name):
+def test_the_networks_state_is_the_last_sure_frames(small_bundle, monkeypatch, name):
     clip = make_clip(2, 14, (320, 240))
     confidences = [0.9, 0.9, 0.1, 0.9, 0.2, 0.2, 0.2, 0.4, 0.4, 0.6, 0.9]
     sure = [index for index, value in enumerate(confidences) if value > 0.5]
     waiting = iter(confidences)
     monkeypatch.setattr(PolicyMotion, "measure_confidence", lambda *_: next(waiting))
-    with closing(open_runtime(demo_bundle.path, name)) as runtime:
+    with closing(open_runtime(small_bundle.path, name)) as runtime:
         tracker, frames = Tracker(runtime, color="bgr", recovery=Recovery()), clip.frames()
         tracker.init(next(frames), read_box(clip.boxes[0]))
         tracks, states = [], []

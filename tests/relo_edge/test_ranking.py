@@ -15,14 +15,14 @@ GPU_FIRST = NAMES[: NAMES.index("openvino")]
 
 
 @pytest.fixture
-def bundle(demo_bundle):
+def bundle(small_bundle):
     """With INT8, as `quantize` leaves it; no file of it is read."""
-    manifest = dict(demo_bundle.manifest)
+    manifest = dict(small_bundle.manifest)
     graphs, files = dict(manifest["graphs"]), dict(manifest["files"])
     graphs["int8"] = {**graphs["fp32"], "step": "step.int8.onnx"}
     files["step.int8.onnx"] = {"bytes": 1, "sha256": "8" * 64}
     return Bundle(
-        demo_bundle.path, demo_bundle.variant, {**manifest, "graphs": graphs, "files": files}
+        small_bundle.path, small_bundle.variant, {**manifest, "graphs": graphs, "files": files}
     )
 
 
@@ -107,7 +107,7 @@ def test_what_is_foreign_or_stale_does_not_count(bundle, changes):
     assert list_measured(bundle) == [("openvino", "int8")]
 
 
-def test_int8_made_again_is_measured_again(bundle, demo_bundle):
+def test_int8_made_again_is_measured_again(bundle, small_bundle):
     keep(bundle, "openvino", "int8", 1.0)
     files = {**bundle.manifest["files"], "step.int8.onnx": {"bytes": 1, "sha256": "9" * 64}}
     again = Bundle(bundle.path, bundle.variant, {**bundle.manifest, "files": files})
@@ -150,9 +150,9 @@ def test_every_runtime_runs_graphs_or_engines():
 
 
 @pytest.mark.slow
-def test_a_measured_opening_that_fails_is_passed_over(demo_bundle, caplog):
+def test_a_measured_opening_that_fails_is_passed_over(small_bundle, caplog):
     """Its graph is not there any more, say: the same runtime's own choice opens."""
-    keep(demo_bundle, "openvino", "int8", 1.0)
-    with caplog.at_level("INFO", "relo_edge"), open_runtime(demo_bundle) as runtime:
+    keep(small_bundle, "openvino", "int8", 1.0)
+    with caplog.at_level("INFO", "relo_edge"), open_runtime(small_bundle) as runtime:
         assert (runtime.name, runtime.precision != "int8") == ("openvino", True)
     assert "measured fastest" not in caplog.text

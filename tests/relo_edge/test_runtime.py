@@ -25,20 +25,20 @@ from relo_edge.spec import VARIANTS
 
 
 @pytest.mark.slow
-def test_auto_takes_the_first_that_opens_and_says_which_and_why(demo_bundle, caplog):
+def test_auto_takes_the_first_that_opens_and_says_which_and_why(small_bundle, caplog):
     with caplog.at_level(logging.INFO, "relo_edge"):
-        runtime = open_runtime(demo_bundle.path)
+        runtime = open_runtime(small_bundle.path)
     assert runtime.name == "openvino"
     assert f"runtime: openvino in {runtime.precision} on cpu" in caplog.text
     assert "passed over" not in caplog.text
     with caplog.at_level(logging.DEBUG, "relo_edge"):
-        open_runtime(demo_bundle.path)
+        open_runtime(small_bundle.path)
     assert "passed over onnxruntime-cuda" in caplog.text
 
 
 @pytest.mark.slow
-def test_auto_with_a_precision_takes_a_runtime_that_has_it(demo_bundle):
-    assert open_runtime(demo_bundle.path, precision="fp32").precision == "fp32"
+def test_auto_with_a_precision_takes_a_runtime_that_has_it(small_bundle):
+    assert open_runtime(small_bundle.path, precision="fp32").precision == "fp32"
 
 
 @pytest.mark.parametrize("name", ["auto", "onnxruntime"])
@@ -49,15 +49,15 @@ def test_a_mistyped_precision_is_told_from_one_that_is_missing(name):
     assert str(told.value) == f"precision: found int9, expected {expected}"
 
 
-def test_a_precision_that_could_be_made_says_how(demo_bundle):
+def test_a_precision_that_could_be_made_says_how(small_bundle):
     with pytest.raises(InputError, match="found int8, expected fp32; .*quantize .* --int8"):
-        open_runtime(demo_bundle.path, "onnxruntime", "int8")
+        open_runtime(small_bundle.path, "onnxruntime", "int8")
     with pytest.raises(PrecisionError) as told:
         open_runtime("demo", precision="int8")
     assert str(told.value) == "demo holds no int8; make it with `relo-edge quantize demo --int8`"
 
 
-def test_what_nothing_opens_is_told_for_the_cpu_first(demo_bundle, monkeypatch):
+def test_what_nothing_opens_is_told_for_the_cpu_first(small_bundle, monkeypatch):
     def fail(request):
         raise RuntimeUnavailable(f"{request.name} does not start")
 
@@ -66,19 +66,19 @@ def test_what_nothing_opens_is_told_for_the_cpu_first(demo_bundle, monkeypatch):
     monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: None)
     cpu = "no runtime can open this: openvino does not start; onnxruntime does not start; on GPUs: "
     with pytest.raises(RuntimeUnavailable, match=f"^{cpu}no NVIDIA GPU here; see `relo-edge doc"):
-        open_runtime(demo_bundle.path)
+        open_runtime(small_bundle.path)
     gpu = Gpu("A GPU", (8, 9))
     monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: gpu)
     with pytest.raises(RuntimeUnavailable, match=f"^{cpu}tensorrt does not start; onnxruntime-cud"):
-        open_runtime(demo_bundle.path)
+        open_runtime(small_bundle.path)
 
 
-def test_a_base_install_names_the_one_extra(demo_bundle, monkeypatch):
+def test_a_base_install_names_the_one_extra(small_bundle, monkeypatch):
     for package in ("onnxruntime", "openvino", "torch"):
         monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("relo_edge.runtimes.tensorrt.gpu.find_gpu", lambda: None)
     with pytest.raises(MissingDependency) as told:
-        open_runtime(demo_bundle.path)
+        open_runtime(small_bundle.path)
     assert str(told.value) == "no CPU runtime imports; `pip install 'relo-edge[cpu]'`"
 
 
@@ -93,22 +93,22 @@ def test_auto_says_once_that_there_is_no_bundle(tmp_path):
     assert str(told.value).count("nothing there") == 1
 
 
-def test_another_variants_checkpoint_is_refused_beside_a_bundle(demo_bundle, tmp_path):
+def test_another_variants_checkpoint_is_refused_beside_a_bundle(small_bundle, tmp_path):
     t256, other = VARIANTS["t256"], tmp_path / "t256.pth"
     marker = torch.zeros(1, t256.temporal_tokens, t256.width)
     torch.save({"encoder.body.ttokens": marker}, other)
-    with pytest.raises(CheckpointError, match="found t256, expected demo"):
-        open_runtime(demo_bundle.path, "pytorch", checkpoint=other)
+    with pytest.raises(CheckpointError, match="found t256, expected small"):
+        open_runtime(small_bundle.path, "pytorch", checkpoint=other)
 
 
-def test_auto_with_a_checkpoint_is_the_reference(demo_bundle):
-    checkpoint = demo_bundle.manifest["checkpoint"]["path"]
+def test_auto_with_a_checkpoint_is_the_reference(small_bundle):
+    checkpoint = small_bundle.manifest["checkpoint"]["path"]
     assert open_runtime(None, checkpoint=checkpoint).name == "pytorch"
-    assert open_runtime(demo_bundle.path, checkpoint=checkpoint).name == "pytorch"
+    assert open_runtime(small_bundle.path, checkpoint=checkpoint).name == "pytorch"
 
 
-def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+def test_auto_does_not_hide_a_damaged_bundle(small_bundle, tmp_path):
+    shutil.copytree(small_bundle.path, tmp_path / "bundle")
     (tmp_path / "bundle" / "step.onnx").unlink()
     with pytest.raises(BundleError, match="no such file"):
         open_runtime(tmp_path / "bundle")
@@ -119,35 +119,35 @@ def test_auto_does_not_hide_a_damaged_bundle(demo_bundle, tmp_path):
     "error",
     [BundleError("engine x does not have the tensors"), DeviceError("no"), OSError("libnvinfer")],
 )
-def test_auto_outlives_one_runtimes_fault(demo_bundle, tmp_path, monkeypatch, caplog, error):
+def test_auto_outlives_one_runtimes_fault(small_bundle, tmp_path, monkeypatch, caplog, error):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def fail(_request):
         raise error
 
     monkeypatch.setattr("relo_edge.runtimes.tensorrt.runtime.open_runtime", fail)
-    with caplog.at_level(logging.DEBUG, "relo_edge"), open_runtime(demo_bundle.path) as runtime:
+    with caplog.at_level(logging.DEBUG, "relo_edge"), open_runtime(small_bundle.path) as runtime:
         assert runtime.name == "openvino"
     assert str(error) in caplog.text
 
 
 @pytest.mark.slow
-def test_auto_takes_what_was_measured_fastest_on_this_machine(demo_bundle, caplog):
+def test_auto_takes_what_was_measured_fastest_on_this_machine(small_bundle, caplog):
     for name, milliseconds, passed in [
         ("openvino", 9.0, True),
         ("onnxruntime", 5.0, True),
         ("pytorch", 1.0, False),
     ]:
-        keep_measurement(measure_graph(demo_bundle, name, "fp32", 1, milliseconds, passed))
-    with caplog.at_level(logging.INFO, "relo_edge"), open_runtime(demo_bundle) as runtime:
+        keep_measurement(measure_graph(small_bundle, name, "fp32", 1, milliseconds, passed))
+    with caplog.at_level(logging.INFO, "relo_edge"), open_runtime(small_bundle) as runtime:
         assert (runtime.name, runtime.precision) == ("onnxruntime", "fp32")
     told = "runtime: onnxruntime in fp32 on cpu, measured fastest on this machine"
     assert [record.message for record in caplog.records] == [told]
-    assert open_runtime(demo_bundle, batch=2).name == "onnxruntime"
-    assert open_runtime(demo_bundle, "openvino").name == "openvino"
+    assert open_runtime(small_bundle, batch=2).name == "onnxruntime"
+    assert open_runtime(small_bundle, "openvino").name == "openvino"
 
 
-def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monkeypatch):
+def test_without_names_none_that_builds_for_minutes_is_opened(small_bundle, monkeypatch):
     asked = []
 
     def note(request):
@@ -157,11 +157,11 @@ def test_without_names_none_that_builds_for_minutes_is_opened(demo_bundle, monke
     for module in set(RUNTIMES.values()):
         monkeypatch.setattr(f"{module}.open_runtime", note)
     with pytest.raises(RuntimeUnavailable, match="no runtime opens here"):
-        open_runtimes(demo_bundle.path, None)
+        open_runtimes(small_bundle.path, None)
     assert set(asked) == set(RUNTIMES) - {"onnxruntime-tensorrt"}
 
 
-def test_every_precision_that_the_bundle_holds_is_opened_once(demo_bundle, monkeypatch):
+def test_every_precision_that_the_bundle_holds_is_opened_once(small_bundle, monkeypatch):
     asked, closed = [], []
 
     class Opened:
@@ -177,7 +177,7 @@ def test_every_precision_that_the_bundle_holds_is_opened_once(demo_bundle, monke
     for module in set(RUNTIMES.values()):
         monkeypatch.setattr(f"{module}.open_runtime", Opened)
     monkeypatch.setattr(Bundle, "precisions", ("fp32", "int8"))
-    opened = open_runtimes(demo_bundle.path, None, every_precision=True)
+    opened = open_runtimes(small_bundle.path, None, every_precision=True)
     found = [(one.name, one.precision) for one in opened]
     assert len(set(found)) == len(found)
     precisions = [precision for name, precision in found if name == "openvino"]
@@ -185,7 +185,7 @@ def test_every_precision_that_the_bundle_holds_is_opened_once(demo_bundle, monke
     assert ("onnxruntime", "auto") in asked
     assert ("onnxruntime", "fp32") in closed
     asked.clear()
-    open_runtimes(demo_bundle.path, None)
+    open_runtimes(small_bundle.path, None)
     assert {precision for _, precision in asked} == {"auto"}
 
 
@@ -200,9 +200,9 @@ def test_every_precision_that_the_bundle_holds_is_opened_once(demo_bundle, monke
         ({"name": "onnxruntime", "checkpoint": "x"}, "takes no checkpoint"),
     ],
 )
-def test_wrong_requests_are_told(demo_bundle, arguments, word):
+def test_wrong_requests_are_told(small_bundle, arguments, word):
     with pytest.raises(InputError, match=word):
-        open_runtime(demo_bundle.path, **arguments)
+        open_runtime(small_bundle.path, **arguments)
 
 
 def test_neither_bundle_nor_checkpoint():
@@ -210,11 +210,11 @@ def test_neither_bundle_nor_checkpoint():
         open_runtime(None)
 
 
-def test_the_reference_wants_the_very_weights_of_the_bundle(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+def test_the_reference_wants_the_very_weights_of_the_bundle(small_bundle, tmp_path):
+    shutil.copytree(small_bundle.path, tmp_path / "bundle")
     from relo_edge.bundle import write_manifest
 
-    manifest = dict(demo_bundle.manifest)
+    manifest = dict(small_bundle.manifest)
     other = tmp_path / "other.safetensors"
     manifest["checkpoint"] = {**manifest["checkpoint"], "path": str(other)}
     write_manifest(tmp_path / "bundle", manifest)
@@ -225,10 +225,10 @@ def test_the_reference_wants_the_very_weights_of_the_bundle(demo_bundle, tmp_pat
         open_runtime(tmp_path / "bundle", "pytorch")
 
 
-def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(demo_bundle):
+def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(small_bundle):
     for name in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
         try:
-            runtime = open_runtime(demo_bundle.path, name)
+            runtime = open_runtime(small_bundle.path, name)
         except RuntimeUnavailable as error:
             assert "ExecutionProvider" in str(error)
         else:
@@ -237,17 +237,17 @@ def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(demo_bundle):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnxruntime", "openvino", "torch"])
-def test_a_missing_package_names_the_extra(demo_bundle, monkeypatch, package):
+def test_a_missing_package_names_the_extra(small_bundle, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     name = "pytorch" if package == "torch" else package
     with pytest.raises(MissingDependency, match="pip install 'relo-edge"):
-        open_runtime(demo_bundle.path, name)
+        open_runtime(small_bundle.path, name)
 
 
 @pytest.mark.slow
-def test_demo_is_a_bundle(demo_bundle):
+def test_demo_is_a_bundle():
     first, second = open_runtime("demo", "onnxruntime"), open_runtime("demo", "openvino")
-    assert first.variant == second.variant == demo_bundle.variant
+    assert first.variant == second.variant == VARIANTS["demo"]
 
 
 def test_every_module_named_is_there():

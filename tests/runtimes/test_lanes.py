@@ -59,8 +59,8 @@ def test_the_threads_of_a_session_leave_room_for_its_callers(threads, lanes, exp
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
-def test_a_slot_is_taken_back_whatever_the_others_do(demo_bundle, name):
-    with open_runtime(demo_bundle, name, "fp32", batch=2, threads=2, lanes=2) as runtime:
+def test_a_slot_is_taken_back_whatever_the_others_do(small_bundle, name):
+    with open_runtime(small_bundle, name, "fp32", batch=2, threads=2, lanes=2) as runtime:
         side, size = runtime.variant.search_size, runtime.variant.template_size
         rng = np.random.default_rng(0)
         searches = rng.integers(0, 256, (3, 1, side, side, 3), np.uint8)
@@ -81,6 +81,6 @@ def test_a_slot_is_taken_back_whatever_the_others_do(demo_bundle, name):
             runtime.rewind(0)
 
 
-def test_lanes_that_cannot_be_are_refused(demo_bundle):
+def test_lanes_that_cannot_be_are_refused(small_bundle):
     with pytest.raises(InputError, match="lanes: found 0, expected 1 or more"):
-        open_runtime(demo_bundle, "onnxruntime", lanes=0)
+        open_runtime(small_bundle, "onnxruntime", lanes=0)

@@ -16,9 +16,9 @@ from relo_edge.runtimes.onnxruntime_gpu import OnnxGpuRuntime
 
 
 @pytest.fixture(scope="module")
-def bundle(demo_bundle, tmp_path_factory):
+def bundle(small_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("all") / "b"
-    shutil.copytree(demo_bundle.path, folder)
+    shutil.copytree(small_bundle.path, folder)
     return add_int8(add_fp16(open_bundle(folder)))
 
 

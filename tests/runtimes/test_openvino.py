@@ -72,9 +72,9 @@ def test_a_part_of_the_cores_is_no_certain_core(tmp_path):
 
 
 @pytest.mark.slow
-def test_arrays_that_are_read_only_are_taken(demo_bundle):
+def test_arrays_that_are_read_only_are_taken(small_bundle):
     """Ray hands over such arrays."""
-    rng, variant = np.random.default_rng(0), demo_bundle.variant
+    rng, variant = np.random.default_rng(0), small_bundle.variant
     sizes = (variant.template_size, variant.search_size)
     template, search = (rng.integers(0, 256, (size, size, 3), np.uint8) for size in sizes)
     given = [template, np.full(4, 0.3, np.float32), search[None], hann_window(variant.grid, 1.0)]
@@ -82,7 +82,7 @@ def test_arrays_that_are_read_only_are_taken(demo_bundle):
     for writable in (True, False):
         for array in given:
             array.flags.writeable = writable
-        with open_runtime(demo_bundle, "openvino", "fp32") as runtime:
+        with open_runtime(small_bundle, "openvino", "fp32") as runtime:
             runtime.encode_template(0, 0, *given[:2])
             boxes.append(runtime.step([0], *given[2:]).boxes)
     assert np.array_equal(*boxes)

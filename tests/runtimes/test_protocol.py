@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from recording_device import open_recorded
+from small_relo import SMALL
 from support import GRAPHS, read_temporal
 
 from relo_edge.bundle import open_bundle
@@ -16,10 +17,8 @@ from relo_edge.geometry import hann_window
 from relo_edge.runtime import open_runtime
 from relo_edge.runtimes.onnxruntime_gpu import OnnxGpuRuntime
 from relo_edge.runtimes.tensorrt.engines import build_engines, open_target
-from relo_edge.spec import VARIANTS
 
-DEMO = VARIANTS["demo"]
-WINDOW = hann_window(DEMO.grid, 2.0)
+WINDOW = hann_window(SMALL.grid, 2.0)
 TOLERANCE = 1e-4
 
 
@@ -65,8 +64,8 @@ OPENERS = {
 
 
 @pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
-def open_new(request, demo_bundle):
-    return lambda batch=1: request.param(demo_bundle, batch)
+def open_new(request, small_bundle):
+    return lambda batch=1: request.param(small_bundle, batch)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def opener(request, open_new, opened):
 @pytest.fixture(scope="module")
 def inputs():
     rng = np.random.default_rng(3)
-    side, size = DEMO.search_size, DEMO.template_size
+    side, size = SMALL.search_size, SMALL.template_size
     searches = rng.integers(0, 256, (6, 3, side, side, 3), np.uint8)
     templates = rng.integers(0, 256, (3, size, size, 3), np.uint8)
     return searches, templates, np.array([0.25, 0.2, 0.5, 0.6], np.float32)
@@ -123,11 +122,11 @@ def differ(one, other):
 
 
 @pytest.fixture(scope="module")
-def expected(demo_bundle, inputs):
+def expected(small_bundle, inputs):
     """Three targets through the reference, six frames, each in a runtime of its own."""
     answers = []
     for slot in range(3):
-        runtime = open_runtime(demo_bundle.path, "pytorch", batch=3)
+        runtime = open_runtime(small_bundle.path, "pytorch", batch=3)
         start(runtime, slot, inputs)
         answers.append(run(runtime, inputs, [slot], range(6)))
     return answers
@@ -308,7 +307,7 @@ def test_the_window_chooses_the_cell(opener, inputs):
         corner[1, -2] = -100
         runtime.forget(0)
         forced = runtime.step([0], searches, corner)
-    grid = DEMO.grid
+    grid = SMALL.grid
     assert abs(forced.boxes[0, 0] * grid - (grid - 1.5)) < 3
     assert abs(forced.boxes[0, 1] * grid - 1.5) < 3
     assert forced.scores[0] == pytest.approx(100 * abs(forced.maps[0, 1, -2]), rel=1e-4)
@@ -319,7 +318,7 @@ def test_it_says_what_it_is_and_closes_twice(open_new):
     assert runtime.name
     assert runtime.precision == "fp32"
     assert runtime.batch == 2
-    assert runtime.variant == DEMO
+    assert runtime.variant == SMALL
     assert runtime.device in ("cpu", "cuda")
     runtime.close()
     runtime.close()
@@ -329,7 +328,7 @@ def test_once_closed_it_is_refused_in_one_line(open_new, inputs):
     searches, templates, box = inputs
     runtime = open_new()
     runtime.encode_template(0, 0, templates[0], box)
-    window = np.ones((DEMO.grid, DEMO.grid), np.float32)
+    window = np.ones((SMALL.grid, SMALL.grid), np.float32)
     runtime.step([0], searches[0, :1], window)
     runtime.close()
     for use in (
@@ -370,6 +369,6 @@ def test_a_slot_it_lacks_is_refused_in_one_line(opener, inputs, slot):
 
 
 @pytest.mark.parametrize("name", ["pytorch", "onnxruntime", "openvino"])
-def test_a_precision_it_lacks_is_refused(demo_bundle, name):
+def test_a_precision_it_lacks_is_refused(small_bundle, name):
     with pytest.raises(InputError, match=r"expected .*fp32"):
-        open_runtime(demo_bundle.path, name, "fp7")
+        open_runtime(small_bundle.path, name, "fp7")

@@ -19,8 +19,8 @@ def switches():
 
 @pytest.mark.usefixtures("switches")
 @pytest.mark.parametrize("allowed", [True, False])
-def test_tf32_is_off_inside_and_as_it_was_outside(demo_bundle, allowed):
-    runtime = open_runtime(demo_bundle, "pytorch")
+def test_tf32_is_off_inside_and_as_it_was_outside(small_bundle, allowed):
+    runtime = open_runtime(small_bundle, "pytorch")
     variant, seen = runtime.variant, []
     for switch in SWITCHES:
         switch.allow_tf32 = allowed

@@ -271,8 +271,8 @@ def test_ranges_survive_the_file(tmp_path):
         (["--int8", "--ranges", "r.json"], "r.json cannot be opened"),
     ],
 )
-def test_wrong_use_of_ranges_is_one_line(demo_bundle, capsys, words, message):
-    code, _, err = run_verb(capsys, "quantize", demo_bundle.path, *words)
+def test_wrong_use_of_ranges_is_one_line(small_bundle, capsys, words, message):
+    code, _, err = run_verb(capsys, "quantize", small_bundle.path, *words)
     assert code == 2
     assert len(err.splitlines()) == 1
     assert message in err

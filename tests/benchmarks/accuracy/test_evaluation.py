@@ -35,12 +35,12 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def evaluate(capsys, demo_bundle, tmp_path, monkeypatch):
+def evaluate(capsys, small_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(data, *words, output="out"):
         words = [*BARE, "--output", tmp_path / output, *words]
-        return run_verb(capsys, "eval", demo_bundle.path, data, *words)
+        return run_verb(capsys, "eval", small_bundle.path, data, *words)
 
     return run
 
@@ -185,14 +185,14 @@ def test_got10k_looks_inside_the_picture(evaluate, tmp_path):
 
 
 @pytest.mark.parametrize(("asked", "factor"), [(None, 2.2), ("got10k", 3.2)])
-def test_the_settings_are_the_datasets_own(monkeypatch, demo_bundle, tmp_path, asked, factor):
+def test_the_settings_are_the_datasets_own(monkeypatch, small_bundle, tmp_path, asked, factor):
     runtime = StillRuntime()
     runtime.variant = VARIANTS["t256"]
     monkeypatch.setattr(
         "relo_edge.benchmarks.accuracy.evaluation.open_runtime", lambda *_, **__: runtime
     )
     dataset = read_dataset(write_lasot(tmp_path / "data"))
-    evaluate_dataset(EvalRequest(demo_bundle, settings=asked, output=tmp_path / "out"), dataset)
+    evaluate_dataset(EvalRequest(small_bundle, settings=asked, output=tmp_path / "out"), dataset)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["run"]["settings"]["window_factor"] == factor
     assert runtime.closed
@@ -222,9 +222,9 @@ def test_a_layout_by_name(evaluate, tmp_path):
 
 
 @pytest.mark.slow
-def test_results_have_their_own_folder(capsys, evaluate, demo_bundle, data, tmp_path):
-    code, out, _ = run_verb(capsys, "eval", demo_bundle.path, "data", *BARE)
-    folder = f"eval_out/data-{demo_bundle.path.name}-onnxruntime-fp32"
+def test_results_have_their_own_folder(capsys, evaluate, small_bundle, data, tmp_path):
+    code, out, _ = run_verb(capsys, "eval", small_bundle.path, "data", *BARE)
+    folder = f"eval_out/data-{small_bundle.path.name}-onnxruntime-fp32"
     assert (code, out.splitlines()[-1]) == (0, f"results in {folder}")
     assert (tmp_path / folder / "summary.json").is_file()
 
@@ -247,13 +247,13 @@ def test_a_dataset_is_called_as_it_was_asked_for(tmp_path, monkeypatch, asked, n
 
 
 @pytest.mark.slow
-def test_datasets_of_one_name_do_not_meet(capsys, demo_bundle, tmp_path, monkeypatch):
+def test_datasets_of_one_name_do_not_meet(capsys, small_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = set()
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
         write_plain(tmp_path / place / "val", ["one"])
-        words = [demo_bundle.path, f"{place}/val", *BARE, "--json"]
+        words = [small_bundle.path, f"{place}/val", *BARE, "--json"]
         folders.add(json.loads(run_verb(capsys, "eval", *words)[1])["results"])
     assert len(folders) == 2
 

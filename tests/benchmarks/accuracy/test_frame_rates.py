@@ -18,10 +18,10 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def evaluate(capsys, demo_bundle, tmp_path):
+def evaluate(capsys, small_bundle, tmp_path):
     def run(data, *words):
         words = ["--runtime", "onnxruntime", "--output", tmp_path / "out", *words]
-        return run_verb(capsys, "eval", demo_bundle.path, data, *words)
+        return run_verb(capsys, "eval", small_bundle.path, data, *words)
 
     return run
 

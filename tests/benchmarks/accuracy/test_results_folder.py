@@ -145,26 +145,26 @@ def test_a_folder_that_cannot_be(tmp_path, name, found):
         ResultsFolder(tmp_path / name, RUN)
 
 
-def test_a_run_is_its_weights_runtime_and_settings(demo_bundle, tmp_path):
+def test_a_run_is_its_weights_runtime_and_settings(small_bundle, tmp_path):
     runtime, settings = StillRuntime(), TrackerProtocol(2.0)
-    run = describe_run(demo_bundle, runtime, settings, None)
-    files = demo_bundle.manifest["files"]
+    run = describe_run(small_bundle, runtime, settings, None)
+    files = small_bundle.manifest["files"]
     assert run["weights"]["step"] == files["step.onnx"]["sha256"]
     assert (run["runtime"], run["precision"], run["variant"]) == ("still", "fp32", "demo")
     assert run["settings"]["window_factor"] == 2.0
     assert json.loads(json.dumps(run)) == run
     runtime.precision = "bf16"
-    assert describe_run(demo_bundle, runtime, settings, None)["weights"] == run["weights"]
+    assert describe_run(small_bundle, runtime, settings, None)["weights"] == run["weights"]
 
 
-def test_the_reference_is_its_checkpoint(demo_bundle, tmp_path):
+def test_the_reference_is_its_checkpoint(small_bundle, tmp_path):
     runtime = StillRuntime()
     runtime.name = "pytorch"
-    published = demo_bundle.manifest["checkpoint"]["sha256"]
-    run = describe_run(demo_bundle, runtime, TrackerProtocol(2.0), None)
+    published = small_bundle.manifest["checkpoint"]["sha256"]
+    run = describe_run(small_bundle, runtime, TrackerProtocol(2.0), None)
     assert run["weights"] == {"checkpoint": published}
     other = tmp_path / "other.safetensors"
     other.write_bytes(np.arange(3).tobytes())
-    run = describe_run(demo_bundle, runtime, TrackerProtocol(2.0), other)
+    run = describe_run(small_bundle, runtime, TrackerProtocol(2.0), other)
     assert len(run["weights"]["checkpoint"]) == 64
     assert run["weights"]["checkpoint"] != published

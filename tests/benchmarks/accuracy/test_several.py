@@ -54,11 +54,11 @@ def still(monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_table_and_a_folder_for_each(several, demo_bundle, tmp_path):
-    code, out, err = several(demo_bundle.path, "mil", "data")
+def test_one_table_and_a_folder_for_each(several, small_bundle, tmp_path):
+    code, out, err = several(small_bundle.path, "mil", "data")
     assert code == 0, err
     lines = out.splitlines()
-    name = f"{demo_bundle.path.name}-onnxruntime-fp32"
+    name = f"{small_bundle.path.name}-onnxruntime-fp32"
     assert lines[0] == "data (plain): 2 sequences, 8 frames"
     assert lines[1].split() == ["AUC", "P", "P_norm", "AO", "SR50", "SR75", "FPS"]
     assert [line.split()[0] for line in lines[2:4]] == [name, "opencv-mil"]
@@ -66,21 +66,21 @@ def test_one_table_and_a_folder_for_each(several, demo_bundle, tmp_path):
     folders = [f"eval_out/data-{one}" for one in (name, "opencv-mil")]
     assert lines[4:] == [f"results in {folder}" for folder in folders]
     assert all((tmp_path / folder / "summary.json").is_file() for folder in folders)
-    assert f"tracker 1 of 2: {demo_bundle.path.name}" in err
+    assert f"tracker 1 of 2: {small_bundle.path.name}" in err
 
 
 @pytest.mark.slow
-def test_each_says_what_it_says_alone(several, demo_bundle):
+def test_each_says_what_it_says_alone(several, small_bundle):
     runs = [
-        several(demo_bundle.path, "data", "--json"),
+        several(small_bundle.path, "data", "--json"),
         several("mil", "data", "--json", options=()),
     ]
     alone = [json.loads(out) for _, out, _ in runs]
-    code, out, err = several(demo_bundle.path, "mil", "data", "--json")
+    code, out, err = several(small_bundle.path, "mil", "data", "--json")
     plain = json.loads(out)
     assert (code, list(plain), plain["dataset"]) == (0, ["dataset", "trackers"], "plain")
     names = [one.pop("tracker") for one in plain["trackers"]]
-    assert names == [f"{demo_bundle.path.name}-onnxruntime-fp32", "opencv-mil"]
+    assert names == [f"{small_bundle.path.name}-onnxruntime-fp32", "opencv-mil"]
     assert plain["trackers"] == alone
     assert list(alone[0])[1:8] == FIGURES
     assert err.count("2 of 2 sequences are done already") == 2, "nothing is tracked twice"
@@ -106,8 +106,8 @@ def test_a_word_alone_is_a_tracker(several):
 
 
 @pytest.mark.slow
-def test_the_page_has_table_and_plots_of_all(several, demo_bundle, tmp_path):
-    code, out, _ = several(demo_bundle.path, "mil", "data", "--html", "table.html", "--json")
+def test_the_page_has_table_and_plots_of_all(several, small_bundle, tmp_path):
+    code, out, _ = several(small_bundle.path, "mil", "data", "--html", "table.html", "--json")
     assert code == 0
     page = (tmp_path / "table.html").read_text()
     assert "2 evaluations on data (plain)" in page
@@ -186,11 +186,11 @@ def test_what_cannot_be_is_one_line_before_anything_runs(several, tmp_path, word
     assert not (tmp_path / "eval_out").exists()
 
 
-def test_one_bundle_twice_and_a_checkpoint_for_two(several, demo_bundle, tmp_path):
-    (tmp_path / "link").symlink_to(demo_bundle.path)
-    code, _, err = several(demo_bundle.path, "link", "data")
+def test_one_bundle_twice_and_a_checkpoint_for_two(several, small_bundle, tmp_path):
+    (tmp_path / "link").symlink_to(small_bundle.path)
+    code, _, err = several(small_bundle.path, "link", "data")
     assert (code, "the same tracker twice: found" in err) == (2, True)
-    code, _, err = several(demo_bundle.path, "link", "data", "--checkpoint", "c.pth")
+    code, _, err = several(small_bundle.path, "link", "data", "--checkpoint", "c.pth")
     assert (code, "--checkpoint is for one bundle; leave it out" in err) == (2, True)
 
 
@@ -213,10 +213,10 @@ def test_trackers_of_opencvs_contrib(several, word):
 
 
 @pytest.mark.skipif(PEER_FILES is None, reason="RELO_EDGE_PEER_FILES names no folder")
-def test_the_model_zoos_files(several, demo_bundle):
+def test_the_model_zoos_files(several, small_bundle):
     folder = Path(PEER_FILES)
     nano = f"nano={folder / 'nanotrack_v2_backbone.onnx'},{folder / 'nanotrack_v2_head.onnx'}"
-    words = [demo_bundle.path, nano, f"vit={folder / 'vittrack.onnx'}", "data", "--json"]
+    words = [small_bundle.path, nano, f"vit={folder / 'vittrack.onnx'}", "data", "--json"]
     code, out, err = several(*words)
     assert code == 0, err
     names = [one["tracker"] for one in json.loads(out)["trackers"]]

@@ -66,8 +66,8 @@ def test_what_cannot_be_tracked_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_processes_track_as_this_one_does(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
+def test_processes_track_as_this_one_does(sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     frames = []
     side_by_side = track_in_processes(crew, sequences, 2, Wish(), lambda: frames.append(1))
     found = track_all(side_by_side)
@@ -77,8 +77,8 @@ def test_processes_track_as_this_one_does(sequences, demo_bundle):
 
 
 @pytest.mark.slow
-def test_a_process_says_itself_what_is_wrong(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
+def test_a_process_says_itself_what_is_wrong(sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
     with pytest.raises(InputError, match="found int3"):
         list(track_in_processes(crew, sequences, 2, Wish(), lambda: None))
 
@@ -92,15 +92,15 @@ class Fatal:
         return os._exit, (1,)
 
 
-def test_a_process_that_ends_by_itself(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
+def test_a_process_that_ends_by_itself(sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     with pytest.raises(RuntimeUnavailable, match="ended by itself.*ask for fewer jobs"):
         list(track_in_processes(crew, [Fatal()], 1, Wish(), lambda: None))
 
 
 @pytest.mark.slow
-def test_processes_stop_when_asked_to(sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
+def test_processes_stop_when_asked_to(sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     assert list(track_in_processes(crew, sequences, 1, Wish(after=0), lambda: None)) == []
 
 
@@ -116,8 +116,8 @@ def ray():
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_tracks_as_this_process_does(ray, sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
+def test_a_ray_cluster_tracks_as_this_process_does(ray, sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     frames = []
     found = track_all(track_on_ray(crew, sequences, "local", 2, Wish(), lambda: frames.append(1)))
     tracker = crew.open_tracker()
@@ -127,8 +127,8 @@ def test_a_ray_cluster_tracks_as_this_process_does(ray, sequences, demo_bundle):
 
 
 @pytest.mark.slow
-def test_a_ray_actor_says_itself_what_is_wrong(ray, sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
+def test_a_ray_actor_says_itself_what_is_wrong(ray, sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "int3", "cpu", SETTINGS)
     with pytest.raises(InputError, match="found int3"):
         list(track_on_ray(crew, sequences, "local", 1, Wish(), lambda: None))
 
@@ -142,8 +142,8 @@ def test_every_actor_finds_a_place(total, actors, share):
         assert total * int(1 / share) >= actors
 
 
-def test_a_ray_cluster_that_is_not_there(ray, sequences, demo_bundle):
-    crew = Crew(demo_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
+def test_a_ray_cluster_that_is_not_there(ray, sequences, small_bundle):
+    crew = Crew(small_bundle.path, "onnxruntime", "fp32", "cpu", SETTINGS)
     with pytest.raises(ReloError, match="Ray cluster nowhere: .*HOST:PORT") as caught:
         list(track_on_ray(crew, sequences, "nowhere", 1, Wish(), lambda: None))
     assert "\n" not in str(caught.value)

@@ -66,11 +66,11 @@ def test_a_template_variant_gets_all_its_templates():
 
 
 @pytest.mark.slow
-def test_two_targets_are_compared_where_there_is_room(demo_bundle):
-    reference = open_runtime(demo_bundle.path, "pytorch")
+def test_two_targets_are_compared_where_there_is_room(small_bundle):
+    reference = open_runtime(small_bundle.path, "pytorch")
     probes = prepare_probes(reference, reference.variant)
-    two = run_probes(probes, open_runtime(demo_bundle.path, "onnxruntime", batch=2))
-    one = run_probes(probes, open_runtime(demo_bundle.path, "onnxruntime"))
+    two = run_probes(probes, open_runtime(small_bundle.path, "onnxruntime", batch=2))
+    one = run_probes(probes, open_runtime(small_bundle.path, "onnxruntime"))
     assert (len(two.slots), len(one.slots)) == (6, 0)
     assert [pair.fresh for pair in two.slots] == [True, True, False, False, False, False]
     for pair in [*two.pairs, *two.slots]:

@@ -30,9 +30,9 @@ def short(monkeypatch):
 
 
 @pytest.fixture
-def pair(demo_bundle):
-    reference = open_runtime(demo_bundle.path, "pytorch")
-    return reference, open_runtime(demo_bundle.path, "onnxruntime")
+def pair(small_bundle):
+    reference = open_runtime(small_bundle.path, "pytorch")
+    return reference, open_runtime(small_bundle.path, "onnxruntime")
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def kept():
 
 
 @pytest.fixture
-def measure(demo_bundle, kept):
+def measure(small_bundle, kept):
     """The judgement of a fault, made once."""
 
     def find(fault):
         if fault not in kept:
-            reference = open_runtime(demo_bundle.path, "pytorch")
-            candidate = Spoilt(open_runtime(demo_bundle.path, "onnxruntime"), fault)
+            reference = open_runtime(small_bundle.path, "pytorch")
+            candidate = Spoilt(open_runtime(small_bundle.path, "onnxruntime"), fault)
             kept[fault] = compare(reference, candidate, find_segments([]))
         return kept[fault]
 
@@ -313,8 +313,8 @@ def test_a_precision_without_gate_is_refused(pair):
 
 
 @pytest.mark.slow
-def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
-    words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--json"]
+def test_the_verb_prints_the_promised_json(small_bundle, capsys):
+    words = ["parity", small_bundle.path, "--runtime", "onnxruntime", "--json"]
     code, out, err = run_verb(capsys, *words)
     result = json.loads(out)
     assert code == 0
@@ -327,23 +327,22 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
 
 
 @pytest.mark.slow
-def test_the_verb_fails_on_other_weights(demo_bundle, tmp_path, capsys):
+def test_the_verb_fails_on_other_weights(small_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
     from relo_edge.network.fixed_weights import draw_weights
-    from relo_edge.spec import VARIANTS
 
-    save_file(dict(draw_weights(VARIANTS["demo"], salt=5)), tmp_path / "other.safetensors")
-    words = ["parity", demo_bundle.path, "--runtime", "onnxruntime"]
+    save_file(dict(draw_weights(small_bundle.variant, salt=5)), tmp_path / "other.safetensors")
+    words = ["parity", small_bundle.path, "--runtime", "onnxruntime"]
     code, out, _ = run_verb(capsys, *words, "--checkpoint", tmp_path / "other.safetensors")
     assert code == 1
     assert "FAILED" in out
 
 
 @pytest.mark.slow
-def test_the_verb_plots_and_walks_the_layers(demo_bundle, tmp_path, capsys):
+def test_the_verb_plots_and_walks_the_layers(small_bundle, tmp_path, capsys):
     plot = tmp_path / "parity.png"
-    words = ["parity", demo_bundle.path, "--runtime", "onnxruntime", "--layers", "--plot", plot]
+    words = ["parity", small_bundle.path, "--runtime", "onnxruntime", "--layers", "--plot", plot]
     code, out, _ = run_verb(capsys, *words)
     assert code == 0
     assert "no error begins in these graphs" in out
@@ -352,25 +351,33 @@ def test_the_verb_plots_and_walks_the_layers(demo_bundle, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_layers_of_what_has_no_graph_are_refused(demo_bundle, capsys):
-    words = ["parity", demo_bundle.path, "--runtime", "openvino", "--precision", "bf16", "--layers"]
+def test_layers_of_what_has_no_graph_are_refused(small_bundle, capsys):
+    words = [
+        "parity",
+        small_bundle.path,
+        "--runtime",
+        "openvino",
+        "--precision",
+        "bf16",
+        "--layers",
+    ]
     code, _, err = run_verb(capsys, *words)
     assert code in (1, 2)
     assert "layers: found bf16, which has no graph" in err or "without bfloat16" in err
 
 
-def test_a_plot_without_matplotlib_is_refused_before_the_work(demo_bundle, capsys, monkeypatch):
+def test_a_plot_without_matplotlib_is_refused_before_the_work(small_bundle, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setattr("relo_edge.pipeline.parity.open_runtime", pytest.fail)
-    code, out, err = run_verb(capsys, "parity", demo_bundle.path, "--plot", "parity.png")
+    code, out, err = run_verb(capsys, "parity", small_bundle.path, "--plot", "parity.png")
     assert (code, out) == (2, "")
     assert err.startswith("relo-edge: --plot needs matplotlib")
     assert "pip install 'relo-edge[bench]'" in err
     assert len(err.splitlines()) == 1
 
 
-def test_a_plot_that_cannot_be_written_is_said_before_the_work(demo_bundle, capsys):
-    code, _, err = run_verb(capsys, "parity", demo_bundle.path, "--plot", "parity.gif")
+def test_a_plot_that_cannot_be_written_is_said_before_the_work(small_bundle, capsys):
+    code, _, err = run_verb(capsys, "parity", small_bundle.path, "--plot", "parity.gif")
     assert code == 2
     assert len(err.splitlines()) == 1
     assert "expected .png or .svg" in err

@@ -52,7 +52,7 @@ class Halved:
 
 
 @pytest.fixture(scope="module")
-def files(demo_bundle, tmp_path_factory):
+def files(small_bundle, tmp_path_factory):
     """What the three verbs leave behind, made by what is behind the verbs."""
     folder = tmp_path_factory.mktemp("found")
     with pytest.MonkeyPatch.context() as patch:
@@ -67,7 +67,7 @@ def files(demo_bundle, tmp_path_factory):
         proofs = {1: Proof(True, True, 0.987, 1.0, ())}
         bench = make_rows(contenders, scene, 1, proofs, {})
         reference, candidate = (
-            open_runtime(demo_bundle.path, name) for name in ("pytorch", "onnxruntime")
+            open_runtime(small_bundle.path, name) for name in ("pytorch", "onnxruntime")
         )
         alone = run_reference(reference, find_segments([]))
         parity = compare_runtimes(reference, Halved(candidate), alone)

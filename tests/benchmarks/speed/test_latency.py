@@ -50,8 +50,8 @@ def time_runtimes(scene, *runtimes, meter=NO_POWER):
 
 
 @pytest.mark.slow
-def test_rows_are_ratios_of_one_run(demo_bundle):
-    runtimes = [open_runtime(demo_bundle.path, name) for name in ("pytorch", "onnxruntime")]
+def test_rows_are_ratios_of_one_run(small_bundle):
+    runtimes = [open_runtime(small_bundle.path, name) for name in ("pytorch", "onnxruntime")]
     scene = read_scene(None)
     contenders = time_runtimes(scene, *runtimes)
     reference, other = make_rows(contenders, scene, None, {}, {}).rows
@@ -75,7 +75,7 @@ def test_rows_are_ratios_of_one_run(demo_bundle):
         assert row.end_to_end_fps is None
 
 
-def test_turns_that_differ_are_doubted(demo_bundle):
+def test_turns_that_differ_are_doubted(small_bundle):
     scene = read_scene(None)
     steady, shaken = time_runtimes(scene, StillRuntime(), StillRuntime())
     for contender, seconds in ((steady, (0.1, 0.101)), (shaken, (0.1, 0.3))):
@@ -92,16 +92,16 @@ def test_turns_that_differ_are_doubted(demo_bundle):
 
 
 @pytest.mark.slow
-def test_without_the_reference_there_is_no_ratio(demo_bundle):
+def test_without_the_reference_there_is_no_ratio(small_bundle):
     scene = read_scene(None)
-    contenders = time_runtimes(scene, open_runtime(demo_bundle.path, "onnxruntime"))
+    contenders = time_runtimes(scene, open_runtime(small_bundle.path, "onnxruntime"))
     row = make_rows(contenders, scene, 1, {}, {}).rows[0]
     assert row.ratio_to_reference is row.ratio_quartiles is None
     assert row.threads == 1
     assert row.describe_parity() == "not proven"
 
 
-def test_a_ratio_is_per_target(demo_bundle):
+def test_a_ratio_is_per_target(small_bundle):
     scene = read_scene(None)
     contenders = time_runtimes(scene, StillRuntime(seconds=0.02), StillRuntime(seconds=0.02))
     one, two = contenders
@@ -113,7 +113,7 @@ def test_a_ratio_is_per_target(demo_bundle):
     )
 
 
-def test_a_runtime_that_knows_its_parts_is_split(demo_bundle):
+def test_a_runtime_that_knows_its_parts_is_split(small_bundle):
     runtime = StillRuntime(seconds=0.01)
     runtime.step_stages_ms = {"copy_in": 2.0, "copy_out": 1.0, "device": 4.0}
     scene = read_scene(None)
@@ -127,15 +127,15 @@ def test_a_runtime_that_knows_its_parts_is_split(demo_bundle):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
-def test_several_targets_are_stepped_at_once(demo_bundle, capsys):
+def test_several_targets_are_stepped_at_once(small_bundle, capsys):
     words = ["--runtime", "onnxruntime", "--batch", 1, "--batch", 2, "--json"]
-    code, out, _ = run_verb(capsys, "bench", demo_bundle.path, *words)
+    code, out, _ = run_verb(capsys, "bench", small_bundle.path, *words)
     rows = json.loads(out)["rows"]
     assert code == 0
     assert [row["batch"] for row in rows] == [1, 2]
 
 
-def test_a_clip_is_timed_end_to_end(demo_bundle, tmp_path):
+def test_a_clip_is_timed_end_to_end(small_bundle, tmp_path):
     scene = read_scene(str(write_video(tmp_path / "walk.mp4", frames=9)))
     contenders = time_runtimes(scene, StillRuntime())
     row = make_rows(contenders, scene, 1, {}, {}).rows[0]
@@ -150,8 +150,8 @@ def test_a_clip_that_is_too_short_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_start_is_measured_in_a_process_of_its_own(demo_bundle):
-    opening = {"bundle": str(demo_bundle.path), "name": "onnxruntime", "precision": "fp32"}
+def test_a_start_is_measured_in_a_process_of_its_own(small_bundle):
+    opening = {"bundle": str(small_bundle.path), "name": "onnxruntime", "precision": "fp32"}
     start = measure_start(opening)
     assert start.start_up_ms > 0
     assert start.first_frame_ms > 0
@@ -159,7 +159,7 @@ def test_a_start_is_measured_in_a_process_of_its_own(demo_bundle):
     assert 30 < start.peak_memory_mb < 400
 
 
-def test_a_start_that_fails_is_one_line(demo_bundle):
+def test_a_start_that_fails_is_one_line(small_bundle):
     with pytest.raises(RuntimeUnavailable, match="onnxruntime in a process of its own: found"):
         measure_start({"bundle": "/nowhere", "name": "onnxruntime"})
 
@@ -184,7 +184,7 @@ def test_power_is_drawn_from_tegrastats(tmp_path, monkeypatch):
     assert row.joules_per_frame == pytest.approx(7.32 * frame, rel=0.3)
 
 
-def test_without_tegrastats_there_is_no_power(demo_bundle):
+def test_without_tegrastats_there_is_no_power(small_bundle):
     with PowerMeter() as meter:
         assert meter.measure_watts(0, 1e12) is None
 
@@ -201,9 +201,9 @@ def test_another_tracker_has_a_time_and_no_parity():
 
 
 @pytest.mark.slow
-def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
+def test_the_verb_prints_the_promised_json(small_bundle, capsys):
     words = ["--runtime", "pytorch", "--runtime", "openvino:fp32", "--threads", 1, "--json"]
-    code, out, err = run_verb(capsys, "bench", demo_bundle.path, *words)
+    code, out, err = run_verb(capsys, "bench", small_bundle.path, *words)
     result = json.loads(out)
     assert code == 0
     assert result["environment"]["cores"] >= 1
@@ -221,8 +221,8 @@ def test_the_verb_prints_the_promised_json(demo_bundle, capsys):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
-def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
-    code, out, err = run_verb(capsys, "bench", demo_bundle.path)
+def test_all_that_open_are_timed_and_the_rest_is_named(small_bundle, capsys):
+    code, out, err = run_verb(capsys, "bench", small_bundle.path)
     assert code == 0
     assert all(name in out for name in ("pytorch", "onnxruntime", "openvino"))
     assert "left out tensorrt-rtx: " in err
@@ -231,16 +231,15 @@ def test_all_that_open_are_timed_and_the_rest_is_named(demo_bundle, capsys):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
-def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, capsys):
+def test_a_row_that_is_another_tracker_fails_the_run(small_bundle, tmp_path, capsys):
     from safetensors.torch import save_file
 
     from relo_edge.network.fixed_weights import draw_weights
-    from relo_edge.spec import VARIANTS
 
     other = tmp_path / "other.safetensors"
-    save_file(dict(draw_weights(VARIANTS["demo"], salt=5)), other)
+    save_file(dict(draw_weights(small_bundle.variant, salt=5)), other)
     words = ["--runtime", "onnxruntime", "--checkpoint", other]
-    code, out, _ = run_verb(capsys, "bench", demo_bundle.path, *words)
+    code, out, _ = run_verb(capsys, "bench", small_bundle.path, *words)
     assert code == 1
     assert "OTHER OUTPUTS" in out
     assert "FAILED: policy_logits" in out
@@ -248,12 +247,12 @@ def test_a_row_that_is_another_tracker_fails_the_run(demo_bundle, tmp_path, caps
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
-def test_without_a_reference_nothing_is_called_proven(demo_bundle, tmp_path, capsys, monkeypatch):
+def test_without_a_reference_nothing_is_called_proven(small_bundle, tmp_path, capsys, monkeypatch):
     def refuse(*_, **__):
         raise InputError("checkpoint", found="nothing")
 
     monkeypatch.setattr("relo_edge.benchmarks.speed.bench._open_reference", refuse)
-    code, out, err = run_verb(capsys, "bench", demo_bundle.path, "--runtime", "onnxruntime")
+    code, out, err = run_verb(capsys, "bench", small_bundle.path, "--runtime", "onnxruntime")
     assert code == 0
     assert "not proven" in out
     assert "nothing here proves" in err
@@ -292,12 +291,12 @@ def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_ctrl_c_after_the_timing_loses_no_time_measured(demo_bundle, capsys, monkeypatch):
+def test_ctrl_c_after_the_timing_loses_no_time_measured(small_bundle, capsys, monkeypatch):
     def press_ctrl_c(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bench, "_prove", press_ctrl_c)
-    words = ["bench", demo_bundle.path, "--runtime", "onnxruntime", "--threads", "1"]
+    words = ["bench", small_bundle.path, "--runtime", "onnxruntime", "--threads", "1"]
     code, out, _ = run_verb(capsys, *words, "--json")
     told = json.loads(out)
     assert (code, told["interrupted"]) == (130, True)

@@ -12,8 +12,8 @@ from relo_edge.pipeline.benchmarking import run_bench
 
 
 @pytest.mark.slow
-def test_both_ways_are_timed_in_turns(demo_bundle):
-    request = StreamsRequest(str(demo_bundle.path), (2,), "onnxruntime", "fp32", 2)
+def test_both_ways_are_timed_in_turns(small_bundle):
+    request = StreamsRequest(str(small_bundle.path), (2,), "onnxruntime", "fp32", 2)
     result = bench_streams(replace(request, seconds=0.3, turns=2))
     together, apart = result.rows
     assert [row.way for row in result.rows] == ["one runtime", "processes"]
@@ -33,7 +33,7 @@ def test_both_ways_are_timed_in_turns(demo_bundle):
     assert head.split()[:2] == ["streams", "way"]
 
 
-def test_a_busy_machine_is_told(demo_bundle):
+def test_a_busy_machine_is_told(small_bundle):
     result = StreamsResult({}, [], ())
     assert result.to_dict()["trusted"]
     assert not replace(result, doubts=("busy",)).to_dict()["trusted"]
@@ -58,6 +58,6 @@ def test_what_has_no_meaning_for_streams_is_refused(capsys):
 
 
 @pytest.mark.slow
-def test_a_process_that_does_not_open_its_runtime_says_why(demo_bundle):
+def test_a_process_that_does_not_open_its_runtime_says_why(small_bundle):
     with pytest.raises(RuntimeUnavailable, match="a process of the benchmark ended: found .*fp7"):
-        run_bench(demo_bundle.path, ["onnxruntime:fp7"], streams=[1])
+        run_bench(small_bundle.path, ["onnxruntime:fp7"], streams=[1])

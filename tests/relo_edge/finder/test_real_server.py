@@ -75,9 +75,9 @@ def clip(tmp_path):
     return tmp_path
 
 
-def test_track_find_runs_whole(server, capsys, demo_bundle, clip, tmp_path_factory):
+def test_track_find_runs_whole(server, capsys, small_bundle, clip, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    words = ["track", clip, "--bundle", demo_bundle.path, "--runtime", "onnxruntime", "--boxes"]
+    words = ["track", clip, "--bundle", small_bundle.path, "--runtime", "onnxruntime", "--boxes"]
     finding = ["--find", "car=the red car", "--finder", server, "--finder-units", "pixels"]
     code, _, err = run_verb(capsys, *words, out / "found.csv", *finding)
     assert code == 0, err
@@ -96,8 +96,8 @@ def test_r1track_follows_the_answer(server):
     assert tracker.identity["model"].endswith("qwen2.5-vl-tiny")
 
 
-def test_a_model_that_is_not_there(server, capsys, demo_bundle, clip):
-    words = ["--bundle", demo_bundle.path, "--runtime", "onnxruntime", "--find", "car"]
+def test_a_model_that_is_not_there(server, capsys, small_bundle, clip):
+    words = ["--bundle", small_bundle.path, "--runtime", "onnxruntime", "--find", "car"]
     finder = ["--finder", f"{server}#nobody/has-this", "--finder-units", "pixels"]
     code, _, err = run_verb(capsys, "track", clip, *words, *finder)
     assert (code, "Traceback" in err) == (1, False)

@@ -51,9 +51,9 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture
-def track(capsys, demo_bundle, clip):
+def track(capsys, small_bundle, clip):
     def run(*words):
-        words = ["--bundle", demo_bundle.path, "--runtime", "onnxruntime", *words]
+        words = ["--bundle", small_bundle.path, "--runtime", "onnxruntime", *words]
         return run_verb(capsys, "track", clip, *words)
 
     return run

@@ -14,8 +14,8 @@ HASTY = ReconnectPolicy(stall_seconds=5, first_delay=0.01, max_delay=0.01, attem
 
 
 @pytest.fixture
-def fleet(demo_bundle, monkeypatch):
-    fleet = LocalFleet(demo_bundle)
+def fleet(small_bundle, monkeypatch):
+    fleet = LocalFleet(small_bundle)
     monkeypatch.setattr(client_module, "_find_app", lambda name: fleet)
     monkeypatch.setattr(client_module, "_list_losses", lambda: (TimeoutError, ReplicaGone))
     yield fleet
@@ -23,7 +23,7 @@ def fleet(demo_bundle, monkeypatch):
 
 
 @pytest.mark.slow
-def test_streams_stay_with_their_replicas_and_equal_local_ones(fleet, demo_bundle):
+def test_streams_stay_with_their_replicas_and_equal_local_ones(fleet, small_bundle):
     clips = [make_frames(seed, 6) for seed in (1, 2, 3)]
     trackers = [FleetTracker(color="bgr") for _ in clips]
     for tracker, (frames, box) in zip(trackers, clips, strict=True):
@@ -35,7 +35,7 @@ def test_streams_stay_with_their_replicas_and_equal_local_ones(fleet, demo_bundl
     assert sorted(len(table) for table in fleet.tables.values()) == [1, 2]
     for row, (frames, box) in enumerate(clips):
         tracks = [tracks[row] for tracks in found]
-        assert measure_distance(tracks, track_here(demo_bundle, frames, box)) <= 1e-4
+        assert measure_distance(tracks, track_here(small_bundle, frames, box)) <= 1e-4
         assert not any(track.restarted for track in tracks)
     for tracker in trackers:
         tracker.close()
@@ -43,7 +43,7 @@ def test_streams_stay_with_their_replicas_and_equal_local_ones(fleet, demo_bundl
 
 
 @pytest.mark.slow
-def test_a_replica_that_dies_moves_its_streams_and_no_other(fleet, demo_bundle):
+def test_a_replica_that_dies_moves_its_streams_and_no_other(fleet, small_bundle):
     clips = [make_frames(seed, 8) for seed in (1, 2)]
     trackers = [FleetTracker(color="bgr", reconnect=HASTY) for _ in clips]
     found = [[], []]
@@ -59,25 +59,25 @@ def test_a_replica_that_dies_moves_its_streams_and_no_other(fleet, demo_bundle):
     assert trackers[1].restarts == 0
     # From its last box, with its template, without history: as a tracker here that forgets.
     frames, box = clips[0]
-    assert measure_distance(found[0], track_here(demo_bundle, frames, box, forget=4)) <= 1e-4
+    assert measure_distance(found[0], track_here(small_bundle, frames, box, forget=4)) <= 1e-4
     frames, box = clips[1]
-    assert measure_distance(found[1], track_here(demo_bundle, frames, box)) <= 1e-4
+    assert measure_distance(found[1], track_here(small_bundle, frames, box)) <= 1e-4
 
 
 @pytest.mark.slow
-def test_a_target_that_starts_again_stays_where_it_is(fleet, demo_bundle):
+def test_a_target_that_starts_again_stays_where_it_is(fleet, small_bundle):
     frames, box = make_frames(4, 4)
     with FleetTracker(color="bgr") as tracker:
         for _ in range(3):
             tracker.init(frames[0], box)
             found = [tracker.update(frame) for frame in frames[1:]]
-            assert measure_distance(found, track_here(demo_bundle, frames, box)) <= 1e-4
+            assert measure_distance(found, track_here(small_bundle, frames, box)) <= 1e-4
         assert sum(len(table) for table in fleet.tables.values()) == 1
         assert tracker.restarts == 0
 
 
 @pytest.mark.slow
-def test_several_targets_of_one_client(fleet, demo_bundle):
+def test_several_targets_of_one_client(fleet, small_bundle):
     frames, box = make_frames(5, 4)
     other = (30.0, 40.0, 60.0, 50.0)
     with FleetRuntime(batch=2) as runtime:
@@ -85,12 +85,12 @@ def test_several_targets_of_one_client(fleet, demo_bundle):
         names = [targets.add(frames[0], given) for given in (box, other)]
         found = [targets.update(frame) for frame in frames[1:]]
     for name, given in zip(names, (box, other), strict=True):
-        expected = track_here(demo_bundle, frames, given)
+        expected = track_here(small_bundle, frames, given)
         assert measure_distance([tracks[name] for tracks in found], expected) <= 1e-4
 
 
 @pytest.mark.slow
-def test_an_answer_that_is_not_finite_is_taken_back_on_both_sides(fleet, demo_bundle, monkeypatch):
+def test_an_answer_that_is_not_finite_is_taken_back_on_both_sides(fleet, small_bundle, monkeypatch):
     frames, box = make_frames(6, 5)
     with FleetTracker(color="bgr") as tracker:
         tracker.init(frames[0], box)
@@ -100,7 +100,7 @@ def test_an_answer_that_is_not_finite_is_taken_back_on_both_sides(fleet, demo_bu
         assert tracker.update(frames[2]).box == first.box
         found = [first, *(tracker.update(frame) for frame in frames[2:])]
         assert tracker.restarts == 0
-    assert measure_distance(found, track_here(demo_bundle, frames, box)) <= 1e-4
+    assert measure_distance(found, track_here(small_bundle, frames, box)) <= 1e-4
 
 
 def spoil_once(runtime, monkeypatch):

@@ -35,8 +35,8 @@ def ray():
 
 
 @pytest.fixture(scope="module")
-def fleet(ray, demo_bundle):
-    options = FleetOptions(str(demo_bundle.path), "onnxruntime", streams=4, replicas=2)
+def fleet(ray, small_bundle):
+    options = FleetOptions(str(small_bundle.path), "onnxruntime", streams=4, replicas=2)
     deploy(options, name="two")
 
 
@@ -60,7 +60,7 @@ def wait_for_replicas(count):
     raise AssertionError(deployment)
 
 
-def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, demo_bundle):
+def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, small_bundle):
     clips = [make_frames(seed, 10) for seed in (1, 2, 3, 4)]
     trackers = [FleetTracker("two", color="bgr", reconnect=PATIENT) for _ in clips]
     for tracker, (frames, box) in zip(trackers, clips, strict=True):
@@ -80,14 +80,14 @@ def test_a_replica_is_killed_and_its_streams_go_on_elsewhere(ray, fleet, demo_bu
         marks = [index for index, track in enumerate(tracks, 1) if track.restarted]
         assert marks == ([5] if moved else [])
         assert tracker.restarts == moved
-        expected = track_here(demo_bundle, frames, box, forget=5 if moved else None)
+        expected = track_here(small_bundle, frames, box, forget=5 if moved else None)
         assert measure_distance(tracks, expected) <= 1e-4
         tracker.close()
     print(f"streams went on after {longest:.1f} s")
     assert longest < SECONDS
 
 
-def test_replicas_that_are_replaced_move_their_streams(ray, fleet, demo_bundle):
+def test_replicas_that_are_replaced_move_their_streams(ray, fleet, small_bundle):
     wait_for_replicas(2)
     time.sleep(3 * STATS_SECONDS)  # the router hears of the new one, and of streams that have ended
     clips = [make_frames(seed, 9) for seed in (5, 6)]
@@ -98,7 +98,7 @@ def test_replicas_that_are_replaced_move_their_streams(ray, fleet, demo_bundle):
     for index in range(1, 9):
         if index == 4:
             homes = [tracker._remote._replicas[0] for tracker in trackers]
-            deploy(FleetOptions(str(demo_bundle.path), "onnxruntime", streams=4), name="two")
+            deploy(FleetOptions(str(small_bundle.path), "onnxruntime", streams=4), name="two")
         for tracker, (frames, _), tracks in zip(trackers, clips, found, strict=True):
             tracks.append(tracker.update(frames[index]))
     assert len(set(homes)) == 2
@@ -107,7 +107,7 @@ def test_replicas_that_are_replaced_move_their_streams(ray, fleet, demo_bundle):
     for tracker, (frames, box), tracks, home in zip(trackers, clips, found, homes, strict=True):
         marks = [index for index, track in enumerate(tracks, 1) if track.restarted]
         assert len(marks) == (home not in left)
-        expected = track_here(demo_bundle, frames, box, forget=marks[0] if marks else None)
+        expected = track_here(small_bundle, frames, box, forget=marks[0] if marks else None)
         assert measure_distance(tracks, expected) <= 1e-4
         tracker.close()
 

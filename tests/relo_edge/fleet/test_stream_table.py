@@ -11,8 +11,8 @@ from relo_edge.fleet.stream_table import StreamTable
 
 
 @pytest.fixture
-def runtime(demo_bundle):
-    with open_runtime(demo_bundle, "onnxruntime", batch=2, threads=1) as runtime:
+def runtime(small_bundle):
+    with open_runtime(small_bundle, "onnxruntime", batch=2, threads=1) as runtime:
         yield runtime
 
 

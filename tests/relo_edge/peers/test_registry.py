@@ -179,10 +179,10 @@ print([name for name in sys.modules if name.startswith(asked)])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["eval", "track"])
-def test_nothing_that_asks_a_server_is_imported_unless_asked_for(demo_bundle, tmp_path, verb):
+def test_nothing_that_asks_a_server_is_imported_unless_asked_for(small_bundle, tmp_path, verb):
     data = write_plain(tmp_path / "data", ["one"])
     words = {
-        "eval": ["eval", demo_bundle.path, data, "--runtime", "onnxruntime", "-o", "out"],
+        "eval": ["eval", small_bundle.path, data, "--runtime", "onnxruntime", "-o", "out"],
         "track": ["track", data / "one", "--tracker", "mil", "--init", "1,5,20,10"],
     }
     done = subprocess.run(

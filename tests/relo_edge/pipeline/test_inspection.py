@@ -16,8 +16,8 @@ from relo_edge.runtimes.tensorrt.trust import record_plan
 
 
 @pytest.fixture
-def copied(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "bundle")
+def copied(small_bundle, tmp_path):
+    shutil.copytree(small_bundle.path, tmp_path / "bundle")
     return open_bundle(tmp_path / "bundle")
 
 

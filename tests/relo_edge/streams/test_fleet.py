@@ -69,11 +69,11 @@ OPENED = [("pytorch", 1), ("onnxruntime", 1), ("onnxruntime", 2), ("openvino", 2
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "lanes"), OPENED)
-def test_eight_sources_are_tracked_as_each_alone(demo_bundle, name, lanes, nothing_left):
+def test_eight_sources_are_tracked_as_each_alone(small_bundle, name, lanes, nothing_left):
     seeds = range(8)
-    with open_runtime(demo_bundle, name, "fp32", threads=1) as alone:
+    with open_runtime(small_bundle, name, "fp32", threads=1) as alone:
         wanted = {f"cam{seed}": track_alone(alone, seed) for seed in seeds}
-    opened = open_runtime(demo_bundle, name, "fp32", batch=9, threads=2, lanes=lanes)
+    opened = open_runtime(small_bundle, name, "fp32", batch=9, threads=2, lanes=lanes)
     with opened as runtime, Fleet(runtime, reconnect=QUICK) as fleet:
         for seed in seeds:
             fleet.add_source(f"cam{seed}", open_clip(seed), {"car": find_box(seed)})
@@ -89,12 +89,12 @@ def test_eight_sources_are_tracked_as_each_alone(demo_bundle, name, lanes, nothi
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "lanes"), [("pytorch", 1), ("onnxruntime", 2)])
-def test_a_step_taken_back_is_the_right_ones(demo_bundle, name, lanes):
+def test_a_step_taken_back_is_the_right_ones(small_bundle, name, lanes):
     """With recovery, a doubtful frame leaves no trace in the state: for its own source alone."""
     recovery, hide = Recovery(), {1: (3, 4, 5, 6), 2: (5, 6, 7, 8)}
-    with open_runtime(demo_bundle, name, "fp32", threads=1) as alone:
+    with open_runtime(small_bundle, name, "fp32", threads=1) as alone:
         wanted = {s: track_alone(alone, s, hide.get(s, ()), recovery) for s in range(4)}
-    opened = open_runtime(demo_bundle, name, "fp32", batch=4, threads=2, lanes=lanes)
+    opened = open_runtime(small_bundle, name, "fp32", batch=4, threads=2, lanes=lanes)
     with opened as runtime, Fleet(runtime, recovery=recovery) as fleet:
         for seed in range(4):
             clip = open_clip(seed, hide.get(seed, ()))

@@ -17,16 +17,16 @@ from relo_edge import LostRule, MultiTracker, ReconnectPolicy, Recovery
 from relo_edge.errors import InputError, RuntimeUnavailable
 from relo_edge.triton import TritonRuntime, TritonTracker, warm_up
 
-MODEL = "relo-demo"
+MODEL = "relo-small"
 PATIENT = ReconnectPolicy(stall_seconds=20, first_delay=0.05, max_delay=0.5, attempts=200)
 HASTY = ReconnectPolicy(stall_seconds=2, first_delay=0.01, max_delay=0.01, attempts=1)
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def server(request, demo_bundle, tmp_path_factory):
+def server(request, small_bundle, tmp_path_factory):
     """A server that runs; a test that kills it starts it again."""
     folder = tmp_path_factory.mktemp("triton")
-    server = start_server(request.param, demo_bundle, folder, batch=2)
+    server = start_server(request.param, small_bundle, folder, batch=2)
     yield server
     server.kill()
 
@@ -38,7 +38,7 @@ def tracker(server):
 
 
 @pytest.mark.slow
-def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle):
+def test_three_interleaved_sequences_equal_local_ones(server, small_bundle):
     count = 6 if isinstance(server, TritonStandIn) else 60
     clips = [make_frames(seed, count + 1) for seed in (1, 2, 3)]
     trackers = [TritonTracker(server.url, MODEL, color="bgr") for _ in clips]
@@ -50,7 +50,7 @@ def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle):
             tracks.append(tracker.update(frames[index]))
     for tracker, (frames, box), tracks in zip(trackers, clips, found, strict=True):
         tracker.close()
-        expected = track_here(demo_bundle, frames, box)
+        expected = track_here(small_bundle, frames, box)
         assert measure_distance(tracks, expected) <= 1e-4
         assert (
             max(abs(a.confidence - b.confidence) for a, b in zip(tracks, expected, strict=True))
@@ -61,7 +61,7 @@ def test_three_interleaved_sequences_equal_local_ones(server, demo_bundle):
 
 
 @pytest.mark.slow
-def test_several_targets_of_one_client_are_asked_for_at_once(server, demo_bundle):
+def test_several_targets_of_one_client_are_asked_for_at_once(server, small_bundle):
     frames, box = make_frames(4, 6)
     other = (30.0, 40.0, 60.0, 50.0)
     with TritonRuntime(server.url, MODEL, batch=2) as runtime:
@@ -69,25 +69,25 @@ def test_several_targets_of_one_client_are_asked_for_at_once(server, demo_bundle
         names = [targets.add(frames[0], given) for given in (box, other)]
         found = [targets.update(frame) for frame in frames[1:]]
     for name, given in zip(names, (box, other), strict=True):
-        expected = track_here(demo_bundle, frames, given)
+        expected = track_here(small_bundle, frames, given)
         assert measure_distance([tracks[name] for tracks in found], expected) <= 1e-4
 
 
-def test_a_target_starts_again_without_history(tracker, demo_bundle):
+def test_a_target_starts_again_without_history(tracker, small_bundle):
     frames, box = make_frames(5, 5)
     for _ in range(2):
         tracker.init(frames[0], box)
         found = [tracker.update(frame) for frame in frames[1:]]
-        assert measure_distance(found, track_here(demo_bundle, frames, box)) <= 1e-4
+        assert measure_distance(found, track_here(small_bundle, frames, box)) <= 1e-4
     assert tracker.restarts == 0
 
 
-def test_a_lost_target_is_searched_for_as_here(server, demo_bundle):
+def test_a_lost_target_is_searched_for_as_here(server, small_bundle):
     frames, box = make_frames(6, 12)
     dark = [np.zeros_like(frame) for frame in frames[:5]]
     frames = [*frames[:4], *dark, *frames[4:]]
     options = {"lost_rule": LostRule(threshold=0.9, patience=1), "recovery": Recovery()}
-    expected = track_here(demo_bundle, frames, box, **options)
+    expected = track_here(small_bundle, frames, box, **options)
     assert any(track.lost for track in expected)  # so that steps are taken back
     with TritonTracker(server.url, MODEL, color="bgr", **options) as tracker:
         tracker.init(frames[0], box)
@@ -121,7 +121,7 @@ def test_a_server_that_is_killed_and_started_again(server, tracker, caplog):
     server.wait()
 
 
-def test_a_stream_that_starts_again_goes_on_from_its_last_box(server, tracker, demo_bundle):
+def test_a_stream_that_starts_again_goes_on_from_its_last_box(server, tracker, small_bundle):
     frames, box = make_frames(8, 8)
     tracker.init(frames[0], box)
     found = [tracker.update(frame) for frame in frames[1:4]]
@@ -130,7 +130,7 @@ def test_a_stream_that_starts_again_goes_on_from_its_last_box(server, tracker, d
     found += [tracker.update(frame) for frame in frames[4:]]
     server.wait()
     # The same template and box, no history.
-    expected = track_here(demo_bundle, frames, box, forget=4)
+    expected = track_here(small_bundle, frames, box, forget=4)
     assert measure_distance(found, expected) <= 1e-4
     assert [track.restarted for track in found].index(True) == 3
 

@@ -26,8 +26,8 @@ def read_configuration(repository, name):
 
 
 @pytest.fixture
-def repository(demo_bundle, tmp_path):
-    write_model_repository(demo_bundle, tmp_path / "repository")
+def repository(small_bundle, tmp_path):
+    write_model_repository(small_bundle, tmp_path / "repository")
     return tmp_path / "repository"
 
 
@@ -37,11 +37,11 @@ def describe(variant="t256", dtype="float32", **options):
 
 
 def test_the_model_that_follows(repository):
-    config = read_configuration(repository, "relo-demo")
-    assert config.name == "relo-demo"
+    config = read_configuration(repository, "relo-small")
+    assert config.name == "relo-small"
     assert config.backend == "onnxruntime"
     assert config.max_batch_size == 8
-    assert (repository / "relo-demo" / "1" / config.default_model_filename).is_file()
+    assert (repository / "relo-small" / "1" / config.default_model_filename).is_file()
     batching = config.sequence_batching
     assert batching.oldest.max_candidate_sequences == 64
     (control,) = batching.control_input
@@ -62,7 +62,7 @@ def test_the_model_that_follows(repository):
 
 
 def test_the_model_of_templates_is_warmed_up(repository):
-    config = read_configuration(repository, "relo-demo_template")
+    config = read_configuration(repository, "relo-small_template")
     assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
     (warm,) = config.model_warmup
     assert {name: list(value.dims) for name, value in warm.inputs.items()} == {
@@ -100,9 +100,9 @@ def test_tensorrt_runs_plans_on_a_gpu():
     assert describe_template_model(model, ServingOptions("tensorrt")).backend == "tensorrt"
 
 
-def test_plans_are_built_beside_the_server(demo_bundle, tmp_path, capsys):
+def test_plans_are_built_beside_the_server(small_bundle, tmp_path, capsys):
     output = tmp_path / "repository"
-    words = ["triton", demo_bundle.path, "-o", output, "--backend", "tensorrt", "--batch", "4"]
+    words = ["triton", small_bundle.path, "-o", output, "--backend", "tensorrt", "--batch", "4"]
     code, out, err = run_verb(capsys, *words)
     assert code == 0, err
     assert "not run here" in out
@@ -111,45 +111,45 @@ def test_plans_are_built_beside_the_server(demo_bundle, tmp_path, capsys):
     assert "--stronglyTyped" in script
     assert "--maxShapes=search:4x128x128x3," in script
     assert "start:4x1" in script
-    assert (output / "relo-demo" / "1" / "model.onnx").is_file()
+    assert (output / "relo-small" / "1" / "model.onnx").is_file()
     assert not list(output.rglob("*.plan"))
     code, _, err = run_verb(capsys, *words, "--force")
     assert code == 0, err
 
 
-def test_what_a_client_must_know_is_in_the_configuration(repository, demo_bundle):
-    text = read_configuration(repository, "relo-demo").parameters["relo_edge"].string_value
-    model = ServedModel.from_json("relo-demo", text)
-    assert model.variant == demo_bundle.variant
-    assert model.protocol == demo_bundle.variant.protocol()
-    assert model.key == demo_bundle.key
+def test_what_a_client_must_know_is_in_the_configuration(repository, small_bundle):
+    text = read_configuration(repository, "relo-small").parameters["relo_edge"].string_value
+    model = ServedModel.from_json("relo-small", text)
+    assert model.variant == small_bundle.variant
+    assert model.protocol == small_bundle.variant.protocol()
+    assert model.key == small_bundle.key
 
 
-def test_json_for_programs(demo_bundle, tmp_path, capsys):
+def test_json_for_programs(small_bundle, tmp_path, capsys):
     output = tmp_path / "repository"
-    code, out, err = run_verb(capsys, "triton", demo_bundle.path, "-o", output, "--json")
+    code, out, err = run_verb(capsys, "triton", small_bundle.path, "-o", output, "--json")
     assert code == 0, err
     plain = json.loads(out)
-    assert plain["models"] == ["relo-demo", "relo-demo_template"]
+    assert plain["models"] == ["relo-small", "relo-small_template"]
     assert plain["run"] is False
 
 
-def test_a_repository_is_replaced_only_when_asked(repository, demo_bundle):
+def test_a_repository_is_replaced_only_when_asked(repository, small_bundle):
     with pytest.raises(InputError, match="--force"):
-        write_model_repository(demo_bundle, repository)
-    write_model_repository(demo_bundle, repository, name="other", replace=True)
+        write_model_repository(small_bundle, repository)
+    write_model_repository(small_bundle, repository, name="other", replace=True)
     assert {path.name for path in repository.iterdir()} == {"other", "other_template"}
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_what_is_no_repository_is_never_replaced(demo_bundle, tmp_path, replace):
+def test_what_is_no_repository_is_never_replaced(small_bundle, tmp_path, replace):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("mine")
     with pytest.raises(InputError, match="a folder of other things"):
-        write_model_repository(demo_bundle, tmp_path, replace=replace)
+        write_model_repository(small_bundle, tmp_path, replace=replace)
     file = tmp_path / "letters" / "dear.txt"
     with pytest.raises(InputError, match="a file"):
-        write_model_repository(demo_bundle, file, replace=replace)
+        write_model_repository(small_bundle, file, replace=replace)
     assert file.read_text() == "mine"
 
 
@@ -165,23 +165,23 @@ def test_what_is_no_repository_is_never_replaced(demo_bundle, tmp_path, replace)
         ({"name": ""}, "model name"),
     ],
 )
-def test_a_wrong_option_leaves_nothing(demo_bundle, tmp_path, options, message):
+def test_a_wrong_option_leaves_nothing(small_bundle, tmp_path, options, message):
     with pytest.raises(InputError) as refused:
-        write_model_repository(demo_bundle, tmp_path / "repository", **options)
+        write_model_repository(small_bundle, tmp_path / "repository", **options)
     assert message in str(refused.value)
     assert not (tmp_path / "repository").exists()
 
 
-def test_a_precision_that_is_not_there(demo_bundle, tmp_path):
+def test_a_precision_that_is_not_there(small_bundle, tmp_path):
     with pytest.raises(BundleError, match="relo-edge quantize"):
-        write_model_repository(demo_bundle, tmp_path / "repository", "int8")
+        write_model_repository(small_bundle, tmp_path / "repository", "int8")
     with pytest.raises(PrecisionError, match="--backend tensorrt"):
-        write_model_repository(demo_bundle, tmp_path / "repository", "fp8")
+        write_model_repository(small_bundle, tmp_path / "repository", "fp8")
     assert not (tmp_path / "repository").exists()
 
 
-def test_without_tritonclient_the_extra_is_named(demo_bundle, tmp_path, monkeypatch):
+def test_without_tritonclient_the_extra_is_named(small_bundle, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tritonclient.grpc", None)
     with pytest.raises(MissingDependency, match=r"relo-edge\[triton\]"):
-        write_model_repository(demo_bundle, tmp_path / "repository")
+        write_model_repository(small_bundle, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()

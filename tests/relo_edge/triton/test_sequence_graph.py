@@ -14,18 +14,18 @@ BATCH = 2
 
 
 @pytest.fixture(scope="module")
-def window(demo_bundle):
-    return hann_window(demo_bundle.variant.grid, 2.0)
+def window(small_bundle):
+    return hann_window(small_bundle.variant.grid, 2.0)
 
 
 @pytest.fixture(scope="module")
-def step(demo_bundle):
-    return describe_graph(demo_bundle.variant, "step")
+def step(small_bundle):
+    return describe_graph(small_bundle.variant, "step")
 
 
 @pytest.fixture(scope="module")
-def model(demo_bundle, step, window):
-    return build_sequence_graph(demo_bundle.graph("step"), step, window)
+def model(small_bundle, step, window):
+    return build_sequence_graph(small_bundle.graph("step"), step, window)
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,14 @@ def served(model):
 
 
 @pytest.fixture(scope="module")
-def plain(demo_bundle):
-    return open_session(demo_bundle.graph("step"), threads=1)
+def plain(small_bundle):
+    return open_session(small_bundle.graph("step"), threads=1)
 
 
 @pytest.fixture(scope="module")
-def frames(demo_bundle):
+def frames(small_bundle):
     """Inputs of three frames for two streams."""
-    random, variant = np.random.default_rng(7), demo_bundle.variant
+    random, variant = np.random.default_rng(7), small_bundle.variant
     side = variant.search_size
     tokens = (BATCH, variant.template_tokens, variant.width)
     return [
@@ -78,9 +78,9 @@ def assert_equal(served, plain):
 
 
 def test_streams_that_start_and_go_on_in_one_batch(
-    demo_bundle, step, served, plain, frames, window
+    small_bundle, step, served, plain, frames, window
 ):
-    shape = (BATCH, *demo_bundle.variant.state_shape)
+    shape = (BATCH, *small_bundle.variant.state_shape)
     state = np.zeros(shape, np.float32)
     states = {kept.before.name: state for kept in list_states(step)}
     expected = {"temporal_tokens_out": state}
@@ -92,8 +92,8 @@ def test_streams_that_start_and_go_on_in_one_batch(
         assert_equal(found, expected)
 
 
-def test_a_step_back_goes_from_the_state_before(demo_bundle, step, served, plain, frames, window):
-    shape = (BATCH, *demo_bundle.variant.state_shape)
+def test_a_step_back_goes_from_the_state_before(small_bundle, step, served, plain, frames, window):
+    shape = (BATCH, *small_bundle.variant.state_shape)
     zeros = np.zeros(shape, np.float32)
     states = {kept.before.name: zeros for kept in list_states(step)}
     first, states = run_served(served, frames[0], states, [1, 1], [0, 0])
@@ -107,8 +107,8 @@ def test_a_step_back_goes_from_the_state_before(demo_bundle, step, served, plain
     assert not np.array_equal(found["box"][1], expected["box"][1])
 
 
-def test_what_a_state_holds_at_the_start_is_never_seen(demo_bundle, step, served, frames):
-    shape = (BATCH, *demo_bundle.variant.state_shape)
+def test_what_a_state_holds_at_the_start_is_never_seen(small_bundle, step, served, frames):
+    shape = (BATCH, *small_bundle.variant.state_shape)
     names = [kept.before.name for kept in list_states(step)]
     clean, dirty = (
         run_served(
@@ -138,8 +138,8 @@ def test_tensors_are_those_that_the_configuration_names(step, model):
         assert found == {spec.name: list(spec.shape[1:]) for spec in specs} | more
 
 
-def test_the_metadata_stays_and_the_graph_is_valid(demo_bundle, model):
+def test_the_metadata_stays_and_the_graph_is_valid(small_bundle, model):
     kept = {entry.key: entry.value for entry in model.metadata_props}
-    step = onnx.load(demo_bundle.graph("step"), load_external_data=False)
+    step = onnx.load(small_bundle.graph("step"), load_external_data=False)
     assert kept == {entry.key: entry.value for entry in step.metadata_props}
     onnx.checker.check_model(model, full_check=True)

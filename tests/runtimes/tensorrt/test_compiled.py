@@ -60,9 +60,9 @@ def rtx(monkeypatch):
     return made
 
 
-def test_rtx_captures_by_itself(demo_bundle, rtx):
+def test_rtx_captures_by_itself(small_bundle, rtx):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, device=device, flavour="tensorrt-rtx")
+    runtime = open_recorded(small_bundle, device=device, flavour="tensorrt-rtx")
     assert "TensorRT for RTX" in runtime.launching
     assert not device.live_graphs
     assert len(rtx) == 2  # one for each engine, whatever the number of its contexts
@@ -83,18 +83,18 @@ def test_what_rtx_compiled_is_kept_for_the_next_opening(tmp_path):
 
 
 @pytest.mark.slow
-def test_rtx_reads_what_it_compiled_before(demo_bundle, rtx, monkeypatch):
+def test_rtx_reads_what_it_compiled_before(small_bundle, rtx, monkeypatch):
     kept = {}
     monkeypatch.setattr(
         engine_module, "write_compiled", lambda plan, found: kept.update({plan.name: found})
     )
     monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"")
-    open_recorded(demo_bundle, flavour="tensorrt-rtx")
+    open_recorded(small_bundle, flavour="tensorrt-rtx")
     assert set(kept.values()) == {b"compiled"}
     assert len(kept) == 2
     kept.clear()
     monkeypatch.setattr(runtime_module, "read_compiled", lambda plan: b"before")
-    runtime = open_recorded(demo_bundle, flavour="tensorrt-rtx")
+    runtime = open_recorded(small_bundle, flavour="tensorrt-rtx")
     gc.collect()
     assert [made.kernels().read for made in rtx[2:]] == [b"before"] * 2
     assert not kept

@@ -37,8 +37,8 @@ FROM_ADA = {"gpu": ADA.name, "compute_capability": ADA.capability}
 
 
 @pytest.fixture
-def bundle(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
+def bundle(small_bundle, tmp_path):
+    shutil.copytree(small_bundle.path, tmp_path / "b")
     return open_bundle(tmp_path / "b")
 
 
@@ -53,10 +53,10 @@ def float_graphs(bundle):
 
 
 @pytest.fixture(scope="module")
-def built(demo_bundle, tmp_path_factory):
+def built(small_bundle, tmp_path_factory):
     """A bundle with float32 engines; not to be changed."""
     folder = tmp_path_factory.mktemp("built")
-    shutil.copytree(demo_bundle.path, folder / "b")
+    shutil.copytree(small_bundle.path, folder / "b")
     bundle = open_bundle(folder / "b")
     target = Target(find_library("tensorrt-rtx"), None, parse_batches("1,2-3"))
     return bundle, build_engines(bundle, "fp32", float_graphs(bundle), target)

@@ -23,9 +23,9 @@ PART = SimpleNamespace(to_dict=dict, describe=lambda: "told")
 
 
 @pytest.fixture
-def bundle(demo_bundle, tmp_path, monkeypatch, shared_plans):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
-    feeds = draw_feeds(demo_bundle.variant, describe_graph(demo_bundle.variant, "step"))
+def bundle(small_bundle, tmp_path, monkeypatch, shared_plans):
+    shutil.copytree(small_bundle.path, tmp_path / "b")
+    feeds = draw_feeds(small_bundle.variant, describe_graph(small_bundle.variant, "step"))
     recording = SimpleNamespace(step_feeds=lambda: [feeds])
     monkeypatch.setattr(engines, "find_gpu", lambda: Gpu("NVIDIA RTX 4090", (8, 9), 128))
     monkeypatch.setattr(quantize, "record_clips", lambda *_: recording)

@@ -29,18 +29,18 @@ from relo_edge.synthetic.clip import make_clip
 
 @pytest.mark.slow
 @pytest.mark.parametrize("graphs", [True, False])
-def test_a_closed_loop_equals_onnxruntimes(demo_bundle, graphs):
+def test_a_closed_loop_equals_onnxruntimes(small_bundle, graphs):
     clip = make_clip(3, 16)
     with (
-        closing(OnnxRuntime(demo_bundle, "fp32")) as plain,
-        closing(open_recorded(demo_bundle, device=RecordingDevice(graphs=graphs))) as recorded,
+        closing(OnnxRuntime(small_bundle, "fp32")) as plain,
+        closing(open_recorded(small_bundle, device=RecordingDevice(graphs=graphs))) as recorded,
     ):
         np.testing.assert_allclose(track(recorded, clip), track(plain, clip), rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
-def test_a_half_state_stays_half(demo_bundle, tmp_path):
-    shutil.copytree(demo_bundle.path, tmp_path / "b")
+def test_a_half_state_stays_half(small_bundle, tmp_path):
+    shutil.copytree(small_bundle.path, tmp_path / "b")
     bundle = add_fp16(open_bundle(tmp_path / "b"))
     plain, recorded = OnnxRuntime(bundle, "fp16"), open_recorded(bundle, precision="fp16")
     for runtime in (plain, recorded):
@@ -61,8 +61,8 @@ COURSES = st.lists(st.one_of(STEPS, STEPS, OTHERS), min_size=5, max_size=9)
 
 
 @pytest.fixture(scope="module")
-def pair(demo_bundle):
-    runtimes = OnnxRuntime(demo_bundle, "fp32", batch=3), open_recorded(demo_bundle, 3)
+def pair(small_bundle):
+    runtimes = OnnxRuntime(small_bundle, "fp32", batch=3), open_recorded(small_bundle, 3)
     yield runtimes
     for runtime in runtimes:
         runtime.close()
@@ -102,18 +102,18 @@ def test_any_course_of_targets_equals_onnxruntimes(pair, actions, seed):
             np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_a_frame_is_one_launch_and_one_wait(demo_bundle):
+def test_a_frame_is_one_launch_and_one_wait(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, device=device)
+    runtime = open_recorded(small_bundle, device=device)
     start(runtime, [0])
     for turn in (0, 1, 0):
         assert record_step(runtime, device, 0) == [("launch", turn), ("synchronize",)]
     assert runtime.launching == "captured CUDA graphs"
 
 
-def test_without_graphs_a_frame_is_one_copy_each_way(demo_bundle):
+def test_without_graphs_a_frame_is_one_copy_each_way(small_bundle):
     device = RecordingDevice(graphs=False)
-    runtime = open_recorded(demo_bundle, device=device)
+    runtime = open_recorded(small_bundle, device=device)
     start(runtime, [0])
     log = record_step(runtime, device, 0)
     assert [entry[0] for entry in log] == ["send", "enqueue", "fetch", "synchronize"]
@@ -124,9 +124,9 @@ def test_without_graphs_a_frame_is_one_copy_each_way(demo_bundle):
 
 
 @pytest.mark.slow
-def test_the_states_are_used_in_turn_and_nothing_else_moves(demo_bundle):
+def test_the_states_are_used_in_turn_and_nothing_else_moves(small_bundle):
     device = RecordingDevice(graphs=False)
-    runtime = open_recorded(demo_bundle, 2, device=device)
+    runtime = open_recorded(small_bundle, 2, device=device)
     start(runtime, [0, 1])
     bound = [
         next(e[1] for e in record_step(runtime, device, 0, 1) if e[0] == "enqueue")
@@ -141,9 +141,9 @@ def test_the_states_are_used_in_turn_and_nothing_else_moves(demo_bundle):
 
 
 @pytest.mark.slow
-def test_all_is_captured_when_opened_and_nothing_in_mid_track(demo_bundle):
+def test_all_is_captured_when_opened_and_nothing_in_mid_track(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, 3, device=device)
+    runtime = open_recorded(small_bundle, 3, device=device)
     assert len(device.live_graphs) == 6
     device.log.clear()
     start(runtime, range(3))
@@ -160,10 +160,10 @@ def list_batches(runtime, device, *slots):
 
 
 @pytest.mark.slow
-def test_a_step_runs_on_the_smallest_engine_that_fits(demo_bundle):
-    device, plain = RecordingDevice(graphs=False), OnnxRuntime(demo_bundle, "fp32", batch=3)
+def test_a_step_runs_on_the_smallest_engine_that_fits(small_bundle):
+    device, plain = RecordingDevice(graphs=False), OnnxRuntime(small_bundle, "fp32", batch=3)
     fixed = [(1, 1), (2, 2), (4, 4), (8, 8)]
-    runtime = open_recorded(demo_bundle, 3, batches=fixed, device=device)
+    runtime = open_recorded(small_bundle, 3, batches=fixed, device=device)
     for one in (plain, runtime):
         start(one, range(3))
     assert list_batches(runtime, device, 0) == [1]
@@ -193,9 +193,9 @@ def test_a_step_runs_on_the_smallest_engine_that_fits(demo_bundle):
     ],
 )
 def test_engines_are_opened_up_to_the_first_that_holds_all(
-    demo_bundle, tmp_path, batches, batch, opened
+    small_bundle, tmp_path, batches, batch, opened
 ):
-    _, *steps = write_plans(demo_bundle, "fp32", batches, tmp_path)
+    _, *steps = write_plans(small_bundle, "fp32", batches, tmp_path)
     chosen = cover_batches(steps, batch)
     assert list(chosen) == opened
     for size, sidecar in chosen.items():
@@ -205,17 +205,17 @@ def test_engines_are_opened_up_to_the_first_that_holds_all(
 
 
 @pytest.mark.slow
-def test_one_block_of_scratch_memory_serves_every_context(demo_bundle):
+def test_one_block_of_scratch_memory_serves_every_context(small_bundle):
     device = RecordingDevice()
-    open_recorded(demo_bundle, 3, device=device)
+    open_recorded(small_bundle, 3, device=device)
     sizes = [entry[1] for entry in device.log if entry[0] == "allocate"]
     assert sizes.count(SCRATCH) == 1
     assert len([entry for entry in device.log if entry[0] == "create_context"]) == 7
 
 
-def test_graphs_go_before_contexts_and_contexts_before_engines(demo_bundle):
+def test_graphs_go_before_contexts_and_contexts_before_engines(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, 2, device=device)
+    runtime = open_recorded(small_bundle, 2, device=device)
     device.log.clear()
     runtime.close()
     names = [entry[0] for entry in device.log]
@@ -226,31 +226,31 @@ def test_graphs_go_before_contexts_and_contexts_before_engines(demo_bundle):
         assert max(before) < min(after)
 
 
-def test_named_ranges_are_off_in_every_context(demo_bundle, monkeypatch):
+def test_named_ranges_are_off_in_every_context(small_bundle, monkeypatch):
     quiet = []
     monkeypatch.setattr(
         OnnxContext, "nvtx_verbosity", property(lambda _: None, lambda _, v: quiet.append(v.name))
     )
-    open_recorded(demo_bundle)
+    open_recorded(small_bundle)
     assert quiet == ["NONE"] * 3
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError])
-def test_a_profile_that_raises_ends_in_one_line(demo_bundle, monkeypatch, error):
+def test_a_profile_that_raises_ends_in_one_line(small_bundle, monkeypatch, error):
     def refuse(*_):
         raise error("no such profile")
 
     monkeypatch.setattr(OnnxContext, "set_optimization_profile_async", refuse)
     device = RecordingDevice()
     with pytest.raises(DeviceError, match="tensorrt refuses batch 1: found no such profile"):
-        open_recorded(demo_bundle, device=device)
+        open_recorded(small_bundle, device=device)
     assert device.leftovers == (0, 0, 0, 0)
 
 
 @pytest.mark.slow
-def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle):
+def test_only_those_that_sit_out_and_have_a_history_are_carried_over(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, 3, device=device)
+    runtime = open_recorded(small_bundle, 3, device=device)
     start(runtime, range(3))
     step(runtime, 0, 1)
     size = read_temporal(runtime, 0).nbytes
@@ -261,9 +261,9 @@ def test_only_those_that_sit_out_and_have_a_history_are_carried_over(demo_bundle
 
 
 @pytest.mark.slow
-def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
+def test_a_step_is_taken_back_by_turning_round_or_by_one_move(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, 2, device=device)
+    runtime = open_recorded(small_bundle, 2, device=device)
     start(runtime, [0, 1])
     step(runtime, 0)
     device.log.clear()
@@ -289,9 +289,9 @@ def test_a_step_is_taken_back_by_turning_round_or_by_one_move(demo_bundle):
 
 
 @pytest.mark.slow
-def test_no_slot_is_no_work(demo_bundle):
-    device, plain = RecordingDevice(), OnnxRuntime(demo_bundle, "fp32")
-    runtime = open_recorded(demo_bundle, 2, device=device)
+def test_no_slot_is_no_work(small_bundle):
+    device, plain = RecordingDevice(), OnnxRuntime(small_bundle, "fp32")
+    runtime = open_recorded(small_bundle, 2, device=device)
     for one in (plain, runtime):
         start(one, [0])
         step(one, 0)
@@ -303,12 +303,12 @@ def test_no_slot_is_no_work(demo_bundle):
 
 
 @pytest.mark.slow
-def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
+def test_two_trackers_in_two_threads_equal_each_alone(small_bundle):
     clips, found = [make_clip(seed, 8) for seed in (1, 2)], {}
-    alone = [track(open_recorded(demo_bundle), clip) for clip in clips]
+    alone = [track(open_recorded(small_bundle), clip) for clip in clips]
 
     def follow(index):
-        found[index] = track(open_recorded(demo_bundle), clips[index])
+        found[index] = track(open_recorded(small_bundle), clips[index])
 
     threads = [threading.Thread(target=follow, args=(index,)) for index in range(2)]
     for thread in threads:
@@ -320,9 +320,9 @@ def test_two_trackers_in_two_threads_equal_each_alone(demo_bundle):
 
 
 @pytest.mark.slow
-def test_the_gpus_own_time_is_measured_over_both_directions(demo_bundle):
+def test_the_gpus_own_time_is_measured_over_both_directions(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, device=device)
+    runtime = open_recorded(small_bundle, device=device)
     start(runtime, [0])
     device.log.clear()
     assert runtime.time_launches(3) == [0.5] * 3

@@ -11,15 +11,15 @@ from relo_edge.runtimes.onnxruntime import OnnxRuntime
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["begin", "end"])
-def test_a_failed_capture_is_told_and_the_track_goes_on(demo_bundle, caplog, call):
+def test_a_failed_capture_is_told_and_the_track_goes_on(small_bundle, caplog, call):
     device = RecordingDevice(fail_in=call)
     with caplog.at_level("WARNING", "relo_edge"):
-        runtime = open_recorded(demo_bundle, device=device)
+        runtime = open_recorded(small_bundle, device=device)
     assert "goes on without CUDA graphs" in caplog.text
     assert runtime.launching.startswith(f"kernel by kernel: CUDA's {call} failed")
     start(runtime, [0])
     assert "enqueue" in [entry[0] for entry in record_step(runtime, device, 0)]
-    plain = OnnxRuntime(demo_bundle, "fp32")
+    plain = OnnxRuntime(small_bundle, "fp32")
     start(plain, [0])
     runtime.forget(0)
     expected, got = step(plain, 0), step(runtime, 0)
@@ -30,31 +30,31 @@ CALLS = ["allocate", "allocate_pinned", "create_stream", "clear", "create_contex
 
 
 @pytest.mark.parametrize("call", [*CALLS, "enqueue", "fetch", "synchronize"])
-def test_whatever_fails_while_opening_nothing_is_left(demo_bundle, call):
+def test_whatever_fails_while_opening_nothing_is_left(small_bundle, call):
     device = RecordingDevice(fail_in=call)
     with pytest.raises(DeviceError, match=call):
-        open_recorded(demo_bundle, device=device)
+        open_recorded(small_bundle, device=device)
     assert device.leftovers == (0, 0, 0, 0)
     assert device.active == 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
-def test_running_out_of_memory_gives_all_of_it_back(demo_bundle, share):
+def test_running_out_of_memory_gives_all_of_it_back(small_bundle, share):
     plenty = RecordingDevice()
-    open_recorded(demo_bundle, 4, device=plenty)
+    open_recorded(small_bundle, 4, device=plenty)
     needed = sum(entry[1] for entry in plenty.log if entry[0] == "allocate")
     device = RecordingDevice(memory=int(share * needed))
     with pytest.raises(DeviceError, match="CUDA_ERROR_OUT_OF_MEMORY"):
-        open_recorded(demo_bundle, 4, device=device)
+        open_recorded(small_bundle, 4, device=device)
     assert device.leftovers == (0, 0, 0, 0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["launch", "synchronize", "move"])
-def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(demo_bundle, call):
-    device, healthy = RecordingDevice(), open_recorded(demo_bundle)
-    runtime = open_recorded(demo_bundle, 2, device=device)
+def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(small_bundle, call):
+    device, healthy = RecordingDevice(), open_recorded(small_bundle)
+    runtime = open_recorded(small_bundle, 2, device=device)
     start(runtime, [0, 1])
     for _ in range(2):
         step(runtime, 0)
@@ -73,9 +73,9 @@ def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(demo_bundle, call):
     assert np.isfinite(step(healthy, 0).scores).all()
 
 
-def test_an_enqueue_that_is_refused_is_no_silent_answer(demo_bundle, monkeypatch):
+def test_an_enqueue_that_is_refused_is_no_silent_answer(small_bundle, monkeypatch):
     device = RecordingDevice(graphs=False)
-    runtime = open_recorded(demo_bundle, device=device)
+    runtime = open_recorded(small_bundle, device=device)
     start(runtime, [0])
     monkeypatch.setattr("recording_device.OnnxContext.execute_async_v3", lambda *_: False)
     with pytest.raises(DeviceError, match="tensorrt cannot run"):
@@ -84,9 +84,9 @@ def test_an_enqueue_that_is_refused_is_no_silent_answer(demo_bundle, monkeypatch
 
 
 @pytest.mark.slow
-def test_closing_gives_everything_back_once(demo_bundle):
+def test_closing_gives_everything_back_once(small_bundle):
     device = RecordingDevice()
-    runtime = open_recorded(demo_bundle, 2, device=device)
+    runtime = open_recorded(small_bundle, 2, device=device)
     start(runtime, [0])
     step(runtime, 0)
     runtime.close()
