@@ -18,6 +18,7 @@ from relo_edge.calibration.fp16_ranges import Range, measure_ranges
 from relo_edge.calibration.hazards import LARGEST_HALF, STEEPEST_LOGIT
 from relo_edge.calibration.recording import Recording
 from relo_edge.contract import STEP, EngineGraph, list_graphs
+from relo_edge.graphs.saving import save_graph
 from relo_edge.host.progress import show_progress
 from relo_edge.spec import TrackerVariant
 
@@ -64,6 +65,6 @@ def write_attention_options(
     for option in ATTENTION_OPTIONS:
         converted = convert_attention(onnx.load(source), bundle.variant, ranges, option)
         path = folder / "step.onnx"
-        onnx.save(converted.model, path)
+        save_graph(converted.model, path)
         step = EngineGraph(path, converted.state_dtype, converted.kept)
         yield option, {**once, STEP: step}

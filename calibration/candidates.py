@@ -25,6 +25,7 @@ from relo_edge.calibration.verdict import (
 )
 from relo_edge.contract import STEP, describe_graph, list_graphs
 from relo_edge.errors import GateError
+from relo_edge.graphs.saving import save_graph
 from relo_edge.host.progress import show_progress
 
 if TYPE_CHECKING:
@@ -108,15 +109,13 @@ def write_candidate(
     state_dtype: str = "float32",
 ) -> Bundle:
     """A bundle of its own, so that any runtime can open it; graphs not given stay float32."""
-    import onnx
-
     folder.mkdir()
     graphs = {}
     for name in list_graphs(bundle.variant):
         source = bundle.graph(name)
         graphs[name] = f"{name}.{precision}.onnx" if name in models else source.name
         if name in models:
-            onnx.save(models[name], folder / graphs[name])
+            save_graph(models[name], folder / graphs[name])
         else:
             (folder / source.name).symlink_to(source.resolve())
     text = json.dumps(notes, indent=2) + "\n"

@@ -15,6 +15,7 @@ from relo_edge.calibration.fp16 import Fp16Graph, convert_fp16
 from relo_edge.calibration.fp16_ranges import measure_ranges
 from relo_edge.calibration.recording import Recording
 from relo_edge.contract import list_graphs
+from relo_edge.graphs.saving import save_graph
 from relo_edge.host.progress import show_progress
 
 __all__ = ["add_engine_graphs", "halve_remainder"]
@@ -38,12 +39,10 @@ def add_engine_graphs(
     candidate: Bundle, precision: str, graphs: Mapping[str, Fp16Graph], kind: str = "fp16"
 ) -> Bundle:
     """Write these graphs beside the candidate's own, and into its manifest."""
-    import onnx
-
     entries, files = {}, dict[str, dict[str, Any]]()
     for name, graph in graphs.items():
         file = f"{name}.{precision}-{kind}.onnx"
-        onnx.save(graph.model, candidate.path / file)
+        save_graph(graph.model, candidate.path / file)
         files |= describe_files(candidate.path, file)
         entries[name] = {
             "file": file,

@@ -42,6 +42,7 @@ from relo_edge.calibration.thresholds import METHODS, Spread, collect_peaks, col
 from relo_edge.clips.clip import find_clips
 from relo_edge.contract import PIXEL_REACH, PIXELS, list_graphs
 from relo_edge.errors import InputError, MissingDependency
+from relo_edge.graphs.saving import save_graph
 from relo_edge.host.files import find_cache
 from relo_edge.host.progress import show_progress
 
@@ -266,7 +267,7 @@ class _CandidateMaker:
             peaks = collect_peaks(graph, norms, self.recording.step_feeds(), advance)
         smooth_norms(model, peaks)
         path = self.scratch / "smoothed.onnx"
-        onnx.save(model, path)
+        save_graph(model, path)
         return path
 
     def search(self, source: _Source, whole: Candidate) -> Candidate:

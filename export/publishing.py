@@ -17,6 +17,7 @@ from relo_edge.export.folding import Scope
 from relo_edge.export.verification import FrameErrors, verify_graphs
 from relo_edge.families.registry import find_family
 from relo_edge.families.words import VOCABULARY, WORDS, Vocabulary
+from relo_edge.graphs.saving import save_graph
 from relo_edge.host.files import publish_folder
 
 if TYPE_CHECKING:
@@ -100,13 +101,11 @@ def check_output(output: Path, *, replace: bool) -> None:
 
 
 def _write_graphs(checkpoint: Checkpoint, folder: Path) -> None:
-    import onnx
-
     weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
     builders = _import_builders(checkpoint).BUILDERS
     for name in list_graphs(checkpoint.variant):
         path = folder / f"{name}.onnx"
-        onnx.save(builders[name](checkpoint.variant, weights), path)
+        save_graph(builders[name](checkpoint.variant, weights), path)
         _check_graph(path)
 
 

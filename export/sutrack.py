@@ -21,6 +21,7 @@ from relo_edge.export.graphs import (
 from relo_edge.export.heads import add_choice, add_heads
 from relo_edge.export.words import build_words_graph, verify_words
 from relo_edge.families.sutrack import TEXT
+from relo_edge.graphs.saving import save_graph
 from relo_edge.spec import SIZE_FLOOR, Variant
 
 if TYPE_CHECKING:
@@ -81,13 +82,11 @@ def encode_no_words(weights: Scope) -> NDArray[Any]:
 
 def write_words(checkpoint: Checkpoint, path: Path) -> None:
     """The graph from a sentence's token ids to `text_shift`, once it agrees with the network."""
-    import onnx
-
     from relo_edge.network.sutrack import build_sutrack
 
     variant = cast(Variant, checkpoint.variant)
     weights = Scope({name: tensor.numpy() for name, tensor in checkpoint.weights.items()})
-    onnx.save(build_words_graph(variant, weights, encode_no_words(weights)), path)
+    save_graph(build_words_graph(variant, weights, encode_no_words(weights)), path)
     verify_words(path, build_sutrack(variant, checkpoint.weights))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from relo_edge.bundle import Bundle
 from relo_edge.contract import BATCH, STEP, TEMPLATE, TensorSpec, describe_graph, list_graphs
 from relo_edge.errors import InputError, PrecisionError
+from relo_edge.graphs.saving import save_graph
 from relo_edge.host.files import publish_folder
 from relo_edge.triton.configuration import (
     BACKENDS,
@@ -104,7 +105,7 @@ def write_repository(
     wrapped = build_sequence_graph(graphs[STEP], model.step, model.motion.shared)
     with publish_folder(output.resolve()) as folder:
         place = _place(folder, model.name, describe_sequence_model(model, options))
-        (place / "model.onnx").write_bytes(wrapped.SerializeToString())
+        save_graph(wrapped, place / "model.onnx")
         if model.template:
             place = _place(folder, model.template, describe_template_model(model, options))
             shutil.copyfile(graphs[TEMPLATE], place / "model.onnx")
