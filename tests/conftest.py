@@ -33,6 +33,9 @@ from relo_edge.network.checkpoint import read_checkpoint
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Children import what is installed, not the folder of that name where the tests are run.
+os.environ["PYTHONSAFEPATH"] = "1"
+
 silence_libraries()  # some tests import these libraries themselves
 
 # Verbs, options and their types take a tenth of a second to put together, and hundreds of tests do.

@@ -50,21 +50,25 @@ def list_ends(contract):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["b256", "l256"])
-def test_a_large_step_parses_whole(rtx, tmp_path, name):
-    source = make_engine_graph(name, "step", "fp32", tmp_path)
-    network = parse_graph(rtx, rtx.trt.Builder(rtx.logger), source.path)
-    assert read_ends(rtx, network) == list_ends(describe_graph(VARIANTS[name], "step"))
-
-
-# The large variants by four of their blocks; test_xray.py builds those in lower precisions.
-@pytest.mark.slow
-@pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(
-    ("name", "precision"),
+    ("name", "precision"), [("t256", "fp16"), ("t256", "int8"), ("b256", "fp32"), ("l256", "fp32")]
+)
+def test_a_large_step_parses_whole(rtx, tmp_path, name, precision):
+    source = make_engine_graph(name, "step", precision, tmp_path)
+    network = parse_graph(rtx, rtx.trt.Builder(rtx.logger), source.path)
+    contract = describe_graph(VARIANTS[name], "step", source.state_dtype)
+    assert read_ends(rtx, network) == list_ends(contract)
+
+
+# The large variants by four of their blocks; test_xray.py builds steps in lower precisions.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision", "graph"),
     [
-        *((name, precision) for name in ("demo", "t256") for precision in ("fp32", "fp16", "int8")),
-        *((name, "fp32") for name in ("b256-short", "l256-short")),
+        *(("demo", precision, graph) for precision in ("fp32", "fp16", "int8") for graph in GRAPHS),
+        ("t256", "fp32", "step"),
+        *(("t256", precision, "template") for precision in ("fp32", "fp16", "int8")),
+        *((name, "fp32", graph) for name in ("b256-short", "l256-short") for graph in GRAPHS),
     ],
 )
 def test_every_graph_parses_and_builds(rtx, tmp_path, name, graph, precision):

@@ -28,9 +28,11 @@ def rtx():
 
 def examine(rtx, name, source):
     """Build a step graph at batch 1 and look into the plan."""
-    wanted = Wanted(describe_graph(VARIANTS[name], "step", source.state_dtype), 1)
+    contract = describe_graph(VARIANTS[name], "step", source.state_dtype)
     rtx.journal.take_layers()
-    plan = build_plan(rtx, source.path, wanted, lambda: None, threading.Event())
+    plan = build_plan(rtx, source.path, Wanted(contract, 1), lambda: None, threading.Event())
+    for spec in (*contract.inputs, *contract.outputs):
+        assert spec.name.encode() in bytes(plan)
     (message,) = rtx.journal.take_layers()
     return read_plan("step", message, memoryview(plan))
 
