@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PARALLEL := --numprocesses=2 --dist=worksteal --max-worker-restart=0
+# Two cores have three workers: while one test waits, another computes.
+PARALLEL := --numprocesses=3 --dist=worksteal --max-worker-restart=0
 WORKSHOPS := benchmarks calibration export runtimes training
 PIP    := $(BIN)/python -m pip
 # Older ones than this cannot take some files with hashes and others without.
