@@ -2,13 +2,11 @@
 
 import numpy as np
 import onnx
-import pytest
 from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.calibration.norms import fold_norms
 
 
-@pytest.mark.slow
 def test_folding_is_exact_in_float32(small_bundle):
     models = {name: onnx.load(small_bundle.graph(name)) for name in ("template", "step")}
     expected = roll_out(small_bundle.variant, *map(open_graph, models.values()), frames=3)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import onnx
-import pytest
 from rollouts import compare_outputs, open_graph, roll_out
 
 from relo_edge.calibration.norms import Constants, find_products
@@ -42,7 +41,6 @@ def random_feeds(model, seed=0):
     return feeds
 
 
-@pytest.mark.slow
 def test_smoothing_changes_nothing_in_float32(small_bundle, tmp_path):
     models = {name: onnx.load(small_bundle.graph(name)) for name in ("template", "step")}
     expected = roll_out(small_bundle.variant, *map(open_graph, models.values()), frames=3)
@@ -64,7 +62,6 @@ def test_smoothing_changes_nothing_in_float32(small_bundle, tmp_path):
         assert peak[OUTLIER] / np.median(peak) < 0.25 * before[name], name
 
 
-@pytest.mark.slow
 def test_peaks_are_the_largest_of_all_samples(small_bundle):
     model = onnx.load(small_bundle.graph("step"))
     norm = list_norms(model)[0]

@@ -51,7 +51,6 @@ def test_what_is_seen_in_doubt_is_taken_back_at_once():
     assert follow(where, None)[1].rewound == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnxruntime", "pytorch"])
 def test_the_networks_state_is_the_last_sure_frames(small_bundle, monkeypatch, name):
     clip = make_clip(2, 14, (320, 240))
@@ -82,7 +81,6 @@ def test_looks_widen_step_by_step_and_begin_again():
     assert not tracks[-1].lost
 
 
-@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     places=st.lists(

@@ -149,7 +149,6 @@ def test_every_runtime_runs_graphs_or_engines():
     assert engines == {"tensorrt", "tensorrt-rtx"}
 
 
-@pytest.mark.slow
 def test_a_measured_opening_that_fails_is_passed_over(small_bundle, caplog):
     """Its graph is not there any more, say: the same runtime's own choice opens."""
     keep(small_bundle, "openvino", "int8", 1.0)

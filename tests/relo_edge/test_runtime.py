@@ -36,7 +36,6 @@ def test_auto_takes_the_first_that_opens_and_says_which_and_why(small_bundle, ca
     assert "passed over onnxruntime-cuda" in caplog.text
 
 
-@pytest.mark.slow
 def test_auto_with_a_precision_takes_a_runtime_that_has_it(small_bundle):
     assert open_runtime(small_bundle.path, precision="fp32").precision == "fp32"
 
@@ -114,7 +113,6 @@ def test_auto_does_not_hide_a_damaged_bundle(small_bundle, tmp_path):
         open_runtime(tmp_path / "bundle")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [BundleError("engine x does not have the tensors"), DeviceError("no"), OSError("libnvinfer")],
@@ -131,7 +129,6 @@ def test_auto_outlives_one_runtimes_fault(small_bundle, tmp_path, monkeypatch, c
     assert str(error) in caplog.text
 
 
-@pytest.mark.slow
 def test_auto_takes_what_was_measured_fastest_on_this_machine(small_bundle, caplog):
     for name, milliseconds, passed in [
         ("openvino", 9.0, True),
@@ -235,7 +232,6 @@ def test_a_provider_that_is_not_there_is_not_replaced_by_the_cpu(small_bundle):
             assert runtime.device == "cuda"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("package", ["onnxruntime", "openvino", "torch"])
 def test_a_missing_package_names_the_extra(small_bundle, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)

@@ -28,7 +28,6 @@ def describe(bundle, runtime, precision, **changes):
     return describe_providers(bundle.graph("step", precision), opening)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "enabled"),
     [("fp32", set()), ("fp16", {"fp16"}), ("int8", {"fp16", "int8"})],
@@ -111,7 +110,6 @@ def test_the_batch_is_fixed(bundle):
         assert runtime._template.get_inputs()[0].shape[0] == 1
 
 
-@pytest.mark.slow
 def test_closing_frees_the_sessions(bundle):
     runtime = open_bound(bundle)
     sessions = [weakref.ref(runtime._template), weakref.ref(runtime._steps[0])]
@@ -143,7 +141,6 @@ def test_a_graph_that_cannot_be_captured_is_run_without(bundle, monkeypatch, cap
     assert "goes on without CUDA graphs: not all nodes" in caplog.text
 
 
-@pytest.mark.slow
 def test_each_direction_has_a_session_of_its_own_where_graphs_are_captured(bundle, monkeypatch):
     monkeypatch.setattr(
         OnnxGpuRuntime,

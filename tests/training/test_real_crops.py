@@ -67,7 +67,6 @@ def test_boxes_are_where_the_crops_show_the_target(tmp_path, x, y, width, height
     assert np.abs(find_white(crops.template) - expected).max() < 1.5 + TEMPLATE / min(box[2:]) / 2
 
 
-@pytest.mark.slow
 @shared
 @given(
     *(st.integers(8 * least, 8 * most).map(lambda number: number / 8)  # sums are exact

@@ -36,7 +36,6 @@ def test_auc_leaves_out_frames_that_do_not_count():
 overlaps_between = st.integers(0, 999).map(lambda count: (count + 0.5) / 1000)
 
 
-@pytest.mark.slow
 @given(st.lists(overlaps_between, min_size=1, max_size=12))
 def test_auc_is_the_area_under_the_success_curve_of_published_figures(values):
     success = draw_success(np.array(values))

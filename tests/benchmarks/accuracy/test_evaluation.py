@@ -69,7 +69,6 @@ def press_ctrl_c_after(frames):
         yield counted
 
 
-@pytest.mark.slow
 def test_figures_are_those_of_the_boxes_that_are_kept(evaluate, data, tmp_path):
     code, out, _ = evaluate(data, "--json")
     plain = json.loads(out)
@@ -92,7 +91,6 @@ def test_figures_are_those_of_the_boxes_that_are_kept(evaluate, data, tmp_path):
     assert summary["run"]["runtime"] == "onnxruntime"
 
 
-@pytest.mark.slow
 def test_the_table(evaluate, data):
     code, out, err = evaluate(data)
     assert code == 0
@@ -138,7 +136,6 @@ def test_interrupted_jobs_keep_what_is_done(evaluate, data):
     assert evaluate(data, "--jobs", 2)[0] == 0
 
 
-@pytest.mark.slow
 def test_a_damaged_result_is_made_again(evaluate, data, tmp_path):
     first = json.loads(evaluate(data, "--json")[1])
     file = tmp_path / "out" / "sequences" / "two.json"
@@ -157,7 +154,6 @@ def test_other_settings_are_another_run(evaluate, data):
     assert "one: tracked again, its result is of another runtime" in err
 
 
-@pytest.mark.slow
 def test_boxes_that_count_from_1(evaluate, data, tmp_path):
     evaluate(data, "--one-based")
     assert read_boxes(tmp_path, "one")[0].tolist() == [0, 4, 20, 10]
@@ -198,7 +194,6 @@ def test_the_settings_are_the_datasets_own(monkeypatch, small_bundle, tmp_path, 
     assert runtime.closed
 
 
-@pytest.mark.slow
 def test_got10k_test_makes_a_submission(evaluate, tmp_path):
     data = write_got10k_test(tmp_path / "data")
     code, out, _ = evaluate(data, "--json")
@@ -212,7 +207,6 @@ def test_got10k_test_makes_a_submission(evaluate, tmp_path):
     assert "the truth is withheld; to submit:" in evaluate(data)[1]
 
 
-@pytest.mark.slow
 def test_a_layout_by_name(evaluate, tmp_path):
     data = write_otb(tmp_path / "data")
     assert "data (otb): 1 sequence," in evaluate(data)[1]
@@ -221,7 +215,6 @@ def test_a_layout_by_name(evaluate, tmp_path):
     assert "data (plain): 1 sequence," in out
 
 
-@pytest.mark.slow
 def test_results_have_their_own_folder(capsys, evaluate, small_bundle, data, tmp_path):
     code, out, _ = run_verb(capsys, "eval", small_bundle.path, "data", *BARE)
     folder = f"eval_out/data-{small_bundle.path.name}-onnxruntime-fp32"
@@ -246,7 +239,6 @@ def test_a_dataset_is_called_as_it_was_asked_for(tmp_path, monkeypatch, asked, n
     assert _name_dataset(Path(asked)) == name
 
 
-@pytest.mark.slow
 def test_datasets_of_one_name_do_not_meet(capsys, small_bundle, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = set()
@@ -258,7 +250,6 @@ def test_datasets_of_one_name_do_not_meet(capsys, small_bundle, tmp_path, monkey
     assert len(folders) == 2
 
 
-@pytest.mark.slow
 def test_a_folder_with_another_datasets_results_is_refused(evaluate, data, tmp_path):
     evaluate(data)
     before = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*.json")}
@@ -299,7 +290,6 @@ def test_a_broken_image_keeps_what_was_done_before(evaluate, data, tmp_path):
     assert read_boxes(tmp_path, "one").shape == (4, 4)
 
 
-@pytest.mark.slow
 def test_frames_without_target_are_misses(evaluate, data, tmp_path):
     write_boxes(data / "two" / "groundtruth.txt", [[1, 5, 20, 10], *[[0, 0, 0, 0]] * 3])
     plain = json.loads(evaluate(data, "--json")[1])

@@ -19,7 +19,6 @@ def follow(tracker, frames, box):
     return [tracker.update(frame) for frame in others]
 
 
-@pytest.mark.slow
 def test_it_answers_in_the_form_of_opencvs_trackers():
     clip = make_clip(3, 4)
     frames = list(clip.frames())
@@ -33,7 +32,6 @@ def test_it_answers_in_the_form_of_opencvs_trackers():
         assert [type(value) for value in mine] == [type(value) for value in other]
 
 
-@pytest.mark.slow
 def test_its_boxes_are_the_trackers_rounded():
     clip = make_clip(3, 6)
     frames, box = list(clip.frames()), tuple(clip.boxes[0].tolist())

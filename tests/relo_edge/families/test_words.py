@@ -83,7 +83,6 @@ def test_the_graph_says_what_the_network_says(bundle, weights):
     assert np.abs(want).max() > 0.1
 
 
-@pytest.mark.slow
 def test_a_sentence_moves_the_track(bundle):
     clip = make_clip(4, 3, (320, 240))
     frames, scores = list(clip.frames()), []

@@ -86,7 +86,6 @@ def test_a_found_target_is_tracked_as_a_given_one(track, tmp_path, units, said):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.csv", "given.csv"]
 
 
-@pytest.mark.slow
 def test_several_finds_beside_a_box(track, tmp_path):
     with serve_model("[112, 63, 168, 189]", "[10, 20, 60, 90]") as server:
         words = ("--find", "the car", "--find", "dog=a=b", "--finder", server.url)

@@ -22,7 +22,6 @@ def fleet(small_bundle, monkeypatch):
     fleet.close()
 
 
-@pytest.mark.slow
 def test_streams_stay_with_their_replicas_and_equal_local_ones(fleet, small_bundle):
     clips = [make_frames(seed, 6) for seed in (1, 2, 3)]
     trackers = [FleetTracker(color="bgr") for _ in clips]
@@ -42,7 +41,6 @@ def test_streams_stay_with_their_replicas_and_equal_local_ones(fleet, small_bund
     assert not any(len(table) for table in fleet.tables.values())
 
 
-@pytest.mark.slow
 def test_a_replica_that_dies_moves_its_streams_and_no_other(fleet, small_bundle):
     clips = [make_frames(seed, 8) for seed in (1, 2)]
     trackers = [FleetTracker(color="bgr", reconnect=HASTY) for _ in clips]
@@ -64,7 +62,6 @@ def test_a_replica_that_dies_moves_its_streams_and_no_other(fleet, small_bundle)
     assert measure_distance(found[1], track_here(small_bundle, frames, box)) <= 1e-4
 
 
-@pytest.mark.slow
 def test_a_target_that_starts_again_stays_where_it_is(fleet, small_bundle):
     frames, box = make_frames(4, 4)
     with FleetTracker(color="bgr") as tracker:
@@ -76,7 +73,6 @@ def test_a_target_that_starts_again_stays_where_it_is(fleet, small_bundle):
         assert tracker.restarts == 0
 
 
-@pytest.mark.slow
 def test_several_targets_of_one_client(fleet, small_bundle):
     frames, box = make_frames(5, 4)
     other = (30.0, 40.0, 60.0, 50.0)
@@ -89,7 +85,6 @@ def test_several_targets_of_one_client(fleet, small_bundle):
         assert measure_distance([tracks[name] for tracks in found], expected) <= 1e-4
 
 
-@pytest.mark.slow
 def test_an_answer_that_is_not_finite_is_taken_back_on_both_sides(fleet, small_bundle, monkeypatch):
     frames, box = make_frames(6, 5)
     with FleetTracker(color="bgr") as tracker:

@@ -131,7 +131,6 @@ corners = st.floats(-200, 500)
 boxes = st.lists(st.tuples(corners, corners, sides, sides), min_size=6, max_size=6).map(np.array)
 
 
-@pytest.mark.slow
 @given(boxes, boxes)
 def test_an_overlap_is_a_share_and_knows_no_order(first, second):
     overlaps = measure_toolkit_overlaps(first, second)
@@ -140,7 +139,6 @@ def test_an_overlap_is_a_share_and_knows_no_order(first, second):
     assert measure_toolkit_overlaps(first, first) == pytest.approx(1)
 
 
-@pytest.mark.slow
 @given(boxes, boxes)
 def test_both_conventions_agree_but_for_rounding(first, second):
     """So AO of a sequence is near the area under its success curve."""

@@ -37,7 +37,6 @@ def record(path, rows):
     recorder.close()
 
 
-@pytest.mark.slow
 @given(rows=st.lists(tracks, max_size=5))
 def test_csv_loses_no_digit(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("boxes") / "out.csv"
@@ -52,7 +51,6 @@ def test_csv_loses_no_digit(tmp_path_factory, rows):
         assert row["lost"] == str(int(track.lost))
 
 
-@pytest.mark.slow
 @given(rows=st.lists(tracks, max_size=5))
 def test_json_holds_the_same(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("boxes") / "out.json"

@@ -38,7 +38,6 @@ def test_a_closed_loop_equals_onnxruntimes(small_bundle, graphs):
         np.testing.assert_allclose(track(recorded, clip), track(plain, clip), rtol=0, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_a_half_state_stays_half(small_bundle, tmp_path):
     shutil.copytree(small_bundle.path, tmp_path / "b")
     bundle = add_fp16(open_bundle(tmp_path / "b"))
@@ -123,7 +122,6 @@ def test_without_graphs_a_frame_is_one_copy_each_way(small_bundle):
     assert "recording captures no CUDA graphs" in runtime.launching
 
 
-@pytest.mark.slow
 def test_the_states_are_used_in_turn_and_nothing_else_moves(small_bundle):
     device = RecordingDevice(graphs=False)
     runtime = open_recorded(small_bundle, 2, device=device)
@@ -140,7 +138,6 @@ def test_the_states_are_used_in_turn_and_nothing_else_moves(small_bundle):
     assert len({*bound[0].values(), *ends[0]}) == len(bound[0]) + 2
 
 
-@pytest.mark.slow
 def test_all_is_captured_when_opened_and_nothing_in_mid_track(small_bundle):
     device = RecordingDevice()
     runtime = open_recorded(small_bundle, 3, device=device)
@@ -204,7 +201,6 @@ def test_engines_are_opened_up_to_the_first_that_holds_all(
         assert sidecar in (fixed or steps)
 
 
-@pytest.mark.slow
 def test_one_block_of_scratch_memory_serves_every_context(small_bundle):
     device = RecordingDevice()
     open_recorded(small_bundle, 3, device=device)
@@ -247,7 +243,6 @@ def test_a_profile_that_raises_ends_in_one_line(small_bundle, monkeypatch, error
     assert device.leftovers == (0, 0, 0, 0)
 
 
-@pytest.mark.slow
 def test_only_those_that_sit_out_and_have_a_history_are_carried_over(small_bundle):
     device = RecordingDevice()
     runtime = open_recorded(small_bundle, 3, device=device)
@@ -260,7 +255,6 @@ def test_only_those_that_sit_out_and_have_a_history_are_carried_over(small_bundl
     assert not [entry for entry in record_step(runtime, device, 0) if entry[0] == "move"]
 
 
-@pytest.mark.slow
 def test_a_step_is_taken_back_by_turning_round_or_by_one_move(small_bundle):
     device = RecordingDevice()
     runtime = open_recorded(small_bundle, 2, device=device)
@@ -288,7 +282,6 @@ def test_a_step_is_taken_back_by_turning_round_or_by_one_move(small_bundle):
         np.testing.assert_array_equal(read_temporal(runtime, slot), state[slot])
 
 
-@pytest.mark.slow
 def test_no_slot_is_no_work(small_bundle):
     device, plain = RecordingDevice(), OnnxRuntime(small_bundle, "fp32")
     runtime = open_recorded(small_bundle, 2, device=device)
@@ -319,7 +312,6 @@ def test_two_trackers_in_two_threads_equal_each_alone(small_bundle):
         np.testing.assert_array_equal(found[index], alone[index])
 
 
-@pytest.mark.slow
 def test_the_gpus_own_time_is_measured_over_both_directions(small_bundle):
     device = RecordingDevice()
     runtime = open_recorded(small_bundle, device=device)

@@ -9,7 +9,6 @@ from relo_edge.errors import DeviceError
 from relo_edge.runtimes.onnxruntime import OnnxRuntime
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("call", ["begin", "end"])
 def test_a_failed_capture_is_told_and_the_track_goes_on(small_bundle, caplog, call):
     device = RecordingDevice(fail_in=call)
@@ -38,7 +37,6 @@ def test_whatever_fails_while_opening_nothing_is_left(small_bundle, call):
     assert device.active == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.99])
 def test_running_out_of_memory_gives_all_of_it_back(small_bundle, share):
     plenty = RecordingDevice()
@@ -50,7 +48,6 @@ def test_running_out_of_memory_gives_all_of_it_back(small_bundle, share):
     assert device.leftovers == (0, 0, 0, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("call", ["launch", "synchronize", "move"])
 def test_an_error_in_mid_stream_ends_the_runtime_and_no_more(small_bundle, call):
     device, healthy = RecordingDevice(), open_recorded(small_bundle)
@@ -83,7 +80,6 @@ def test_an_enqueue_that_is_refused_is_no_silent_answer(small_bundle, monkeypatc
     assert device.leftovers == (0, 0, 0, 0)
 
 
-@pytest.mark.slow
 def test_closing_gives_everything_back_once(small_bundle):
     device = RecordingDevice()
     runtime = open_recorded(small_bundle, 2, device=device)
