@@ -1,6 +1,8 @@
 """The INT8 and FP8 graphs: Q/DQ pairs around matrix products and convolutions, placed for TensorRT.
 
 The pairs are plain ONNX, which onnxruntime and OpenVINO fuse too; weights are stored rounded.
+onnxruntime's quantizer, whose numbers these are, goes channel by channel in Python and knows no FP8
+by thresholds; nvidia-modelopt would add cupy, and its calibration carries no temporal state.
 """
 
 from __future__ import annotations
@@ -11,12 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from relo_edge.calibration.qdq_rules import (
-    DEQUANTIZE,
-    OUTPUT_AXIS,
-    QUANTIZE,
-    find_violations,
-)
+from relo_edge.calibration.qdq_rules import DEQUANTIZE, OUTPUT_AXIS, QUANTIZE, find_violations
 from relo_edge.errors import CalibrationError, GateError
 
 if TYPE_CHECKING:
