@@ -7,7 +7,8 @@ PARALLEL := --numprocesses=3 --dist=worksteal --max-worker-restart=0
 WORKSHOPS := benchmarks calibration export runtimes training
 PIP    := $(BIN)/python -m pip
 # Older ones than this cannot take some files with hashes and others without.
-INSTALL = PIP_CONSTRAINT= $(PIP) install --quiet 'pip>=26.3' && $(PIP) install
+# Bytecode of what is imported is made then; that of all that is installed is half of the time.
+INSTALL = PIP_CONSTRAINT= $(PIP) install --quiet 'pip>=26.3' && $(PIP) install --no-compile
 # Each pin with its hashes: pip refuses any other file, and takes this project and torch without one.
 export PIP_CONSTRAINT := $(CURDIR)/constraints-hashed.txt
 export PIP_NO_REQUIRE_HASHES := 1
