@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickletools
 import struct
-import zipfile
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -32,8 +31,6 @@ OPCODE_LIMIT = 1_000_000  # the largest release file takes a seventh
 LONGEST_NAME = 200
 SIZE_LIMIT = 1 << 48
 ZIP_START = b"PK\x03\x04"
-ZIP_ERRORS = (zipfile.BadZipFile, NotImplementedError, OverflowError)
-"""Of a damaged archive; the second is zipfile's word for a compression that it does not know."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # What torch calls a storage: the dtype it holds, and that dtype's bytes.
 STORAGES = {
@@ -177,7 +174,7 @@ def read_torch_file(data: FileBytes) -> Any:
         if data.read(0, min(data.size, len(ZIP_START))) == ZIP_START:
             return _read_zip(unpickler)
         return _read_legacy(unpickler)
-    except (LookupError, UnicodeDecodeError, struct.error, *ZIP_ERRORS) as error:
+    except (LookupError, UnicodeDecodeError, OverflowError, struct.error) as error:
         raise ValueError(DAMAGED) from error
 
 

@@ -17,9 +17,12 @@ CHUNK = 1 << 20
 
 def list_records(data: FileBytes) -> dict[str, tuple[int, int]]:
     """Where each record starts and ends; ValueError where one is damaged or lies in another."""
-    with zipfile.ZipFile(cast(IO[bytes], _ArchiveFile(data.file))) as archive:
-        entries = sorted(archive.infolist(), key=lambda info: info.header_offset)
-        limit = archive.start_dir
+    try:
+        with zipfile.ZipFile(cast(IO[bytes], _ArchiveFile(data.file))) as archive:
+            entries = sorted(archive.infolist(), key=lambda info: info.header_offset)
+            limit = archive.start_dir
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # the latter: of an unknown version
+        raise ValueError(DAMAGED) from error
     places: dict[str, tuple[int, int]] = {}
     free = 0
     for info in entries:

@@ -47,13 +47,13 @@ def test_one_flipped_bit_in_any_record_is_refused(saved):
                 read(saved)
 
 
-def write_raw(path, entries):
+def write_raw(path, entries, version=20):
     """A zip whose directory says whatever `entries` say: name, offset, size and CRC of each."""
     body = bytearray(b"PK\x03\x04" + struct.pack("<5H3I2H", 20, 0, 0, 0, 0, 0, 4, 4, 1, 0) + b"a")
     body += b"\x80\x02}."
     start = len(body)
     for name, offset, size, crc in entries:
-        fields = (20, 20, 0, 0, 0, 0, crc, size, size, len(name), 0, 0, 0, 0, 0, offset)
+        fields = (20, version, 0, 0, 0, 0, crc, size, size, len(name), 0, 0, 0, 0, 0, offset)
         body += b"PK\x01\x02" + struct.pack("<6H3I5H2I", *fields) + name.encode()
     count, size = len(entries), len(body) - start
     body += b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, count, count, size, start, 0)
@@ -80,6 +80,11 @@ def test_records_that_do_not_are_read(tmp_path):
 def test_records_that_overlap_are_refused(tmp_path, entries):
     with pytest.raises(ValueError, match="overlap"):
         read(write_raw(tmp_path / "file", entries))
+
+
+def test_a_format_newer_than_zipfile_knows_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="damaged"):
+        read(write_raw(tmp_path / "file", [("x/data.pkl", 0, 4, CRC)], version=99))
 
 
 def test_a_directory_of_millions_of_entries_is_not_read(tmp_path, monkeypatch):
