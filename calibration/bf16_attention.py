@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relo_edge.calibration.fp16_ranges import FLOAT
+from relo_edge.calibration.qdq_rules import DEQUANTIZE
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -32,7 +33,7 @@ def list_attentions(model: ModelProto) -> list[tuple[str, str, str]]:
             continue
         logits, mix = makers[node.input[0]], readers[node.output[0]]
         if logits.op_type == mix.op_type == "MatMul" and not any(
-            makers[tensor].op_type == "DequantizeLinear" for tensor in logits.input
+            makers[tensor].op_type == DEQUANTIZE for tensor in logits.input
         ):
             found.append((logits.name, node.name, mix.name))
     return found

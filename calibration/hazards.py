@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from relo_edge.calibration.fp16_ranges import FLOAT, Range
+from relo_edge.calibration.qdq_rules import DEQUANTIZE, QUANTIZE
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 __all__ = ["KNOWN_HAZARDS", "find_float32_nodes"]
 
-QUANTIZE, DEQUANTIZE = PAIRS = ("QuantizeLinear", "DequantizeLinear")
+PAIRS = (QUANTIZE, DEQUANTIZE)
 
 LARGEST_HALF = 65504.0
 

@@ -20,15 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
 
-__all__ = [
-    "E4M3",
-    "INT8",
-    "StoredType",
-    "check_rules",
-    "list_activations",
-    "list_products",
-    "quantize_graph",
-]
+__all__ = ["E4M3", "StoredType", "list_activations", "list_products", "quantize_graph"]
 
 
 @dataclass(frozen=True)
@@ -108,7 +100,7 @@ def quantize_graph(
     del model.graph.node[:]
     model.graph.node.extend(writer.nodes)
     _keep_biases_apart(model, products)
-    check_rules(model)
+    _check_rules(model)
     return model
 
 
@@ -138,7 +130,8 @@ class _PairWriter:
             product.input[place] = f"{name}_{DEQUANTIZE}_Output"
 
     def _pair_activation(self, name: str) -> None:
-        numbers = self._add_numbers(name, np.array(self.thresholds[name], np.float32))
+        threshold = np.array(self.thresholds[name], np.float32)
+        numbers = self._add_numbers(name, self.stored.find_scale(threshold))
         self._add_node(QUANTIZE, name, [name, *numbers])
         self._add_node(DEQUANTIZE, name, [f"{name}_{QUANTIZE}_Output", *numbers])
 
@@ -148,17 +141,17 @@ class _PairWriter:
         weight = numpy_helper.to_array(self._constants[name])
         others = tuple(i for i in range(weight.ndim) if i != axis)
         largest = np.abs(weight).max(axis=others, keepdims=True)
-        rounded = self.stored.round(weight / self.stored.find_scale(largest))
-        self._add_constant(f"{name}_quantized", rounded)
-        numbers = self._add_numbers(name, largest.reshape(-1))
+        scale = self.stored.find_scale(largest)
+        self._add_constant(f"{name}_quantized", self.stored.round(weight / scale))
+        numbers = self._add_numbers(name, scale.reshape(-1))
         self._add_node(DEQUANTIZE, name, [f"{name}_quantized", *numbers], axis=axis)
 
-    def _add_numbers(self, name: str, largest: NDArray[np.float32]) -> tuple[str, str]:
-        """The names of a new scale and zero point."""
-        scale, zero = f"{name}_scale", f"{name}_zero_point"
-        self._add_constant(scale, self.stored.find_scale(largest))
-        self._add_constant(zero, np.zeros(largest.shape, self.stored.dtype))
-        return scale, zero
+    def _add_numbers(self, name: str, scale: NDArray[np.float32]) -> tuple[str, str]:
+        """The names of the scale and its zero point, stored."""
+        names = f"{name}_scale", f"{name}_zero_point"
+        self._add_constant(names[0], scale)
+        self._add_constant(names[1], np.zeros(scale.shape, self.stored.dtype))
+        return names
 
     def _add_constant(self, name: str, values: NDArray[Any]) -> None:
         from onnx import numpy_helper
@@ -172,7 +165,7 @@ class _PairWriter:
         self.nodes.append(helper.make_node(op, inputs, [f"{name}_Output"], name, **attributes))
 
 
-def check_rules(model: ModelProto) -> None:
+def _check_rules(model: ModelProto) -> None:
     """Refuse a Q/DQ graph that TensorRT would reject or not fuse.
 
     Raises:

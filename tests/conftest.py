@@ -143,10 +143,14 @@ def _share_folder(root: Path, name: str, export: Callable[[Path], Bundle]) -> Bu
 
 
 def _export_demo(root: Path) -> Bundle:
-    return export_bundle(read_checkpoint(write_checkpoint(root, "demo")), root / "demo")
+    return _export_recipe(root, "demo")
 
 
 def _export_t256(root: Path) -> Bundle:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(verification, "FRAMES", 2)  # the vectors prove more than ten would
-        return export_bundle(read_checkpoint(write_checkpoint(root, "t256")), root / "t256")
+        return _export_recipe(root, "t256")
+
+
+def _export_recipe(root: Path, variant: str) -> Bundle:
+    return export_bundle(read_checkpoint(write_checkpoint(root, variant)), root / variant)

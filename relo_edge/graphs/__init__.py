@@ -1,1 +1,1 @@
-"""ONNX graphs: CPU sessions, the tensors that INT8 quantizes, and their trained ranges."""
+"""ONNX graphs: CPU sessions, files, the tensors that INT8 quantizes, and their trained ranges."""

@@ -25,8 +25,8 @@ def save_graph(model: ModelProto, path: Path) -> None:
     Raises:
         InputError: it is larger than one file can be.
     """
-    head, tail = _split_message(model, "graph")
-    before, after = _split_message(model.graph, "initializer")
+    head, _, tail = _split_message(model, "graph")
+    before, _, after = _split_message(model.graph, "initializer")
     tensors = [_TensorBytes(tensor) for tensor in model.graph.initializer]
     starts = [_start_field(model.graph, "initializer", tensor.size) for tensor in tensors]
     size = len(before) + len(after) + sum(map(len, starts)) + sum(t.size for t in tensors)
@@ -46,12 +46,10 @@ class _TensorBytes:
 
     def __init__(self, tensor: Any) -> None:
         self._tensor = tensor
-        self._before, self._after = _split_message(tensor, "raw_data")
-        self.size = len(self._before) + len(self._after)
-        if tensor.HasField("raw_data"):
-            raw = len(tensor.raw_data)
-            self._before += _start_field(tensor, "raw_data", raw)
-            self.size = len(self._before) + raw + len(self._after)
+        self._before, raw, self._after = _split_message(tensor, "raw_data")
+        if raw is not None:
+            self._before += _start_field(tensor, "raw_data", len(raw))
+        self.size = len(self._before) + len(raw or b"") + len(self._after)
 
     def write(self, file: BinaryIO) -> None:
         file.write(self._before)
@@ -59,21 +57,21 @@ class _TensorBytes:
         file.write(self._after)
 
 
-def _split_message(message: Any, name: str) -> tuple[bytes, bytes]:
-    """The bytes of the fields before and after one of them; protobuf writes them by number."""
-    middle = message.DESCRIPTOR.fields_by_name[name].number
-    before, after = type(message)(), type(message)()
+def _split_message(message: Any, name: str) -> tuple[bytes, Any, bytes]:
+    """One field's value between the bytes of those before and after it, by their numbers."""
+    number = message.DESCRIPTOR.fields_by_name[name].number
+    before, middle, after = type(message)(), None, type(message)()
     for field, value in message.ListFields():
-        if field.number == middle:
-            continue
-        part = before if field.number < middle else after
-        if field.is_repeated:
+        part = before if field.number < number else after
+        if field.number == number:
+            middle = value
+        elif field.is_repeated:
             getattr(part, field.name).extend(value)
         elif field.message_type:
             getattr(part, field.name).CopyFrom(value)
         else:
             setattr(part, field.name, value)
-    return before.SerializeToString(), after.SerializeToString()
+    return before.SerializeToString(), middle, after.SerializeToString()
 
 
 def _start_field(message: Any, name: str, size: int) -> bytes:
